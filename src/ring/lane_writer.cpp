@@ -329,7 +329,7 @@ bool lane_writer::adopt() noexcept {
     if (!whole || (found && position < from.position)) continue;
     found = true;
     // relaxed: ordered by the acquire of the position
-    from = {load_relaxed(entry.sequence), load_relaxed(entry.voids), position, 0};
+    from = {load_relaxed(record.sequence), load_relaxed(record.voids), position, 0};
   }
   if (!found) return false;
 
