@@ -90,18 +90,28 @@ default_compiler() {
   fi
 }
 
-# build DIRECTORY COMPILER [MESON OPTION...]: sets the directory up when it is not, and builds everything in it.
-build() {
+# configure DIRECTORY COMPILER [MESON OPTION...]: sets a build directory up, when it is not.
+configure() {
   local directory=$1 compiler=$2
   shift 2
-  if [[ ! -f $directory/build.ninja ]]; then
-    say "configuring ${directory#"$quoit_root"/} with $compiler"
-    mkdir -p "$directory"
-    CXX=$compiler meson setup "$directory" "$quoit_root" "$@" </dev/null >"$directory/setup.log" 2>&1 || {
-      cat "$directory/setup.log" >&2
-      die "meson setup failed, see above"
-    }
+  if [[ -f $directory/build.ninja ]]; then return 0; fi
+  say "configuring $directory with $compiler${*:+, $*}"
+  mkdir -p "$directory"
+  CXX=$compiler meson setup "$directory" "$quoit_root" "$@" </dev/null >"$directory/setup.log" 2>&1 || {
+    cat "$directory/setup.log" >&2
+    die 'meson setup failed, see above'
+  }
+}
+
+# compile DIRECTORY [TARGET...]: builds the targets, or everything.
+compile() {
+  local directory=$1
+  shift
+  # Meson may have to run again first, and says much.
+  if ! ninja -C "$directory" build.ninja </dev/null >"$directory/setup.log" 2>&1; then
+    cat "$directory/setup.log" >&2
+    die 'meson failed, see above'
   fi
-  say "building ${directory#"$quoit_root"/}"
-  ninja -C "$directory" -j "$quoit_jobs" --quiet </dev/null
+  say "building $directory${*:+: $*}"
+  ninja -C "$directory" -j "$quoit_jobs" --quiet "$@" </dev/null
 }

@@ -39,9 +39,9 @@ struct watchdog final : doctest::IReporter {
 
   void test_case_start(const doctest::TestCaseData& data) override {
     const unsigned timeout_s = case_timeout_s();
-    const int length = std::snprintf(message, sizeof message,
-                                     "watchdog: not done after %u s, aborted: \"%.300s\" (%.120s:%u)\n", timeout_s,
-                                     data.m_name, data.m_file.c_str(), data.m_line);
+    const int length =
+        std::snprintf(message, sizeof message, "watchdog: not done after %u s, aborted: \"%.300s\" (%.120s:%u)\n",
+                      timeout_s, data.m_name, data.m_file.c_str(), data.m_line);
     message_bytes = length > 0 ? std::strlen(message) : 0;
     ::alarm(timeout_s);
   }

@@ -7,11 +7,11 @@
 
 // Ends this test case as skipped, with a reason that tools/test prints. (doctest itself can skip a case only before it
 // starts: the line is what tools/count-tests counts.)
-#define QUOIT_SKIP(reason)            \
-  do {                                \
+#define QUOIT_SKIP(reason)             \
+  do {                                 \
     std::printf("SKIP: %s\n", reason); \
-    std::fflush(stdout);              \
-    return;                           \
+    std::fflush(stdout);               \
+    return;                            \
   } while (false)
 
 namespace quoit::test {
