@@ -1,0 +1,95 @@
+// What can be chosen, and the defaults. All are aggregates of trivially copyable members: write
+// `{.policy = quoit::policy::overwrite}` and leave the rest out.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+namespace quoit::inline v1 {
+
+// What a publisher does when subscribers hold the space that it needs. It belongs to the lane.
+enum class policy : std::uint8_t {
+  block = 1,      // waits for reliable subscribers; nothing is ever lost to them
+  overwrite = 2,  // never waits for anybody; a subscriber that is too slow is told how much it lost
+  fail = 3,       // as block, but where block would wait, loans answer errc::would_block at once
+};
+
+// What a subscription asks for.
+enum class mode : std::uint8_t {
+  automatic = 0,  // reliable on lanes that allow it, lossy on overwriting ones
+  reliable = 1,   // the publisher waits for this subscription; refused by overwriting lanes
+  lossy = 2,      // no publisher ever waits for it
+};
+
+// How a thread that finds nothing waits.
+enum class wait : std::uint8_t {
+  adaptive = 0,  // spins for about as long as a wake costs, as long as that pays, then sleeps
+  spin = 1,      // never sleeps: lowest latency, one core
+  block = 2,     // sleeps at once
+};
+
+// Where a subscription begins on the lanes that are there already. A lane that appears later is always read
+// from its first message.
+struct start {
+  enum class from : std::uint8_t { latest, earliest, last };
+  from kind = from::latest;
+  std::uint64_t messages = 0;
+
+  static const start latest;    // what is published from now on
+  static const start earliest;  // everything that is still there
+  // The last n messages of each publisher, or as many as are still there.
+  static constexpr start last(std::uint64_t n) noexcept { return {from::last, n}; }
+};
+inline constexpr start start::latest{from::latest, 0};
+inline constexpr start start::earliest{from::earliest, 0};
+
+struct bus_options {
+  // Of the shared-memory files that this process makes; the umask does not change it. Everybody on a bus
+  // needs to read and write its files: to share a bus between users, give them a group.
+  std::uint32_t permissions = 0660;
+  std::int64_t group = -1;      // numeric group of the files; -1 leaves the process's own
+  std::string_view node_name{};  // for people who list the bus; at most 47 bytes
+  std::uint32_t nodes_max = 1024;  // of a bus; counts for whoever makes it. 1 to 65536.
+
+  quoit::wait wait = quoit::wait::adaptive;
+  std::chrono::nanoseconds spin_max = std::chrono::microseconds(20);  // for wait::adaptive
+  // A sleeper looks around this often by itself, so that a wake that died with its waker costs latency and
+  // never hangs.
+  std::chrono::nanoseconds recheck = std::chrono::milliseconds(250);
+  // How long opening and closing wait for the lock of a topic, whose holder may have been stopped.
+  std::chrono::nanoseconds lock_timeout = std::chrono::seconds(5);
+};
+
+// The limits of a topic; they count for whoever makes it.
+struct topic_limits {
+  std::uint32_t publishers_max = 64;      // 1 to 1024
+  std::uint32_t subscriptions_max = 256;  // 1 to 1024
+};
+
+struct publisher_options {
+  quoit::policy policy = quoit::policy::block;
+  // Of this publisher's ring; rounded up to a power of two. 0: 128 KiB, or what the type needs if that is
+  // more. At most 2 GiB.
+  std::uint64_t capacity_bytes = 0;
+  // Variable-size topics: the largest message. 0: the largest that the capacity takes.
+  std::uint64_t message_bytes_max = 0;
+  // At least so many of the latest messages stay for subscribers that come later. Fixed-size types; 0: as
+  // many as happen to be there.
+  std::uint64_t history = 0;
+  std::uint32_t alignment = 8;  // of messages; a power of two up to 4096. A type's own alignment is kept anyway.
+  std::uint32_t strides = 16;   // parts in which the ring is taken and freed: 8, 16, 32 or 64
+  std::uint32_t loans_max = 8;  // loans open at once
+  bool stamped = false;         // each message carries the time of its publishing; costs a clock read
+  bool lossy_subscribers = true;  // false: messages may be up to half the ring, and lossy subscribers are refused
+  topic_limits limits{};
+};
+
+struct subscriber_options {
+  quoit::mode mode = quoit::mode::automatic;
+  quoit::start start{};
+  std::uint32_t samples_max = 4;  // samples held at once
+  topic_limits limits{};
+};
+
+}  // namespace quoit::inline v1

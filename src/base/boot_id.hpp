@@ -1,0 +1,11 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace quoit::inline v1::detail {
+
+// The kernel's id of this boot; zero if it does not tell.
+const std::array<std::uint8_t, 16>& boot_id() noexcept;
+
+}  // namespace quoit::inline v1::detail

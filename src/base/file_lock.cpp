@@ -1,0 +1,60 @@
+#include "base/file_lock.hpp"
+
+#include <fcntl.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+struct flock on_bytes(short type, off_t first, off_t count) noexcept {
+  struct flock range {};
+  range.l_type = type;
+  range.l_whence = SEEK_SET;
+  range.l_start = first;
+  range.l_len = count;
+  return range;
+}
+
+}  // namespace
+
+lock_status try_lock(int fd, off_t byte) noexcept {
+  struct flock range = on_bytes(F_WRLCK, byte, 1);
+  while (::fcntl(fd, F_OFD_SETLK, &range) != 0) {
+    if (errno == EAGAIN || errno == EACCES) return lock_status::held_by_other;
+    if (errno != EINTR) return lock_status::failed;
+  }
+  return lock_status::taken;
+}
+
+lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept {
+  // There is no lock call with a timeout. Locks are held for microseconds: a holder that has it longer was
+  // stopped, or is making something large.
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  long pause_ns = 10'000;
+  for (;;) {
+    const lock_status status = try_lock(fd, byte);
+    if (status != lock_status::held_by_other) return status;
+    if (std::chrono::steady_clock::now() >= end) return status;
+    const timespec pause{0, pause_ns};
+    ::nanosleep(&pause, nullptr);
+    pause_ns = std::min(pause_ns * 2, 5'000'000L);
+  }
+}
+
+void unlock(int fd, off_t byte) noexcept {
+  struct flock range = on_bytes(F_UNLCK, byte, 1);
+  ::fcntl(fd, F_OFD_SETLK, &range);
+}
+
+bool held_by_other(int fd, off_t first, off_t count) noexcept {
+  struct flock range = on_bytes(F_WRLCK, first, count);
+  // An answer that cannot be had means "alive": nothing is cleaned up on a guess.
+  if (::fcntl(fd, F_OFD_GETLK, &range) != 0) return true;
+  return range.l_type != F_UNLCK;
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,28 @@
+#include "mem/mapping.hpp"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <string>
+
+namespace quoit::inline v1::detail {
+
+void mapping::unmap() noexcept {
+  if (base_ != nullptr) ::munmap(base_, bytes_);
+  base_ = nullptr;
+}
+
+result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what) {
+  const int protection = how == access::read ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* const base = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+  if (base == MAP_FAILED) {
+    const int why = errno;
+    return tl::unexpected(error(why == EACCES || why == EPERM ? errc::no_permission : errc::system,
+                                std::string("mapping ") + std::to_string(bytes) + " bytes of " + what +
+                                    (why == ENOMEM ? " (look at vm.max_map_count and RLIMIT_AS)" : ""),
+                                0, why));
+  }
+  return mapping(base, bytes);
+}
+
+}  // namespace quoit::inline v1::detail

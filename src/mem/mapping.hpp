@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <new>
+#include <utility>
+
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1::detail {
+
+// A shared mapping of a whole file. Unmapped when it goes.
+class mapping {
+ public:
+  mapping() = default;
+  mapping(void* base, std::size_t bytes) noexcept : base_(static_cast<std::byte*>(base)), bytes_(bytes) {}
+  mapping(mapping&& other) noexcept
+      : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+  mapping& operator=(mapping&& other) noexcept {
+    if (this != &other) {
+      unmap();
+      base_ = std::exchange(other.base_, nullptr);
+      bytes_ = std::exchange(other.bytes_, 0);
+    }
+    return *this;
+  }
+  ~mapping() { unmap(); }
+
+  std::byte* data() const noexcept { return base_; }
+  std::size_t bytes() const noexcept { return bytes_; }
+  explicit operator bool() const noexcept { return base_ != nullptr; }
+
+  // The object at `offset`, made there by whoever made the file. (One place for what C++23 calls
+  // start_lifetime_as.)
+  template <class T>
+  T& object(std::size_t offset = 0) const noexcept {
+    return *std::launder(reinterpret_cast<T*>(base_ + offset));
+  }
+
+ private:
+  void unmap() noexcept;
+
+  std::byte* base_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+enum class access { read, read_write };
+
+// Maps `bytes` of an open file; the descriptor may be closed afterwards. `what` names it in errors.
+result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what);
+
+}  // namespace quoit::inline v1::detail

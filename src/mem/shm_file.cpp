@@ -1,0 +1,156 @@
+#include "mem/shm_file.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+
+#include "base/file_lock.hpp"
+#include "base/random.hpp"
+#include "quoit/detail/atomic.hpp"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+std::string path_of(const std::string& name) { return std::string(shm_directory) + "/" + name; }
+
+error failed(const std::string& doing, const std::string& name, int why) {
+  errc code = errc::system;
+  std::string hint;
+  if (why == EACCES || why == EPERM) {
+    code = errc::no_permission;
+    hint = ": it belongs to another user, or its mode or group lets nobody else in (bus_options permissions and group)";
+  } else if (why == ENOENT) {
+    code = errc::not_found;
+  } else if (why == EMFILE || why == ENFILE) {
+    hint = ": too many open files (ulimit -n)";
+  }
+  return error(code, doing + " " + path_of(name) + hint, 0, why);
+}
+
+error no_space(const std::string& name, std::size_t bytes) {
+  struct statvfs fs {};
+  std::string free = "an unknown number of";
+  if (::statvfs(shm_directory, &fs) == 0) free = std::to_string(std::uint64_t{fs.f_bavail} * fs.f_frsize);
+  return error(errc::no_space,
+               "allocating " + std::to_string(bytes) + " bytes for " + path_of(name) + ": " + shm_directory +
+                   " has " + free +
+                   " bytes free; make it larger (mount -o remount,size=..., docker --shm-size) or the lanes smaller "
+                   "(publisher_options capacity_bytes)",
+               bytes, ENOSPC);
+}
+
+// Every page is touched here, and not on somebody's fast path.
+void populate(const mapping& memory) noexcept {
+  if (::madvise(memory.data(), memory.bytes(), MADV_POPULATE_WRITE) == 0) return;
+  for (std::size_t at = 0; at < memory.bytes(); at += 4096) {
+    // relaxed: nobody else knows this memory yet; zero stays zero
+    store_relaxed(memory.object<u64>(at), 0);
+  }
+}
+
+}  // namespace
+
+result<shm_file> make_shm(const std::string& prefix, std::size_t bytes) {
+  shm_file file;
+  for (int attempt = 0; !file.descriptor; ++attempt) {
+    char random[20];
+    std::snprintf(random, sizeof random, "%016llx", static_cast<unsigned long long>(random_id()[0]));
+    file.name = prefix + random;
+    const int made = ::shm_open(("/" + file.name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (made < 0) return tl::unexpected(failed("creating", file.name, errno));
+    file.descriptor = guarded_fd(fd(made));
+    // Somebody who tidies up may have seen it before it was locked.
+    if (try_lock(made, shm_lock_byte) == lock_status::taken && !is_unlinked(made)) break;
+    unlink_shm(file.name);
+    file.descriptor.reset();
+    if (attempt == 100) return tl::unexpected(failed("locking", file.name, EAGAIN));
+  }
+  const int descriptor = file.descriptor.get();
+  const std::string& temporary = file.name;
+  const auto undo = [&](error e) {
+    unlink_shm(temporary);
+    return tl::unexpected(std::move(e));
+  };
+  // Without this a full file system would be a SIGBUS at some later store.
+  while (::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == ENOSPC) return undo(no_space(temporary, bytes));
+    return undo(failed("allocating", temporary, errno));
+  }
+  auto memory = map_file(descriptor, bytes, access::read_write, temporary.c_str());
+  if (!memory) return undo(std::move(memory.error()));
+  populate(*memory);
+  file.memory = std::move(*memory);
+  return file;
+}
+
+result<bool> place_shm(shm_file& file, const std::string& name, const shm_permissions& permissions) {
+  const auto undo = [&](error e) {
+    unlink_shm(file.name);
+    return tl::unexpected(std::move(e));
+  };
+  if (permissions.group >= 0 &&
+      ::fchown(file.descriptor.get(), static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) != 0) {
+    return undo(failed("giving to group " + std::to_string(permissions.group), file.name, errno));
+  }
+  // Not at creation: there the umask would take its part.
+  if (::fchmod(file.descriptor.get(), permissions.mode) != 0) return undo(failed("fchmod of", file.name, errno));
+  if (::renameat2(AT_FDCWD, path_of(file.name).c_str(), AT_FDCWD, path_of(name).c_str(), RENAME_NOREPLACE) != 0) {
+    const int why = errno;
+    if (why != EEXIST) return undo(failed("naming", name, why));
+    unlink_shm(file.name);
+    return false;
+  }
+  file.name = name;
+  return true;
+}
+
+result<fd> open_shm(const std::string& name, access how) {
+  const int flags = how == access::read ? O_RDONLY : O_RDWR;
+  fd descriptor(::shm_open(("/" + name).c_str(), flags | O_CLOEXEC, 0));
+  if (!descriptor) return tl::unexpected(failed("opening", name, errno));
+  return descriptor;
+}
+
+std::uint64_t file_bytes(int fd) noexcept {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+}
+
+void unlink_shm(const std::string& name) noexcept { ::shm_unlink(("/" + name).c_str()); }
+
+bool is_unlinked(int fd) noexcept {
+  struct stat status {};
+  return ::fstat(fd, &status) == 0 && status.st_nlink == 0;
+}
+
+void remove_if_abandoned(const std::string& temporary) noexcept {
+  const fd file(::shm_open(("/" + temporary).c_str(), O_RDWR | O_CLOEXEC, 0));
+  // Through a description of our own: its maker holds the lock through another, if it lives.
+  if (file && try_lock(file.get(), shm_lock_byte) == lock_status::taken) unlink_shm(temporary);
+}
+
+std::vector<std::string> list_shm(const std::string& prefix) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(shm_directory), ::closedir);
+  if (!directory) return names;
+  while (const dirent* const entry = ::readdir(directory.get())) {
+    const std::string_view name = entry->d_name;
+    if (name.starts_with(prefix)) names.emplace_back(name);
+  }
+  return names;
+}
+
+}  // namespace quoit::inline v1::detail

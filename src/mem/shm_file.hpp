@@ -1,0 +1,58 @@
+// Shared-memory objects: made whole under a temporary name, then put in place.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/fork_guard.hpp"
+#include "mem/mapping.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct shm_permissions {
+  std::uint32_t mode = 0660;
+  std::int64_t group = -1;
+};
+
+// Where shm_open keeps its objects.
+inline constexpr const char* shm_directory = "/dev/shm";
+
+// An object that has a temporary name, or a final one. Its descriptor is closed in a forked child.
+struct shm_file {
+  guarded_fd descriptor;
+  mapping memory;
+  std::string name;
+};
+
+// Each object has a lock, on this byte: of a temporary, that its maker lives; else of what it holds. Far behind
+// any end of file, where locks are allowed too.
+inline constexpr off_t shm_lock_byte = off_t{1} << 40;
+
+// Makes an object of `bytes` under a temporary name that begins with `prefix`, with its lock held, allocates
+// and populates its memory, zeroed, and maps it.
+// Errors: no_space (value: bytes), no_permission, system.
+result<shm_file> make_shm(const std::string& prefix, std::size_t bytes);
+
+// Gives it its permissions and its final name. False: somebody else was first, and the temporary is gone.
+result<bool> place_shm(shm_file& file, const std::string& name, const shm_permissions& permissions);
+
+// An object that is there. Errors: not_found, no_permission, system.
+result<fd> open_shm(const std::string& name, access how);
+
+std::uint64_t file_bytes(int fd) noexcept;
+
+void unlink_shm(const std::string& name) noexcept;
+
+// True if the object of this descriptor has no name any more: whoever waited for its lock starts again.
+bool is_unlinked(int fd) noexcept;
+
+// Removes a temporary whose maker is dead.
+void remove_if_abandoned(const std::string& temporary) noexcept;
+
+// Names of objects that begin with `prefix`.
+std::vector<std::string> list_shm(const std::string& prefix);
+
+}  // namespace quoit::inline v1::detail

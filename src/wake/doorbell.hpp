@@ -1,0 +1,74 @@
+// Waking a node, and sleeping until one is woken.
+//
+// The waker takes `sleeping` by exchange: only who got the 1 counts the doorbell up and makes the system
+// call, so nobody is woken who is awake and nobody is woken twice. Whatever the sleeper waits for was made
+// visible before the waker looks at `sleeping`; the sleeper says that it sleeps before it looks for the last
+// time. Either sees the other: a wake cannot fall between them.
+//
+// A waker that is killed between taking a bit and ringing takes that wake with it: sleepers have a recheck.
+#pragma once
+
+#include <chrono>
+
+#include "base/futex.hpp"
+#include "quoit/detail/bus_layout.hpp"
+
+namespace quoit::inline v1::detail {
+
+// Wakes the node if it sleeps. True if that took a system call. What it is woken for was stored before.
+inline bool ring(doorbell& bell) {
+  // sync(wake.sleeping): either we see `sleeping`, or the node's last look sees what we stored
+  QUOIT_RULE(B3_ring_fence) full_fence();
+  // relaxed: the fence orders it, the exchange decides
+  if (load_relaxed(bell.sleeping) == 0) return false;
+  // sync(wake.sleeping): whoever takes the 1 rings
+  if (exchange(bell.sleeping, 0) != 1) return false;
+  // sync(wake.bell): the kernel compares this word before it lets the node sleep
+  fetch_add(bell.word, 1);
+  futex_wake(bell.word);
+  return true;
+}
+
+// Takes the armed bit of a subscription, marks it ready in its node and rings that node. The bit is cleared
+// before the node is rung, never after: it may be set again by then. True if that took a system call.
+inline bool fire(u64& armed_word, u64 armed_bit, u64& ready_word, u64 ready_bit, doorbell& bell) {
+  // sync(wake.armed): whoever takes the bit wakes
+  if ((fetch_and(armed_word, ~armed_bit) & armed_bit) == 0) return false;
+  // sync(wake.ready): the commit that we fire for is visible to whoever takes this bit
+  fetch_or(ready_word, ready_bit);
+  return ring(bell);
+}
+
+// Sets the armed bit of a subscription. The caller looks at its lanes once more, after this.
+inline void arm(u64& armed_word, u64 armed_bit) {
+  // sync(wake.armed): partner of fire()
+  fetch_or(armed_word, armed_bit);
+  // sync(wake.commit): either our next look sees the commit, or the publisher's look sees the bit
+  QUOIT_RULE(B3_arm_fence) full_fence();
+}
+
+// The sleeping side: construct, look at everything that could end the wait, sleep() if there is nothing.
+class nap {
+ public:
+  // relaxed: a stale value only makes the wait return at once
+  explicit nap(doorbell& bell) : bell_(bell), seen_(load_relaxed(bell.word)) {
+    // sync(wake.sleeping): release, for whoever learns of our wish to be woken from another word
+    store_release(bell_.sleeping, 1);
+    // sync(wake.sleeping): as in ring(); everything that was armed or announced lies before this fence
+    QUOIT_RULE(B3_sleep_fence) full_fence();
+  }
+  ~nap() {
+    // relaxed: a waker that still takes the 1 counts up a doorbell that we will read again
+    store_relaxed(bell_.sleeping, 0);
+  }
+  nap(const nap&) = delete;
+  nap& operator=(const nap&) = delete;
+
+  void sleep(std::chrono::nanoseconds timeout) { futex_wait(bell_.word, seen_, timeout); }
+
+ private:
+  doorbell& bell_;
+  u32 seen_;
+};
+
+}  // namespace quoit::inline v1::detail
