@@ -13,8 +13,9 @@ ROOT_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "meson.build", "me
 
 def check(tree):
     faults = []
-    paths = tree.paths(*FOLDERS, "subprojects", suffixes=("",)) + [path for path in ROOT_FILES if tree.exists(path)]
-    for path in sorted(set(paths)):
+    wraps = [path for path in tree.paths("subprojects", suffixes=(".wrap",)) if path.count("/") == 1]
+    paths = tree.paths(*FOLDERS, suffixes=("",)) + wraps + [path for path in ROOT_FILES if tree.exists(path)]
+    for path in sorted(paths):
         for number, line in enumerate(tree.lines(path), 1):
             if FORBIDDEN.search(line):
                 faults.append(f"{path}:{number}: {line.strip()}")
