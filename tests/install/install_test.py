@@ -79,7 +79,8 @@ def with_pkg_config_static(quoit):
 
 def cmake(quoit, name, program):
     folder = os.path.join(quoit.scratch, name)
-    run("cmake", "-S", here, "-B", folder, f"-Dquoit_DIR={quoit.config_folder}", f"-DCMAKE_CXX_COMPILER={compiler[-1]}")
+    compiler_option = f"-DCMAKE_CXX_COMPILER={compiler[-1]}"
+    run("cmake", "-G", "Ninja", "-S", here, "-B", folder, f"-Dquoit_DIR={quoit.config_folder}", compiler_option)
     run("cmake", "--build", folder, "--target", program)
     run(os.path.join(folder, program))
 
@@ -97,7 +98,8 @@ def newer_version_is_refused(quoit):
     os.mkdir(folder)
     with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
         file.write("cmake_minimum_required(VERSION 3.16)\nproject(x NONE)\nfind_package(quoit 99.0 REQUIRED)\n")
-    said = run("cmake", "-S", folder, "-B", folder + "/b", f"-Dquoit_DIR={quoit.config_folder}", fails=True)
+    where = f"-Dquoit_DIR={quoit.config_folder}"
+    said = run("cmake", "-G", "Ninja", "-S", folder, "-B", folder + "/b", where, fails=True)
     if "requested version" not in said:
         raise RuntimeError("refused for another reason:\n" + said)
 
