@@ -64,20 +64,25 @@ void populate(const mapping& memory) noexcept {
 
 result<shm_file> make_shm(const std::string& prefix, std::size_t bytes) {
   shm_file file;
+  fd memory_of;
   for (int attempt = 0; !file.descriptor; ++attempt) {
     char random[20];
     std::snprintf(random, sizeof random, "%016llx", static_cast<unsigned long long>(random_id()[0]));
     file.name = prefix + random;
-    const int made = ::shm_open(("/" + file.name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (made < 0) return tl::unexpected(failed("creating", file.name, errno));
-    file.descriptor = guarded_fd(fd(made));
+    memory_of = fd(::shm_open(("/" + file.name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!memory_of) return tl::unexpected(failed("creating", file.name, errno));
+    // The lock goes through a description of its own: a mapping keeps a description, and with it the lock.
+    fd lock_of(::shm_open(("/" + file.name).c_str(), O_RDWR | O_CLOEXEC, 0));
     // Somebody who tidies up may have seen it before it was locked.
-    if (try_lock(made, shm_lock_byte) == lock_status::taken && !is_unlinked(made)) break;
+    if (lock_of && try_lock(lock_of.get(), shm_lock_byte) == lock_status::taken && !is_unlinked(lock_of.get())) {
+      file.descriptor = guarded_fd(std::move(lock_of));
+      break;
+    }
+    const int why = lock_of ? EAGAIN : errno;
     unlink_shm(file.name);
-    file.descriptor.reset();
-    if (attempt == 100) return tl::unexpected(failed("locking", file.name, EAGAIN));
+    if (attempt == 100 || (!lock_of && why != ENOENT)) return tl::unexpected(failed("locking", file.name, why));
   }
-  const int descriptor = file.descriptor.get();
+  const int descriptor = memory_of.get();
   const std::string& temporary = file.name;
   const auto undo = [&](error e) {
     unlink_shm(temporary);
@@ -122,6 +127,14 @@ result<fd> open_shm(const std::string& name, access how) {
   fd descriptor(::shm_open(("/" + name).c_str(), flags | O_CLOEXEC, 0));
   if (!descriptor) return tl::unexpected(failed("opening", name, errno));
   return descriptor;
+}
+
+result<mapping> map_by_name(const std::string& name, std::size_t bytes, access how) {
+  auto file = open_shm(name, how);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  // Shorter by now: whoever touched the rest would get SIGBUS.
+  if (file_bytes(file->get()) < bytes) return tl::unexpected(error(errc::corrupt, path_of(name) + " was cut short"));
+  return map_file(file->get(), bytes, how, name.c_str());
 }
 
 std::uint64_t file_bytes(int fd) noexcept {

@@ -20,7 +20,8 @@ struct shm_permissions {
 // Where shm_open keeps its objects.
 inline constexpr const char* shm_directory = "/dev/shm";
 
-// An object that has a temporary name, or a final one. Its descriptor is closed in a forked child.
+// An object that has a temporary name, or a final one. The descriptor holds its lock and is closed in a forked
+// child; the memory is mapped through another, because a mapping keeps a description and its locks alive.
 struct shm_file {
   guarded_fd descriptor;
   mapping memory;
@@ -41,6 +42,9 @@ result<bool> place_shm(shm_file& file, const std::string& name, const shm_permis
 
 // An object that is there. Errors: not_found, no_permission, system.
 result<fd> open_shm(const std::string& name, access how);
+
+// Maps an object that is locked, and so cannot change its name, through a description of its own.
+result<mapping> map_by_name(const std::string& name, std::size_t bytes, access how);
 
 std::uint64_t file_bytes(int fd) noexcept;
 

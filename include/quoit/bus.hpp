@@ -1,0 +1,86 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string_view>
+
+#include "quoit/options.hpp"
+#include "quoit/publisher.hpp"
+#include "quoit/subscriber.hpp"
+
+namespace quoit::inline v1 {
+
+// A bus: topics that do not see those of other buses. An opened bus is one node: the unit of liveness, and of
+// waking. A process may open several, or one several times: each thread that waits needs its own.
+//
+// Move-only; publishers and subscribers keep what they need of it.
+// Thread safety: one thread at a time, together with its publishers and subscribers.
+class QUOIT_EXPORT bus {
+ public:
+  // Opens the bus `name`, 1 to 32 of [A-Za-z0-9_-], and makes it if it is not there. Empty: the environment
+  // variable QUOIT_BUS, or else "default". Cleans up after processes of this bus that died.
+  //
+  // Errors: invalid_name, invalid_argument, no_space, no_permission, limit_reached (nodes_max), busy,
+  // newer_version, corrupt, system.
+  static result<bus> open(std::string_view name = {}, const bus_options& options = {});
+
+  bus(bus&&) noexcept;
+  bus& operator=(bus&&) noexcept;
+  ~bus();
+
+  std::string_view name() const noexcept;
+
+  // Errors: invalid_name, invalid_argument, type_mismatch, message_too_large (value(): the capacity_bytes
+  // needed), policy_conflict, no_space, no_permission, limit_reached, busy, newer_version, corrupt, forked.
+  template <class T>
+  result<quoit::publisher<T>> publisher(std::string_view topic, const publisher_options& options = {}) {
+    const std::string fields = fields_of<T>();
+    auto core = detail::publisher_core::open(node_, topic, described<T>(fields), options);
+    if (!core) return tl::unexpected(std::move(core.error()));
+    return quoit::publisher<T>(*core);
+  }
+
+  // Errors: as publisher(), but for message_too_large.
+  template <class T>
+  result<quoit::subscriber<T>> subscriber(std::string_view topic, const subscriber_options& options = {}) {
+    const std::string fields = fields_of<T>();
+    auto core = detail::subscriber_core::open(node_, topic, described<T>(fields), options);
+    if (!core) return tl::unexpected(std::move(core.error()));
+    return quoit::subscriber<T>(*core);
+  }
+
+  // Blocks this thread until one of the subscribers, all of this bus, has something to poll: its place in the
+  // list. However many they are, the thread sleeps on one word.
+  //
+  // Errors: timed_out, invalid_argument (subscribers of another bus), forked, closed.
+  template <class... T>
+  result<std::size_t> wait_any(std::chrono::nanoseconds timeout, quoit::subscriber<T>&... subscribers) noexcept {
+    detail::subscriber_core* const cores[] = {subscribers.core_.get()...};
+    return detail::subscriber_core::wait_any(cores, timeout);
+  }
+
+ private:
+  explicit bus(std::shared_ptr<detail::node> node) noexcept;
+
+  template <class T>
+  static std::string fields_of() {
+    if constexpr (!variable_size<T> && detail::described<T>) {
+      constexpr auto description = detail::description_of<T>();
+      return detail::fields_text(description.fields.data(), description.fields.size());
+    } else {
+      return {};
+    }
+  }
+  template <class T>
+  static detail::message_type described(std::string_view fields) noexcept {
+    if constexpr (variable_size<T>) {
+      return {detail::message_name<T>(), fields, 0, 1};
+    } else {
+      return {detail::message_name<T>(), fields, sizeof(T), alignof(T)};
+    }
+  }
+
+  std::shared_ptr<detail::node> node_;
+};
+
+}  // namespace quoit::inline v1

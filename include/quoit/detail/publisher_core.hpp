@@ -1,0 +1,114 @@
+// The untyped publisher: a lane of its own, and the look for sleepers after each commit.
+//
+// Owned by the handle and by its open loans together: it goes with the last of them. One thread.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <span>
+
+#include "quoit/detail/fork_epoch.hpp"
+#include "quoit/detail/lane_writer.hpp"
+#include "quoit/detail/topic_layout.hpp"
+#include "quoit/options.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1::detail {
+
+class node;
+struct publisher_parts;
+
+struct message_type {
+  std::string_view name;
+  std::string_view fields;
+  u32 bytes = 0;  // 0: variable
+  u32 alignment = 1;
+};
+
+// Who keeps a publisher from a loan.
+struct blocked_by {
+  u32 subscription;
+  u32 pid;            // for people; means nothing in another pid namespace
+  char node_name[48];
+};
+
+class QUOIT_EXPORT publisher_core {
+ public:
+  static result<publisher_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
+                                      const message_type& type, const publisher_options& options);
+
+  // Takes a frame; the claim is to be committed or abandoned.
+  result<lane_claim> try_claim(u32 payload_bytes) noexcept {
+    lane_claim claim;
+    if (epoch_ == fork_epoch && open_) [[likely]] {
+      const claim_status status = writer_->claim(payload_bytes, claim);
+      if (status == claim_status::ok) [[likely]] {
+        ++loans_;
+        return claim;
+      }
+      return tl::unexpected(refused(status, payload_bytes));
+    }
+    return tl::unexpected(error(open_ ? errc::forked : errc::closed));
+  }
+  result<lane_claim> claim_for(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept;
+
+  void commit(const lane_claim& claim, u32 payload_bytes) noexcept {
+    if (epoch_ != fork_epoch || !open_) [[unlikely]] return give_back();
+    const bool visible = writer_->commit(claim, payload_bytes, stamped_ ? stamp() : 0);
+    if (visible) wake_sleepers();
+    give_back();
+  }
+  void abandon(const lane_claim& claim) noexcept;
+
+  // Copies messages of one size into the lane and wakes once. How many: fewer than asked for if the lane is
+  // full. Errors: as try_claim(), if there was not even room for one.
+  result<std::size_t> publish_batch(const std::byte* messages, std::size_t message_bytes,
+                                    std::size_t count) noexcept;
+
+  // The handle went. Closes the lane and leaves the topic; what loans are open goes on to live, and is lost.
+  void close() noexcept;
+
+  u32 subscribers() const noexcept;
+  u32 payload_bytes_max() const noexcept { return writer_->geometry().payload_bytes_max; }
+  u64 capacity_bytes() const noexcept { return writer_->geometry().ring_bytes; }
+  u64 published() const noexcept { return writer_->next_sequence(); }
+  u64 wakes() const noexcept { return wakes_; }
+  bool never_refuses() const noexcept;
+  blocked_by who_blocks() const noexcept;
+
+  publisher_core(const publisher_core&) = delete;
+  publisher_core& operator=(const publisher_core&) = delete;
+
+ private:
+  explicit publisher_core(std::unique_ptr<publisher_parts> parts) noexcept;
+  ~publisher_core();
+
+  // After a commit: fence, then look at who wants to be woken (B1).
+  void wake_sleepers() noexcept {
+    // sync(wake.commit): either the subscriber's last look sees the commit, or we see its armed bit
+    QUOIT_RULE(B3_commit_fence) full_fence();
+    for (u32 i = 0; i < armed_words_; ++i) {
+      // relaxed: ordered by the fence; bits are taken by a read-modify-write
+      if (load_relaxed(armed_[i]) != 0) [[unlikely]] return fire_armed();
+    }
+  }
+  void give_back() noexcept {
+    if (--loans_ == 0 && !open_) [[unlikely]] delete this;
+  }
+  void fire_armed() noexcept;
+  error refused(claim_status status, u32 payload_bytes) const noexcept;
+  u64 stamp() const noexcept;
+  result<lane_claim> wait_for_space(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept;
+
+  std::unique_ptr<publisher_parts> parts_;
+  lane_writer* writer_;  // of parts_
+  u64* armed_;
+  u32 armed_words_;
+  u32 epoch_;
+  u32 loans_ = 0;
+  bool open_ = true;
+  bool stamped_;
+  u64 wakes_ = 0;
+};
+
+}  // namespace quoit::inline v1::detail

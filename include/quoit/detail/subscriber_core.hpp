@@ -1,0 +1,98 @@
+// The untyped subscriber: a slot in every lane of a topic.
+//
+// Owned by the handle and by its samples together: it goes with the last of them. One thread.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <span>
+
+#include "quoit/detail/fork_epoch.hpp"
+#include "quoit/detail/lane_reader.hpp"
+#include "quoit/detail/publisher_core.hpp"
+#include "quoit/detail/topic_layout.hpp"
+#include "quoit/options.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct subscriber_parts;
+struct lane_link;
+
+// A message that is held, and the lane that it is in. Empty: no reader.
+struct held_message {
+  lane_reader* reader = nullptr;
+  lane_link* link = nullptr;
+  lane_frame frame;
+};
+
+class QUOIT_EXPORT subscriber_core {
+ public:
+  static result<subscriber_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
+                                       const message_type& type, const subscriber_options& options);
+
+  // The next message; `out` stays empty if there is none.
+  // Errors: lagged (value: lost), too_many_samples, corrupt, newer_version, forked, closed.
+  result<void> poll(held_message& out) noexcept {
+    // sync(topic.roster): lanes that were entered before this number are found by whoever reads it
+    if (epoch_ == fork_epoch && load_acquire(*roster_) == roster_seen_ && only_ != nullptr) [[likely]] {
+      const take_status status = only_->take(out.frame);
+      if (status == take_status::message) [[likely]] {
+        out.reader = only_;
+        out.link = only_link_;
+        ++samples_;
+        return {};
+      }
+      if (status == take_status::nothing) return {};
+      return failed(status, *only_);
+    }
+    return poll_slow(out);
+  }
+
+  void release(const held_message& message) noexcept {
+    if (epoch_ == fork_epoch) [[likely]] message.reader->release(message.frame);
+    if (--samples_ == 0 && !open_) [[unlikely]] finish();
+  }
+
+  // Waits until poll() would return something. Errors: timed_out, forked, closed.
+  result<void> wait(std::chrono::nanoseconds timeout) noexcept;
+  // The same for several of one bus: the index of the first that has something.
+  static result<std::size_t> wait_any(std::span<subscriber_core* const> cores,
+                                      std::chrono::nanoseconds timeout) noexcept;
+
+  // The handle went. What samples are held goes on to live, and the topic is left with the last of them.
+  void close() noexcept;
+
+  u32 publishers() const noexcept;
+  u64 lost() const noexcept;
+  // The id of the publisher of a message.
+  const u64* publisher_of(const lane_link& link) const noexcept;
+
+  subscriber_core(const subscriber_core&) = delete;
+  subscriber_core& operator=(const subscriber_core&) = delete;
+
+ private:
+  explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
+  ~subscriber_core();
+
+  result<void> poll_slow(held_message& out) noexcept;
+  result<void> failed(take_status status, lane_reader& reader) noexcept;
+  void finish() noexcept;
+  void look_at_roster() noexcept;
+  void drop_drained() noexcept;
+  void set_only() noexcept;
+  bool ready() noexcept;
+  void set_armed_bit() noexcept;
+  void recheck_publishers() noexcept;
+
+  std::unique_ptr<subscriber_parts> parts_;
+  const u64* roster_;
+  u64 roster_seen_ = 0;
+  lane_reader* only_ = nullptr;  // if there is one lane and nothing is to be done about it
+  lane_link* only_link_ = nullptr;
+  u32 epoch_;
+  u32 samples_ = 0;
+  bool open_ = true;
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,177 @@
+#pragma once
+
+#include <chrono>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "quoit/loan.hpp"
+
+namespace quoit::inline v1 {
+
+// Who is in the way of a loan that would block.
+struct blocker {
+  std::uint32_t subscription;  // as `quoit topic list` numbers it
+  std::uint32_t pid;           // in the pid namespace of its process
+  std::string node;            // the name it gave itself
+};
+
+// Publishes messages of type T on one topic, in a ring of its own.
+//
+// Move-only. Its lane lives on until every subscriber that was there has read it to its end.
+// Thread safety: one thread at a time. After a fork, a child's copy answers errc::forked.
+template <class T>
+class publisher {
+  static_assert(detail::usable_message<T>());
+
+ public:
+  // A message in shared memory, value-initialised, to be filled and published. Never blocks.
+  //
+  // Errors: would_block (blocked_by() says who), too_many_loans, closed, forked. No allocation.
+  result<loan<T>> try_loan() noexcept
+    requires(!variable_size<T>)
+  {
+    return constructed(core_->try_claim(sizeof(T)));
+  }
+  // The same; waits for space, at most `timeout`. Blocks this thread.
+  // Errors: also timed_out; would_block at once under policy fail, and where loans of one's own are in the way.
+  result<loan<T>> loan_for(std::chrono::nanoseconds timeout) noexcept
+    requires(!variable_size<T>)
+  {
+    return constructed(core_->claim_for(sizeof(T), timeout));
+  }
+
+  // The same without initialising it: what is not written is what lay there before.
+  result<loan<T>> try_loan_uninit() noexcept
+    requires(!variable_size<T>)
+  {
+    return wrapped(core_->try_claim(sizeof(T)));
+  }
+  result<loan<T>> loan_uninit_for(std::chrono::nanoseconds timeout) noexcept
+    requires(!variable_size<T>)
+  {
+    return wrapped(core_->claim_for(sizeof(T), timeout));
+  }
+
+  // A message of `n` bytes, not initialised. Errors: as try_loan(), and message_too_large (value(): the
+  // capacity_bytes that a lane for it needs).
+  result<loan<T>> try_loan_bytes(std::size_t n) noexcept
+    requires variable_size<T>
+  {
+    return wrapped(core_->try_claim(clamped(n)));
+  }
+  result<loan<T>> loan_bytes_for(std::size_t n, std::chrono::nanoseconds timeout) noexcept
+    requires variable_size<T>
+  {
+    return wrapped(core_->claim_for(clamped(n), timeout));
+  }
+
+  // Copies a message into shared memory and publishes it. Never blocks. Errors: as try_loan().
+  result<void> publish(const T& value) noexcept
+    requires(!variable_size<T>)
+  {
+    return copied(core_->try_claim(sizeof(T)), &value, sizeof(T));
+  }
+  result<void> publish_for(const T& value, std::chrono::nanoseconds timeout) noexcept
+    requires(!variable_size<T>)
+  {
+    return copied(core_->claim_for(sizeof(T), timeout), &value, sizeof(T));
+  }
+  result<void> publish(std::span<const std::byte> message) noexcept
+    requires std::same_as<T, bytes>
+  {
+    return copied(core_->try_claim(clamped(message.size())), message.data(), message.size());
+  }
+  result<void> publish_for(std::span<const std::byte> message, std::chrono::nanoseconds timeout) noexcept
+    requires std::same_as<T, bytes>
+  {
+    return copied(core_->claim_for(clamped(message.size()), timeout), message.data(), message.size());
+  }
+  result<void> publish(std::string_view message) noexcept
+    requires std::same_as<T, text>
+  {
+    return copied(core_->try_claim(clamped(message.size())), message.data(), message.size());
+  }
+  result<void> publish_for(std::string_view message, std::chrono::nanoseconds timeout) noexcept
+    requires std::same_as<T, text>
+  {
+    return copied(core_->claim_for(clamped(message.size()), timeout), message.data(), message.size());
+  }
+  // Encodes into shared memory.
+  result<void> publish(const T& value)
+    requires coded<T>
+  {
+    return encoded(core_->try_claim(clamped(codec<T>::encoded_bytes(value))), value);
+  }
+  result<void> publish_for(const T& value, std::chrono::nanoseconds timeout)
+    requires coded<T>
+  {
+    return encoded(core_->claim_for(clamped(codec<T>::encoded_bytes(value)), timeout), value);
+  }
+
+  // Copies messages and publishes them, with one look for sleepers for all. How many were published: fewer
+  // than given if space runs out. Never blocks. Errors: as try_loan(), if there was not room for one.
+  result<std::size_t> publish_batch(std::span<const T> messages) noexcept
+    requires(!variable_size<T>)
+  {
+    return core_->publish_batch(reinterpret_cast<const std::byte*>(messages.data()), sizeof(T), messages.size());
+  }
+
+  // Subscriptions of the topic, now.
+  std::uint32_t subscribers() const noexcept { return core_->subscribers(); }
+  // Sequences spent so far: the next message has this one.
+  std::uint64_t sequence() const noexcept { return core_->published(); }
+  // System calls made to wake a subscriber.
+  std::uint64_t wakes() const noexcept { return core_->wakes(); }
+  // The largest message, and the size of the ring, in bytes.
+  std::size_t message_bytes_max() const noexcept { return core_->payload_bytes_max(); }
+  std::uint64_t capacity_bytes() const noexcept { return core_->capacity_bytes(); }
+  // Policy overwrite: true if, with the subscriptions of now and whatever they hold, no loan is ever refused:
+  // there are at least 2 strides more than they can cover, 2 + 2 x samples_max for each.
+  bool never_refuses() const noexcept { return core_->never_refuses(); }
+  // After would_block or timed_out: the subscription that is furthest behind, or holds most.
+  blocker blocked_by() const {
+    const detail::blocked_by who = core_->who_blocks();
+    return {who.subscription, who.pid, who.node_name};
+  }
+
+ private:
+  friend class bus;
+  struct closer {
+    void operator()(detail::publisher_core* core) const noexcept { core->close(); }
+  };
+  explicit publisher(detail::publisher_core* core) noexcept : core_(core) {}
+
+  static std::uint32_t clamped(std::size_t n) noexcept {
+    return n < 0xffffffffu ? static_cast<std::uint32_t>(n) : 0xffffffffu;
+  }
+  result<loan<T>> wrapped(result<detail::lane_claim> claim) noexcept {
+    if (!claim) [[unlikely]] return tl::unexpected(std::move(claim.error()));
+    return loan<T>(core_.get(), *claim);
+  }
+  result<loan<T>> constructed(result<detail::lane_claim> claim) noexcept {
+    if (!claim) [[unlikely]] return tl::unexpected(std::move(claim.error()));
+    ::new (static_cast<void*>(claim->payload)) T();
+    return loan<T>(core_.get(), *claim);
+  }
+  result<void> copied(result<detail::lane_claim> claim, const void* message, std::size_t n) noexcept {
+    if (!claim) [[unlikely]] return tl::unexpected(std::move(claim.error()));
+    if (n != 0) std::memcpy(claim->payload, message, n);
+    core_->commit(*claim, claim->payload_bytes);
+    return {};
+  }
+  result<void> encoded(result<detail::lane_claim> claim, const T& value) {
+    if (!claim) return tl::unexpected(std::move(claim.error()));
+    loan<T> loaned(core_.get(), *claim);  // abandoned if the codec throws
+    const std::size_t used = codec<T>::encode(value, loaned.data());
+    std::move(loaned).publish(used);
+    return {};
+  }
+
+  std::unique_ptr<detail::publisher_core, closer> core_;
+};
+
+}  // namespace quoit::inline v1

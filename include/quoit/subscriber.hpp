@@ -1,0 +1,71 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "quoit/sample.hpp"
+
+namespace quoit::inline v1 {
+
+// Receives what every publisher of a topic publishes: each publisher's messages in its order.
+//
+// Move-only; may be moved while samples are held. Thread safety: one thread at a time. After a fork, a child's
+// copy answers errc::forked.
+template <class T>
+class subscriber {
+  static_assert(detail::usable_message<T>());
+
+ public:
+  // The next message, or an empty sample if there is none. Never blocks, allocates nothing.
+  //
+  // Errors: lagged (value(): messages overwritten before they were read; the next poll goes on behind them),
+  // too_many_samples, corrupt, newer_version, forked, closed.
+  result<sample<T>> poll() noexcept {
+    detail::held_message message;
+    if (auto ok = core_->poll(message); !ok) [[unlikely]] return tl::unexpected(std::move(ok.error()));
+    if (message.reader == nullptr) return sample<T>();
+    sample<T> taken(core_.get(), message);
+    if (!detail::size_fits<T>(message.frame.payload_bytes)) [[unlikely]] return tl::unexpected(error(errc::corrupt));
+    return taken;
+  }
+
+  // What lies together of the next publisher's messages, given back all at once. May be empty. As poll().
+  result<batch<T>> poll_batch() noexcept {
+    auto first = poll();
+    if (!first) return tl::unexpected(std::move(first.error()));
+    return batch<T>(std::move(*first));
+  }
+
+  // The next message. Blocks this thread until there is one, at most `timeout`; spins before it sleeps as the
+  // bus was told (bus_options wait). Errors: as poll(), and timed_out.
+  result<sample<T>> wait(std::chrono::nanoseconds timeout = std::chrono::nanoseconds::max()) noexcept {
+    using clock = std::chrono::steady_clock;
+    auto got = poll();
+    if (!got || *got) return got;
+    const bool endless = timeout > std::chrono::hours(24 * 365);
+    const clock::time_point end = endless ? clock::time_point::max() : clock::now() + timeout;
+    for (;;) {
+      const std::chrono::nanoseconds left = endless ? timeout : end - clock::now();
+      if (auto ok = core_->wait(left); !ok) return tl::unexpected(std::move(ok.error()));
+      // There may be nothing after all: what woke us was a publisher that came or went.
+      got = poll();
+      if (!got || *got) return got;
+    }
+  }
+
+  // Publishers of the topic, now.
+  std::uint32_t publishers() const noexcept { return core_->publishers(); }
+  // Messages lost so far, on all lanes.
+  std::uint64_t lost() const noexcept { return core_->lost(); }
+
+ private:
+  friend class bus;
+  struct closer {
+    void operator()(detail::subscriber_core* core) const noexcept { core->close(); }
+  };
+  explicit subscriber(detail::subscriber_core* core) noexcept : core_(core) {}
+
+  std::unique_ptr<detail::subscriber_core, closer> core_;
+};
+
+}  // namespace quoit::inline v1

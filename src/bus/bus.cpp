@@ -1,0 +1,44 @@
+#include "quoit/bus.hpp"
+
+#include <cstdlib>
+
+#include "topic/node.hpp"
+
+namespace quoit::inline v1 {
+
+result<bus> bus::open(std::string_view name, const bus_options& options) {
+  if (name.empty()) {
+    const char* const from_environment = std::getenv("QUOIT_BUS");
+    name = from_environment != nullptr && *from_environment != '\0' ? from_environment : "default";
+  }
+  auto node = detail::node::open(name, options);
+  if (!node) return tl::unexpected(std::move(node.error()));
+  return bus(std::move(*node));
+}
+
+bus::bus(std::shared_ptr<detail::node> node) noexcept : node_(std::move(node)) {}
+bus::bus(bus&&) noexcept = default;
+bus& bus::operator=(bus&&) noexcept = default;
+bus::~bus() = default;
+
+std::string_view bus::name() const noexcept { return node_->bus(); }
+
+namespace detail {
+
+std::string fields_text(const field* fields, std::size_t count) {
+  std::string text;
+  for (std::size_t i = 0; i < count; ++i) {
+    const field& f = fields[i];
+    if (!text.empty()) text += ' ';
+    text += f.name;
+    text += ':';
+    text += f.scalar;
+    if (f.scalar == "bytes") text += std::to_string(f.bytes);
+    if (f.count != 1) text += '[' + std::to_string(f.count) + ']';
+    text += '@' + std::to_string(f.offset);
+  }
+  return text;
+}
+
+}  // namespace detail
+}  // namespace quoit::inline v1

@@ -1,0 +1,208 @@
+#include "quoit/detail/publisher_core.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/clock.hpp"
+#include "bus/deadline.hpp"
+#include "bus/publisher_parts.hpp"
+
+namespace quoit::inline v1::detail {
+
+result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner, std::string_view name,
+                                             const message_type& type, const publisher_options& options) {
+  if (owner->forked()) return tl::unexpected(error(errc::forked));
+  if (options.policy < policy::block || options.policy > policy::fail) {
+    return tl::unexpected(error(errc::invalid_argument, "policy is none of block, overwrite, fail"));
+  }
+  if (options.loans_max == 0 || options.loans_max > 65536) {
+    return tl::unexpected(error(errc::invalid_argument, "loans_max is " + std::to_string(options.loans_max) +
+                                                            ": it must be 1 to 65536"));
+  }
+  // Before anything is made: most mistakes are in here.
+  if (auto geometry = geometry_for(type, options, options.limits.subscriptions_max); !geometry) {
+    return tl::unexpected(std::move(geometry.error()));
+  }
+  auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits);
+  if (!opened) return tl::unexpected(std::move(opened.error()));
+  auto parts = std::make_unique<publisher_parts>();
+  parts->owner = owner;
+  parts->control = std::move(opened->control);
+  parts->policy = options.policy;
+  auto geometry = geometry_for(type, options, parts->control.subscriptions());
+  if (geometry) {
+    if (auto entered = enter_lane(*parts, *geometry, options); !entered) {
+      geometry = tl::unexpected(std::move(entered.error()));
+    }
+  }
+  if (!geometry) {
+    parts->control.remove_if_unused();
+    return tl::unexpected(std::move(geometry.error()));
+  }
+  return new publisher_core(std::move(parts));
+}
+
+publisher_core::publisher_core(std::unique_ptr<publisher_parts> parts) noexcept
+    : parts_(std::move(parts)),
+      writer_(&*parts_->writer),
+      armed_(parts_->control.header().armed),
+      armed_words_((parts_->control.subscriptions() + 63) / 64),
+      epoch_(fork_epoch),
+      stamped_((writer_->geometry().flags & frame_stamped) != 0) {}
+
+publisher_core::~publisher_core() = default;
+
+void publisher_core::close() noexcept {
+  open_ = false;
+  if (epoch_ == fork_epoch) {
+    if (writer_->close()) wake_sleepers();
+    // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
+    if (auto lock = parts_->control.lock()) {
+      parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
+      parts_->control.remove_if_unused();
+    }
+  }
+  if (loans_ == 0) delete this;
+}
+
+void publisher_core::abandon(const lane_claim& claim) noexcept {
+  if (epoch_ == fork_epoch && open_ && writer_->abandon(claim)) wake_sleepers();
+  give_back();
+}
+
+u64 publisher_core::stamp() const noexcept { return realtime_ns(); }
+
+// One bit at a time: taken, marked ready, rung; then the next (B1).
+void publisher_core::fire_armed() noexcept {
+  topic& control = parts_->control;
+  u64 calls = 0;
+  for (u32 word = 0; word < armed_words_; ++word) {
+    // relaxed: ordered by the fence before; bits are taken by a read-modify-write
+    for (u64 bits = load_relaxed(armed_[word]); bits != 0; bits &= bits - 1) {
+      const u32 index = word * 64 + static_cast<u32>(std::countr_zero(bits));
+      if (index >= control.subscriptions()) break;
+      const subscription_entry& entry = control.subscription(index);
+      // relaxed: written before its first arm, and its bit is taken out before the entry is used again
+      const u32 ready_bit = load_relaxed(entry.ready_bit);
+      calls += parts_->owner->fire_node(topic::owner_of(entry), armed_[word], bits & ~(bits - 1), ready_bit);
+    }
+  }
+  if (calls == 0) return;
+  wakes_ += calls;
+  writer_->add_wakes(calls);
+}
+
+error publisher_core::refused(claim_status status, u32 payload_bytes) const noexcept {
+  switch (status) {
+    case claim_status::too_large: {
+      const lane_geometry& g = writer_->geometry();
+      lane_request request{};
+      request.payload_bytes_max = payload_bytes;
+      request.payload_alignment = g.payload_alignment;
+      request.frame_alignment = g.alignment;
+      request.strides = g.strides;
+      request.stamped = stamped_;
+      request.lossy_allowed = g.lossy_allowed;
+      return error(errc::message_too_large, std::max(capacity_for(request), g.ring_bytes));
+    }
+    case claim_status::too_many: return error(errc::too_many_loans, writer_->unresolved());
+    default: return error(errc::would_block, writer_->refusal().slot);
+  }
+}
+
+result<lane_claim> publisher_core::claim_for(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept {
+  auto claim = try_claim(payload_bytes);
+  // Under `fail` nobody waits; nor for a loan of one's own.
+  if (claim || claim.error().code() != errc::would_block || parts_->policy == policy::fail ||
+      !writer_->refusal().by_reader) {
+    return claim;
+  }
+  return wait_for_space(payload_bytes, timeout);
+}
+
+result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept {
+  node& self = *parts_->owner;
+  lane_slots& slots = *writer_->memory().slots;
+  const deadline end(timeout);
+  const node_settings& settings = self.settings();
+  deadline recheck(settings.recheck);
+  for (;;) {
+    const deadline spin(settings.how == wait::block ? std::chrono::nanoseconds(0) : settings.spin_max);
+    do {
+      auto claim = try_claim(payload_bytes);
+      if (claim || claim.error().code() != errc::would_block) return claim;
+      if (end.over()) return tl::unexpected(error(errc::timed_out, writer_->refusal().slot));
+      cpu_relax();
+    } while (settings.how == wait::spin ? !recheck.over() : !spin.over());
+
+    if (settings.how != wait::spin) {
+      nap pause(self.bell());
+      // sync(lane.waiting): release, so that whoever takes the 1 finds us sleeping
+      store_release(slots.waiting, 1);
+      // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
+      QUOIT_RULE(C2_writer_fence) full_fence();
+      if (!writer_->would_grant(payload_bytes)) pause.sleep(std::min(end.left(), recheck.left()));
+      // relaxed: a reader that still takes it rings a node that is awake
+      store_relaxed(slots.waiting, 0);
+    }
+    if (recheck.over()) {
+      // Whoever is in the way may be dead.
+      const u32 slot = writer_->refusal().slot;
+      if (writer_->refusal().by_reader && slot < parts_->control.subscriptions()) {
+        const node_id whom = topic::owner_of(parts_->control.subscription(slot));
+        if (!self.alive(whom)) self.clean_if_dead(whom);
+      }
+      recheck = deadline(settings.recheck);
+    }
+  }
+}
+
+result<std::size_t> publisher_core::publish_batch(const std::byte* messages, std::size_t message_bytes,
+                                                  std::size_t count) noexcept {
+  bool visible = false;
+  std::size_t done = 0;
+  const u64 stamp_of_batch = stamped_ ? stamp() : 0;
+  for (; done < count; ++done) {
+    auto claim = try_claim(static_cast<u32>(message_bytes));
+    if (!claim) {
+      if (done == 0) return tl::unexpected(std::move(claim.error()));
+      break;
+    }
+    std::memcpy(claim->payload, messages + done * message_bytes, message_bytes);
+    visible = writer_->commit(*claim, claim->payload_bytes, stamp_of_batch) || visible;
+    --loans_;
+  }
+  if (visible) wake_sleepers();
+  return done;
+}
+
+u32 publisher_core::subscribers() const noexcept {
+  return epoch_ == fork_epoch ? parts_->control.count_active_subscriptions() : 0;
+}
+
+bool publisher_core::never_refuses() const noexcept {
+  const lane_geometry& g = writer_->geometry();
+  if (g.reliable_allowed || epoch_ != fork_epoch) return false;
+  u64 strides = 2;
+  const topic& control = parts_->control;
+  for (u32 i = 0; i < control.subscriptions(); ++i) {
+    if (control.state(control.subscription(i)) != participant_state::active) continue;
+    strides += 2 + 2 * u64{load_relaxed(control.subscription(i).samples_max)};  // relaxed: ordered by state()
+  }
+  return strides <= g.strides;
+}
+
+blocked_by publisher_core::who_blocks() const noexcept {
+  blocked_by who{writer_->refusal().slot, 0, {}};
+  if (epoch_ != fork_epoch || who.subscription >= parts_->control.subscriptions()) return who;
+  const node_id owner = topic::owner_of(parts_->control.subscription(who.subscription));
+  if (owner.index >= parts_->owner->node_count_max()) return who;
+  const node_entry& entry = parts_->owner->entry_at(owner.index);
+  who.pid = load_relaxed(entry.pid);  // relaxed: for people
+  std::memcpy(who.node_name, entry.name, sizeof who.node_name);
+  who.node_name[sizeof who.node_name - 1] = '\0';
+  return who;
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,190 @@
+// How a publisher comes by its lane.
+#include <algorithm>
+#include <bit>
+
+#include "base/clock.hpp"
+#include "base/random.hpp"
+#include "bus/publisher_parts.hpp"
+#include "topic/names.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr u64 capacity_default = 128 * 1024;
+
+// Variable-size messages: the largest that a lane of this capacity takes.
+u64 largest_message(lane_request request) {
+  const u64 ring = std::bit_ceil(std::max(request.capacity_bytes, u64{1}));
+  const u64 stride = ring / request.strides;
+  const u64 frame = request.lossy_allowed ? stride - word_bytes : (ring - stride) / 2;
+  const u64 alignment = std::max(request.frame_alignment, request.payload_alignment);
+  const u64 overhead = payload_offset(request.stamped ? frame_stamped : u8{0});
+  const u64 aligned = align_down(frame, alignment);
+  return aligned > overhead ? aligned - overhead : 0;
+}
+
+bool wants_reliable(const subscription_entry& entry, bool overwrites) {
+  const auto asked = static_cast<mode>(load_relaxed(entry.mode));  // relaxed: under the topic's lock
+  return !overwrites && asked != mode::lossy;
+}
+
+error conflict(const std::string& topic, const char* words) {
+  return error(errc::policy_conflict, "topic " + topic + ": " + words);
+}
+
+result<void> check_subscriptions(const topic& control, const lane_geometry& geometry) {
+  for (u32 i = 0; i < control.subscriptions(); ++i) {
+    const subscription_entry& entry = control.subscription(i);
+    if (control.state(entry) != participant_state::active) continue;
+    const auto asked = static_cast<mode>(load_relaxed(entry.mode));  // relaxed: under the topic's lock
+    if (asked == mode::reliable && !geometry.reliable_allowed) {
+      return tl::unexpected(conflict(control.name(),
+                                     "a subscription asks for mode reliable, which no overwriting publisher can "
+                                     "give; publish with policy block or fail, or subscribe with mode automatic"));
+    }
+    if (asked == mode::lossy && !geometry.lossy_allowed) {
+      return tl::unexpected(conflict(control.name(),
+                                     "a subscription asks for mode lossy, which a publisher with "
+                                     "lossy_subscribers = false cannot give"));
+    }
+  }
+  return {};
+}
+
+bool same_geometry(const lane_geometry& a, const lane_geometry& b) {
+  return a.ring_bytes == b.ring_bytes && a.strides == b.strides && a.alignment == b.alignment &&
+         a.payload_alignment == b.payload_alignment && a.payload_bytes_max == b.payload_bytes_max &&
+         a.subscriptions == b.subscriptions && a.flags == b.flags && a.lossy_allowed == b.lossy_allowed &&
+         a.reliable_allowed == b.reliable_allowed;
+}
+
+// Every subscription of today must still be on the lane: one that left it would not find its place again.
+bool everybody_is_on(const topic& control, const lane_slots& slots) {
+  for (u32 i = 0; i < control.subscriptions(); ++i) {
+    if (control.state(control.subscription(i)) != participant_state::active) continue;
+    const u64 bit = u64{1} << (i % 64);
+    // sync(lane.active): a subscription leaves a lane under the topic's lock only
+    const u64 on = load_acquire(slots.reliable_active[i / 64]) | load_acquire(slots.lossy_active[i / 64]);
+    if ((on & bit) == 0) return false;
+  }
+  return true;
+}
+
+void write_entry(publisher_parts& parts, publisher_entry& entry, const lane_header& head) {
+  const node_id self = parts.owner->id();
+  // relaxed: ordered by the release of the state
+  store_relaxed(entry.lane_generation, parts.lane_generation);
+  store_relaxed(entry.node_generation, self.generation);              // relaxed: as above
+  store_relaxed(entry.node, self.index);                              // relaxed: as above
+  store_relaxed(entry.policy, static_cast<u32>(parts.policy));        // relaxed: as above
+  store_relaxed(entry.id[0], head.publisher_id[0]);                   // relaxed: as above
+  store_relaxed(entry.id[1], head.publisher_id[1]);                   // relaxed: as above
+  // sync(topic.entry): the entry is whole for whoever finds it in use
+  store_release(entry.state, static_cast<u64>(participant_state::active));
+}
+
+bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans_max) {
+  topic& control = parts.control;
+  for (u32 i = 0; i < control.publishers(); ++i) {
+    publisher_entry& entry = control.publisher(i);
+    if (control.state(entry) != participant_state::dead) continue;
+    const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
+    auto lane = open_lane(control.file_name(), generation, access::read_write);
+    if (!lane || !same_geometry(lane->geometry, geometry) ||
+        load_relaxed(entry.policy) != static_cast<u32>(parts.policy) ||  // relaxed: as above
+        !everybody_is_on(control, *lane->memory().slots)) {
+      continue;
+    }
+    parts.writer.emplace(lane_writer::adopt_tag{}, lane->memory(), geometry, loans_max);
+    if (!parts.writer->adopt()) {
+      parts.writer.reset();
+      continue;
+    }
+    parts.lane = std::move(*lane);
+    parts.index = i;
+    parts.lane_generation = generation;
+    write_entry(parts, entry, *parts.lane.memory().head);
+    // What the dead had claimed became void: that can make messages visible (B5).
+    control.roster_changed(*parts.owner, i);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options,
+                                   u32 subscriptions) {
+  lane_request request{};
+  request.capacity_bytes = options.capacity_bytes != 0 ? options.capacity_bytes : capacity_default;
+  request.payload_alignment = std::max<u32>(type.alignment, 1);
+  request.frame_alignment = options.alignment;
+  request.strides = options.strides;
+  request.subscriptions = subscriptions;
+  request.stamped = options.stamped;
+  request.lossy_allowed = options.lossy_subscribers;
+  request.reliable_allowed = options.policy != policy::overwrite;
+  const bool variable = type.bytes == 0;
+  request.payload_bytes_max = variable ? options.message_bytes_max : type.bytes;
+  if (variable && request.payload_bytes_max == 0) {
+    const u64 most = largest_message(request);
+    if (most == 0) return make_geometry(request);  // says what is wrong
+    request.payload_bytes_max = most;
+  }
+  if (options.capacity_bytes == 0) {
+    request.capacity_bytes = std::max(request.capacity_bytes, capacity_for(request));
+    if (options.history > 0 && !variable) {
+      // A stride is always on its way out: the history lies in the others.
+      const u64 overhead = payload_offset(options.stamped ? frame_stamped : u8{0});
+      const u64 frame = align_up(overhead + type.bytes, std::max(request.frame_alignment, request.payload_alignment));
+      const u64 stride = (options.history * frame + frame) / (request.strides - 2) + frame + word_bytes;
+      request.capacity_bytes = std::max(request.capacity_bytes, stride * request.strides);
+    }
+  }
+  return make_geometry(request);
+}
+
+result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options) {
+  topic& control = parts.control;
+  control.clean_dead(*parts.owner);
+  if (auto ok = check_subscriptions(control, geometry); !ok) return ok;
+  if (adopt_lane(parts, geometry, options.loans_max)) return {};
+
+  u32 index = 0;
+  while (index < control.publishers() && control.state(control.publisher(index)) != participant_state::free) ++index;
+  if (index == control.publishers()) {
+    return tl::unexpected(error(errc::limit_reached,
+                                "topic " + control.name() + " has " + std::to_string(control.publishers()) +
+                                    " lanes; whoever makes the topic chooses limits.publishers_max",
+                                control.publishers()));
+  }
+  auto made = make_lane(bus_temporary_prefix(parts.owner->bus()), geometry);
+  if (!made) return tl::unexpected(std::move(made.error()));
+  lane_header& head = made->data.memory.object<lane_header>();
+  lane_slots& slots = made->slots.memory.object<lane_slots>();
+  const auto id = random_id();
+  head.policy = static_cast<u8>(options.policy);
+  head.publisher_id[0] = id[0];
+  head.publisher_id[1] = id[1];
+  head.created_ns = realtime_ns();
+  // Every subscription of today begins at the first frame (A14).
+  for (u32 i = 0; i < control.subscriptions(); ++i) {
+    if (control.state(control.subscription(i)) != participant_state::active) continue;
+    const bool reliable = wants_reliable(control.subscription(i), options.policy == policy::overwrite);
+    (reliable ? slots.reliable_active : slots.lossy_active)[i / 64] |= u64{1} << (i % 64);
+  }
+  parts.lane_generation = control.header().next_lane_generation;
+  auto placed = place_lane(std::move(*made), control.file_name(), parts.lane_generation,
+                           parts.owner->settings().permissions);
+  if (!placed) return tl::unexpected(std::move(placed.error()));
+  parts.lane = std::move(*placed);
+  parts.index = index;
+  parts.writer.emplace(parts.lane.memory(), geometry, options.loans_max);
+  write_entry(parts, control.publisher(index), head);
+  control.header().next_lane_generation = parts.lane_generation + 1;
+  control.roster_changed(*parts.owner, index);
+  return {};
+}
+
+}  // namespace quoit::inline v1::detail

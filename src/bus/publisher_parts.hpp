@@ -1,0 +1,27 @@
+#pragma once
+
+#include <optional>
+
+#include "quoit/detail/publisher_core.hpp"
+#include "topic/topic.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct publisher_parts {
+  std::shared_ptr<node> owner;
+  topic control;
+  lane_file lane;
+  std::optional<lane_writer> writer;
+  u32 index = 0;  // in the publisher table
+  u64 lane_generation = 0;
+  quoit::policy policy = quoit::policy::block;
+  u32 spin_misses = 0;
+};
+
+// The geometry that the options ask for. Errors: invalid_argument, message_too_large.
+result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions);
+
+// Makes a lane, or adopts that of a dead publisher, and enters it in the table. With the topic's lock held.
+result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options);
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,300 @@
+#include "quoit/detail/subscriber_core.hpp"
+
+#include <algorithm>
+
+#include "base/random.hpp"
+#include "bus/subscriber_parts.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+using reading = lane_reader::reading;
+
+bool overwrites(const publisher_entry& entry) {
+  return load_relaxed(entry.policy) == static_cast<u32>(policy::overwrite);  // relaxed: ordered by state()
+}
+
+error conflict(const topic& control, const char* words) {
+  return error(errc::policy_conflict, "topic " + control.name() + " has a publisher " + words);
+}
+
+result<lane_file> open_lane_of(const subscriber_parts& parts, const publisher_entry& entry) {
+  const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
+  auto lane = open_lane(parts.control.file_name(), generation, access::read);
+  if (lane && parts.index >= lane->geometry.subscriptions) {
+    return tl::unexpected(error(errc::corrupt, "a lane of topic " + parts.control.name() + " has too few slots"));
+  }
+  return lane;
+}
+
+std::unique_ptr<lane_link> make_link(const subscriber_parts& parts, u32 index, lane_file lane, reading how) {
+  const publisher_entry& entry = parts.control.publisher(index);
+  auto link = std::make_unique<lane_link>(std::move(lane), parts.index, how, parts.options.samples_max);
+  link->owner = parts.owner.get();
+  link->publisher = topic::owner_of(entry);
+  link->publisher_id[0] = load_relaxed(entry.id[0]);        // relaxed: ordered by state()
+  link->publisher_id[1] = load_relaxed(entry.id[1]);        // relaxed: ordered by state()
+  link->generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
+  link->index = index;
+  return link;
+}
+
+// A lane that was there before the subscription. With the topic's lock held.
+result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 index) {
+  const topic& control = parts.control;
+  const publisher_entry& entry = control.publisher(index);
+  auto lane = open_lane_of(parts, entry);
+  if (!lane) return tl::unexpected(std::move(lane.error()));
+  const bool can_be_reliable = lane->geometry.reliable_allowed && !overwrites(entry);
+  const mode asked = parts.options.mode;
+  if (asked == mode::reliable && !can_be_reliable) {
+    return tl::unexpected(conflict(control, "with policy overwrite, which waits for nobody; subscribe with mode "
+                                            "automatic or lossy"));
+  }
+  const bool reliable = can_be_reliable && asked != mode::lossy;
+  if (!reliable && !lane->geometry.lossy_allowed) {
+    return tl::unexpected(conflict(control, "with lossy_subscribers = false; subscribe with mode automatic or reliable"));
+  }
+  auto link = make_link(parts, index, std::move(*lane), reliable ? reading::reliable : reading::lossy);
+  lane_reader& reader = link->reader;
+  const start& from = parts.options.start;
+  const bool started = from.kind == start::from::latest     ? reader.start_at_latest()
+                       : from.kind == start::from::earliest ? reader.start_with_history(~u64{0})
+                                                            : reader.start_with_history(from.messages);
+  if (!started) {
+    return tl::unexpected(error(errc::corrupt, "a lane of topic " + control.name() + " holds what no publisher writes"));
+  }
+  reader.look_at_state();
+  return link;
+}
+
+// A lane that is younger than the subscription: its maker set our slot. Nothing if it did not, because the
+// lane was closed when we came, or we have left it.
+std::unique_ptr<lane_link> follow_lane(const subscriber_parts& parts, u32 index) {
+  auto lane = open_lane_of(parts, parts.control.publisher(index));
+  // Removed meanwhile, or of somebody who does not let us in: the other lanes go on.
+  if (!lane) return nullptr;
+  const lane_slots& slots = *lane->memory().slots;
+  const u64 bit = u64{1} << (parts.index % 64);
+  // sync(lane.active): the slot was set before the lane had a name
+  const bool reliable = (load_acquire(slots.reliable_active[parts.index / 64]) & bit) != 0;
+  const bool lossy = (load_acquire(slots.lossy_active[parts.index / 64]) & bit) != 0;
+  if (!reliable && !lossy) return nullptr;
+  auto link = make_link(parts, index, std::move(*lane), reliable ? reading::reliable : reading::lossy);
+  link->reader.start_at_first();
+  link->reader.look_at_state();
+  return link;
+}
+
+}  // namespace
+
+result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owner, std::string_view name,
+                                               const message_type& type, const subscriber_options& options) {
+  if (owner->forked()) return tl::unexpected(error(errc::forked));
+  if (options.samples_max == 0 || options.samples_max > 65536) {
+    return tl::unexpected(error(errc::invalid_argument, "samples_max is " + std::to_string(options.samples_max) +
+                                                            ": it must be 1 to 65536"));
+  }
+  if (options.mode > mode::lossy || options.start.kind > start::from::last) {
+    return tl::unexpected(error(errc::invalid_argument, "mode or start is none of its values"));
+  }
+  auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits);
+  if (!opened) return tl::unexpected(std::move(opened.error()));
+  auto parts = std::make_unique<subscriber_parts>();
+  parts->owner = owner;
+  parts->control = std::move(opened->control);
+  parts->options = options;
+  parts->payload_bytes = type.bytes;
+  topic& control = parts->control;
+  control.clean_dead(*owner);
+
+  u32 index = 0;
+  while (index < control.subscriptions() && control.state(control.subscription(index)) != participant_state::free) {
+    ++index;
+  }
+  if (index == control.subscriptions()) {
+    return tl::unexpected(error(errc::limit_reached,
+                                "topic " + control.name() + " has " + std::to_string(control.subscriptions()) +
+                                    " subscriptions; whoever makes the topic chooses limits.subscriptions_max",
+                                control.subscriptions()));
+  }
+  parts->index = index;
+  parts->ready_bit = owner->take_ready_bit();
+  subscription_entry& entry = control.subscription(index);
+  const auto id = random_id();
+  // relaxed: ordered by the release of the state
+  store_relaxed(entry.node, owner->id().index);
+  store_relaxed(entry.node_generation, owner->id().generation);      // relaxed: as above
+  store_relaxed(entry.ready_bit, parts->ready_bit);                  // relaxed: as above
+  store_relaxed(entry.mode, static_cast<u32>(options.mode));         // relaxed: as above
+  store_relaxed(entry.samples_max, options.samples_max);             // relaxed: as above
+  store_relaxed(entry.id[0], id[0]);                                 // relaxed: as above
+  store_relaxed(entry.id[1], id[1]);                                 // relaxed: as above
+  // sync(topic.entry): whole, for whoever finds it active
+  store_release(entry.state, static_cast<u64>(participant_state::active));
+
+  for (u32 i = 0; i < control.publishers(); ++i) {
+    // A lane that is closed already belongs to those who were there while it was open.
+    if (control.state(control.publisher(i)) != participant_state::active) continue;
+    auto link = join_lane(*parts, i);
+    if (!link) {
+      parts->links.clear();
+      control.remove_subscription(*owner, index);
+      control.remove_if_unused();
+      return tl::unexpected(std::move(link.error()));
+    }
+    parts->links.push_back(std::move(*link));
+  }
+  auto* const core = new subscriber_core(std::move(parts));
+  // sync(topic.roster): under the lock: it cannot change between the table and here
+  core->roster_seen_ = load_acquire(*core->roster_);
+  core->set_only();
+  return core;
+}
+
+subscriber_core::subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept
+    : parts_(std::move(parts)), roster_(&parts_->control.header().roster), epoch_(fork_epoch) {}
+
+subscriber_core::~subscriber_core() = default;
+
+void subscriber_core::close() noexcept {
+  open_ = false;
+  if (samples_ == 0) finish();
+}
+
+void subscriber_core::finish() noexcept {
+  if (epoch_ == fork_epoch) {
+    for (auto& link : parts_->links) link->reader.stop();
+    // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
+    if (auto lock = parts_->control.lock()) {
+      parts_->control.remove_subscription(*parts_->owner, parts_->index);
+      parts_->control.remove_if_unused();
+    }
+  }
+  delete this;
+}
+
+// ---- polling -------------------------------------------------------------------------------------------
+
+result<void> subscriber_core::poll_slow(held_message& out) noexcept {
+  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  if (!open_) return tl::unexpected(error(errc::closed));
+  look_at_roster();
+  auto& links = parts_->links;
+  bool drained = false;
+  for (std::size_t i = 0; i < links.size(); ++i) {
+    const std::size_t at = (parts_->next + i) % links.size();
+    lane_link& link = *links[at];
+    if (link.drained) {
+      drained = true;
+      continue;
+    }
+    const take_status status = link.reader.take(out.frame);
+    if (status == take_status::nothing) continue;
+    if (status == take_status::drained) {
+      link.drained = drained = true;
+      continue;
+    }
+    // The next look begins behind this lane: none starves another, and none hides another's error.
+    parts_->next = at + 1;
+    if (status != take_status::message) return failed(status, link.reader);
+    out.reader = &link.reader;
+    out.link = &link;
+    ++samples_;
+    return {};
+  }
+  if (drained) drop_drained();
+  return {};
+}
+
+result<void> subscriber_core::failed(take_status status, lane_reader& reader) noexcept {
+  switch (status) {
+    case take_status::lagged: return tl::unexpected(error(errc::lagged, reader.lost()));
+    case take_status::too_many: return tl::unexpected(error(errc::too_many_samples, parts_->options.samples_max));
+    case take_status::newer_version: return tl::unexpected(error(errc::newer_version));
+    case take_status::corrupt: return tl::unexpected(error(errc::corrupt));
+    case take_status::drained: only_ = nullptr; return {};
+    default: return {};
+  }
+}
+
+// ---- lanes that come and go ----------------------------------------------------------------------------
+
+void subscriber_core::set_only() noexcept {
+  only_ = nullptr;
+  only_link_ = nullptr;
+  if (parts_->links.size() != 1 || parts_->links.front()->drained) return;
+  only_link_ = parts_->links.front().get();
+  only_ = &only_link_->reader;
+}
+
+// A look begins with the table: what is new is attached, what was closed is noticed (B4).
+void subscriber_core::look_at_roster() noexcept {
+  // sync(topic.roster): the entries are as new as this number
+  const u64 seen = load_acquire(*roster_);
+  if (seen == roster_seen_) return;
+  topic& control = parts_->control;
+  const auto entry_of = [&](const lane_link& link) -> const publisher_entry* {
+    const publisher_entry& entry = control.publisher(link.index);
+    const bool there = control.state(entry) != participant_state::free &&
+                       load_relaxed(entry.lane_generation) == link.generation;  // relaxed: ordered by state()
+    return there ? &entry : nullptr;
+  };
+  for (auto& link : parts_->links) {
+    if (const publisher_entry* const entry = entry_of(*link)) link->publisher = topic::owner_of(*entry);
+    // Closed, or open again for an adopter.
+    link->reader.look_at_state();
+    link->drained = false;
+  }
+  for (u32 i = 0; i < control.publishers(); ++i) {
+    if (control.state(control.publisher(i)) == participant_state::free) continue;
+    const bool known = std::any_of(parts_->links.begin(), parts_->links.end(), [&](const auto& link) {
+      return link->index == i && entry_of(*link) != nullptr;
+    });
+    if (known) continue;
+    if (auto link = follow_lane(*parts_, i)) parts_->links.push_back(std::move(link));
+  }
+  roster_seen_ = seen;
+  set_only();
+}
+
+// Leaves lanes that are closed and were read to their end; the last to leave one removes it. Under the lock:
+// an adopter opens a lane again only while everybody is on it.
+void subscriber_core::drop_drained() noexcept {
+  topic& control = parts_->control;
+  auto lock = control.lock();
+  if (!lock) return;  // at the next look, then
+  auto& links = parts_->links;
+  for (std::size_t i = 0; i < links.size();) {
+    lane_link& link = *links[i];
+    lane_frame frame;
+    if (!link.drained || link.reader.held() > 0 || link.reader.take(frame) != take_status::drained) {
+      link.drained = link.drained && link.reader.held() > 0;
+      ++i;
+      continue;
+    }
+    parts_->lost_before += link.reader.lost_total();
+    link.reader.stop();
+    const publisher_entry& entry = control.publisher(link.index);
+    if (load_relaxed(entry.lane_generation) == link.generation) control.retire_lane_if_left(link.index);  // relaxed: under the lock
+    links.erase(links.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  set_only();
+}
+
+// ---- for people ----------------------------------------------------------------------------------------
+
+u32 subscriber_core::publishers() const noexcept {
+  return epoch_ == fork_epoch ? parts_->control.count_active_publishers() : 0;
+}
+
+u64 subscriber_core::lost() const noexcept {
+  u64 sum = parts_->lost_before;
+  for (const auto& link : parts_->links) sum += link->reader.lost_total();
+  return sum;
+}
+
+const u64* subscriber_core::publisher_of(const lane_link& link) const noexcept { return link.publisher_id; }
+
+}  // namespace quoit::inline v1::detail

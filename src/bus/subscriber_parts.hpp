@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "quoit/detail/subscriber_core.hpp"
+#include "topic/topic.hpp"
+
+namespace quoit::inline v1::detail {
+
+// One lane of the topic, as this subscription reads it.
+struct lane_link {
+  lane_link(lane_file file, u32 slot, lane_reader::reading how, u32 samples_max)
+      : lane(std::move(file)),
+        reader(lane.memory(), lane.geometry, slot, how, samples_max, lane_poke{&lane_link::poke, this}) {}
+
+  static void poke(void* self) {
+    auto* const link = static_cast<lane_link*>(self);
+    link->owner->ring_node(link->publisher);
+  }
+
+  lane_file lane;
+  lane_reader reader;
+  node* owner = nullptr;
+  node_id publisher{};
+  u64 publisher_id[2] = {};
+  u32 index = 0;  // in the publisher table
+  u64 generation = 0;
+  bool drained = false;  // closed, and read to its end
+};
+
+struct subscriber_parts {
+  std::shared_ptr<node> owner;
+  topic control;
+  std::vector<std::unique_ptr<lane_link>> links;
+  u32 index = 0;  // in the subscription table
+  u32 ready_bit = 0;
+  u32 payload_bytes = 0;  // of every message; 0: variable
+  subscriber_options options;
+  std::size_t next = 0;  // the link to look at first
+  u64 lost_before = 0;   // on lanes that are gone
+  bool spinning_pays = true;
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,111 @@
+// How a plain thread waits for messages: spin, arm, look once more, sleep on the node's doorbell.
+//
+// Looks and wakes are ordered by rules B1 to B6 of docs/design/wake.md. A wake can only be lost with a waker
+// that died between taking a bit and ringing: the recheck looks at everything again, and sets the bits again.
+#include "bus/deadline.hpp"
+#include "bus/subscriber_parts.hpp"
+#include "wake/doorbell.hpp"
+
+namespace quoit::inline v1::detail {
+
+bool subscriber_core::ready() noexcept {
+  look_at_roster();
+  for (auto& link : parts_->links) {
+    if (!link->drained && link->reader.ready()) return true;
+  }
+  return false;
+}
+
+void subscriber_core::set_armed_bit() noexcept {
+  u64& word = parts_->control.header().armed[parts_->index / 64];
+  const u64 bit = u64{1} << (parts_->index % 64);
+  // relaxed: ours alone to set; where it is still set, nobody has fired since the last fence
+  if ((load_relaxed(word) & bit) == 0) fetch_or(word, bit);  // sync(wake.armed): partner of fire()
+}
+
+void subscriber_core::recheck_publishers() noexcept {
+  node& self = *parts_->owner;
+  for (const auto& link : parts_->links) {
+    const node_id whom = link->publisher;
+    if (!self.alive(whom)) self.clean_if_dead(whom);
+  }
+}
+
+result<void> subscriber_core::wait(std::chrono::nanoseconds timeout) noexcept {
+  subscriber_core* const self = this;
+  auto which = wait_any({&self, 1}, timeout);
+  if (!which) return tl::unexpected(std::move(which.error()));
+  return {};
+}
+
+result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> cores,
+                                              std::chrono::nanoseconds timeout) noexcept {
+  if (cores.empty()) return tl::unexpected(error(errc::invalid_argument));
+  for (subscriber_core* const core : cores) {
+    if (core->epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+    if (!core->open_) return tl::unexpected(error(errc::closed));
+    // One word wakes one node.
+    if (core->parts_->owner != cores[0]->parts_->owner) return tl::unexpected(error(errc::invalid_argument));
+  }
+  const auto look = [&]() -> std::size_t {
+    std::size_t i = 0;
+    while (i < cores.size() && !cores[i]->ready()) ++i;
+    return i;
+  };
+  if (const std::size_t i = look(); i < cores.size()) return i;
+
+  subscriber_parts& first = *cores[0]->parts_;
+  node& self = *first.owner;
+  const node_settings& settings = self.settings();
+  const auto began = std::chrono::steady_clock::now();
+  const deadline end(timeout);
+
+  if (settings.how == wait::spin || (settings.how == wait::adaptive && first.spinning_pays)) {
+    const deadline spin(settings.how == wait::spin ? timeout : std::min(timeout, settings.spin_max));
+    deadline recheck(settings.recheck);
+    do {
+      for (int turn = 0; turn < 64; ++turn) {
+        if (const std::size_t i = look(); i < cores.size()) return i;
+        cpu_relax();
+      }
+      if (settings.how == wait::spin && recheck.over()) {
+        for (subscriber_core* const core : cores) core->recheck_publishers();
+        recheck = deadline(settings.recheck);
+      }
+    } while (!spin.over());
+  }
+
+  for (;;) {
+    for (subscriber_core* const core : cores) core->set_armed_bit();
+    // sync(wake.commit): either our next look sees the commit, or the publisher's look sees a bit
+    QUOIT_RULE(B3_arm_fence) full_fence();
+    bool late = false;
+    {
+      nap pause(self.bell());
+      // Everything awaited was armed before `sleeping` was set; what was fired since is in `ready`.
+      const std::size_t i = look();
+      if (i == cores.size() && !self.any_ready()) {
+        const auto left = end.left();
+        if (left.count() == 0) return tl::unexpected(error(errc::timed_out));
+        const auto asleep = std::chrono::steady_clock::now();
+        pause.sleep(std::min(left, settings.recheck));
+        late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
+      }
+    }
+    // Taken before the lanes are looked at: what is fired from now on is for the next round.
+    self.take_ready();
+    std::size_t i = look();
+    if (i == cores.size() && late) {
+      for (subscriber_core* const core : cores) core->recheck_publishers();
+      i = look();
+    }
+    self.count_sleep(late && i < cores.size());
+    if (i < cores.size()) {
+      // Spinning pays if it would have been enough this time.
+      first.spinning_pays = std::chrono::steady_clock::now() - began <= 2 * settings.spin_max;
+      return i;
+    }
+  }
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,73 @@
+#include "topic/lane_file.hpp"
+
+#include "topic/names.hpp"
+
+namespace quoit::inline v1::detail {
+
+result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geometry& geometry) {
+  auto slots = make_shm(temporary_prefix, slots_bytes(geometry.subscriptions));
+  if (!slots) return tl::unexpected(std::move(slots.error()));
+  auto data = make_shm(temporary_prefix, geometry.data_file_bytes());
+  if (!data) {
+    unlink_shm(slots->name);
+    return tl::unexpected(std::move(data.error()));
+  }
+  write_geometry(geometry, data->memory.object<lane_header>(), slots->memory.object<lane_slots>());
+  return new_lane{std::move(*data), std::move(*slots), geometry};
+}
+
+result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
+                             const shm_permissions& permissions) {
+  // Under the topic's lock, and with a generation that was never used: what has these names already is a
+  // left-over of somebody who died between placing a lane and entering it in the table.
+  remove_lane(topic_file, generation);
+  auto slots = place_shm(lane.slots, lane_slots_file_name(topic_file, generation), permissions);
+  if (!slots) {
+    unlink_shm(lane.data.name);
+    return tl::unexpected(std::move(slots.error()));
+  }
+  auto data = place_shm(lane.data, lane_data_file(topic_file, generation), permissions);
+  if (!data) {
+    unlink_shm(lane.slots.name);
+    return tl::unexpected(std::move(data.error()));
+  }
+  return lane_file{std::move(lane.data.memory), std::move(lane.slots.memory), lane.geometry};
+}
+
+result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation) {
+  const std::string name = lane_slots_file_name(topic_file, generation);
+  auto file = open_shm(name, access::read_write);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  const u64 bytes = file_bytes(file->get());
+  if (bytes < slots_bytes(1)) return tl::unexpected(error(errc::corrupt, name + " is shorter than a slot file"));
+  auto memory = map_file(file->get(), bytes, access::read_write, name.c_str());
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  const segment_prefix prefix = memory->object<lane_slots>().prefix;
+  if (prefix.magic != slots_magic || prefix.layout_major != layout_major ||
+      prefix.entry_count > subscriptions_limit || bytes < slots_bytes(prefix.entry_count)) {
+    return tl::unexpected(error(errc::corrupt, name + " is no slot file of this version"));
+  }
+  return lane_slots_file{std::move(*memory), prefix.entry_count};
+}
+
+result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access) {
+  const std::string name = lane_data_file(topic_file, generation);
+  auto slots = open_lane_slots(topic_file, generation);
+  if (!slots) return tl::unexpected(std::move(slots.error()));
+  auto file = open_shm(name, data_access);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  const u64 bytes = file_bytes(file->get());
+  if (bytes < lane_header_bytes) return tl::unexpected(error(errc::corrupt, name + " is shorter than its header"));
+  auto data = map_file(file->get(), bytes, data_access, name.c_str());
+  if (!data) return tl::unexpected(std::move(data.error()));
+  auto geometry = read_geometry(data->object<lane_header>(), bytes, slots->slots(), slots->memory.bytes());
+  if (!geometry) return tl::unexpected(std::move(geometry.error()));
+  return lane_file{std::move(*data), std::move(slots->memory), *geometry};
+}
+
+void remove_lane(const std::string& topic_file, u64 generation) noexcept {
+  unlink_shm(lane_data_file(topic_file, generation));
+  unlink_shm(lane_slots_file_name(topic_file, generation));
+}
+
+}  // namespace quoit::inline v1::detail

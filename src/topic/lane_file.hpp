@@ -1,0 +1,49 @@
+// The two files of a lane: made by its publisher, mapped by whoever reads it or cleans up after it.
+#pragma once
+
+#include <string>
+
+#include "mem/shm_file.hpp"
+#include "quoit/detail/lane_layout.hpp"
+#include "ring/geometry.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct lane_file {
+  mapping data;
+  mapping slots;
+  lane_geometry geometry{};
+
+  lane_memory memory() const noexcept {
+    auto* const head = reinterpret_cast<lane_header*>(data.data());
+    return {head, reinterpret_cast<lane_slots*>(slots.data()), data.data() + geometry.data_offset()};
+  }
+};
+
+// Made whole under temporary names; place_lane() puts them in place.
+struct new_lane {
+  shm_file data;
+  shm_file slots;
+  lane_geometry geometry{};
+};
+
+// Errors: no_space, no_permission, system.
+result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geometry& geometry);
+result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
+                             const shm_permissions& permissions);
+
+// A lane that is there. Subscribers map the data for reading only.
+// Errors: not_found, no_permission, corrupt, newer_version, system.
+result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access);
+
+// Its slots only, for cleaning up.
+struct lane_slots_file {
+  mapping memory;
+  u32 subscriptions = 0;
+  lane_slots& slots() const noexcept { return memory.object<lane_slots>(); }
+};
+result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation);
+
+void remove_lane(const std::string& topic_file, u64 generation) noexcept;
+
+}  // namespace quoit::inline v1::detail

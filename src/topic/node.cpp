@@ -1,0 +1,301 @@
+#include "topic/node.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/boot_id.hpp"
+#include "base/clock.hpp"
+#include "base/file_lock.hpp"
+#include "base/random.hpp"
+#include "topic/names.hpp"
+#include "topic/topic_cleanup.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr u64 entry_in_use = 1;
+constexpr int open_attempts_max = 100;
+
+error busy_bus(const std::string& file) {
+  return error(errc::busy, std::string("the lock of ") + shm_directory + "/" + file +
+                               " was held for longer than lock_timeout: some process on the bus is stopped, or "
+                               "stands in a debugger, in the middle of opening or closing");
+}
+
+}  // namespace
+
+// ---- opening -------------------------------------------------------------------------------------------
+
+result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options& options) {
+  if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
+  if (options.nodes_max == 0 || options.nodes_max > nodes_limit) {
+    return tl::unexpected(error(errc::invalid_argument, "nodes_max is " + std::to_string(options.nodes_max) +
+                                                            ": it must be 1 to " + std::to_string(nodes_limit)));
+  }
+  std::shared_ptr<node> made(new node);
+  made->bus_ = bus;
+  made->file_name_ = bus_file(bus);
+  made->epoch_ = fork_epoch;
+  made->settings_ = {{options.permissions, options.group},
+                     options.wait,
+                     options.spin_max,
+                     std::max(options.recheck, std::chrono::nanoseconds(std::chrono::milliseconds(1))),
+                     options.lock_timeout};
+  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+    auto entered = made->try_open(options);
+    if (!entered) {
+      made->life_.reset();
+      return tl::unexpected(std::move(entered.error()));
+    }
+    if (*entered) {
+      made->tidy_temporaries();
+      made->clean_all_dead();
+      return made;
+    }
+  }
+  return tl::unexpected(busy_bus(made->file_name_));
+}
+
+// False: the segment went away under us, or somebody else was first; again from the name.
+result<bool> node::try_open(const bus_options& options) {
+  auto file = open_shm(file_name_, access::read_write);
+  if (!file) {
+    if (file.error().code() != errc::not_found) return tl::unexpected(std::move(file.error()));
+    return create(options);
+  }
+  probe_ = guarded_fd(std::move(*file));
+  switch (lock(probe_.get(), shm_lock_byte, settings_.lock_timeout)) {
+    case lock_status::taken: break;
+    case lock_status::held_by_other: return tl::unexpected(busy_bus(file_name_));
+    case lock_status::failed: return tl::unexpected(error(errc::system, "locking " + file_name_, 0, errno));
+  }
+  if (is_unlinked(probe_.get())) {
+    probe_.reset();
+    return false;
+  }
+  const u64 bytes = file_bytes(probe_.get());
+  if (bytes < bus_bytes(1)) {
+    return tl::unexpected(error(errc::corrupt, std::string(shm_directory) + "/" + file_name_ + " has " +
+                                                   std::to_string(bytes) + " bytes, a bus at least " +
+                                                   std::to_string(bus_bytes(1)) + ": remove it"));
+  }
+  auto memory = map_by_name(file_name_, bytes, access::read_write);
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  memory_ = std::move(*memory);
+  if (auto ok = check_header(); !ok) return tl::unexpected(std::move(ok.error()));
+  return enter(options);
+}
+
+result<bool> node::create(const bus_options& options) {
+  auto made = make_shm(bus_temporary_prefix(bus_), bus_bytes(options.nodes_max));
+  if (!made) return tl::unexpected(std::move(made.error()));
+  bus_header& header = made->memory.object<bus_header>();
+  header.prefix.magic = bus_magic;
+  header.prefix.layout_major = layout_major;
+  header.prefix.layout_minor = layout_minor;
+  header.prefix.header_bytes = bus_header_bytes;
+  header.prefix.entry_bytes = sizeof(node_entry);
+  header.prefix.entry_count = options.nodes_max;
+  header.prefix.segment_bytes = made->memory.bytes();
+  std::memcpy(header.prefix.boot_id, boot_id().data(), sizeof header.prefix.boot_id);
+  bus_.copy(header.name, sizeof header.name - 1);
+  auto placed = place_shm(*made, file_name_, settings_.permissions);
+  if (!placed) {
+    // Whoever tidies up may take a temporary for abandoned once; then it is made again.
+    if (placed.error().code() == errc::not_found) return false;
+    return tl::unexpected(std::move(placed.error()));
+  }
+  if (!*placed) return false;
+  probe_ = std::move(made->descriptor);  // with the lock
+  memory_ = std::move(made->memory);
+  nodes_ = options.nodes_max;
+  return enter(options);
+}
+
+result<void> node::check_header() {
+  const std::string path = std::string(shm_directory) + "/" + file_name_;
+  const segment_prefix prefix = memory_.object<bus_header>().prefix;
+  if (prefix.magic != bus_magic) {
+    return tl::unexpected(error(errc::corrupt, path + " is no bus (wrong magic number): remove it"));
+  }
+  if (prefix.layout_major != layout_major || prefix.required_features != 0) {
+    return tl::unexpected(error(errc::newer_version,
+                                path + " has layout " + std::to_string(prefix.layout_major) + "." +
+                                    std::to_string(prefix.layout_minor) + ", this library has layout " +
+                                    std::to_string(layout_major) + "." + std::to_string(layout_minor) +
+                                    ": use one version of quoit on a bus"));
+  }
+  if (prefix.header_bytes != bus_header_bytes || prefix.entry_bytes != sizeof(node_entry) ||
+      prefix.entry_count == 0 || prefix.entry_count > nodes_limit || memory_.bytes() < bus_bytes(prefix.entry_count)) {
+    return tl::unexpected(error(errc::corrupt, path + " has a table that does not fit into it: remove it"));
+  }
+  nodes_ = prefix.entry_count;
+  return {};
+}
+
+// With the lock of the bus: takes a byte, then writes the record.
+result<bool> node::enter(const bus_options& options) {
+  auto life = open_shm(file_name_, access::read_write);
+  if (!life) return tl::unexpected(std::move(life.error()));
+  life_ = guarded_fd(std::move(*life));
+  for (u32 pass = 0; pass < 2; ++pass) {
+    for (u32 i = 0; i < nodes_; ++i) {
+      // sync(node.record): a record that is free was cleaned up after
+      if (load_acquire(entry(i).state) != 0) continue;
+      if (try_lock(life_.get(), static_cast<off_t>(node_lock_byte(i))) != lock_status::taken) continue;
+      if (load_acquire(entry(i).state) != 0) {  // sync(node.record): again, now that the byte is ours
+        unlock(life_.get(), static_cast<off_t>(node_lock_byte(i)));
+        continue;
+      }
+      index_ = i;
+      node_entry& e = entry(i);
+      const auto random = random_id();
+      generation_ = (random[0] << 16) | ((e.generation + 1) & 0xffff);
+      e.generation = generation_;
+      e.id[0] = random[0];
+      e.id[1] = random[1];
+      e.started_ns = realtime_ns();
+      e.pid = static_cast<u32>(::getpid());
+      e.uid = static_cast<u32>(::geteuid());
+      e.sleeps = e.late = 0;
+      std::memset(e.name, 0, sizeof e.name);
+      options.node_name.copy(e.name, sizeof e.name - 1);
+      store_relaxed(e.bell.sleeping, 0);                       // relaxed: nobody names this node yet
+      for (u64& bits : e.ready) store_relaxed(bits, 0);        // relaxed: as above
+      // sync(node.record): the record is whole for whoever finds it in use
+      store_release(e.state, entry_in_use);
+      unlock(probe_.get(), shm_lock_byte);
+      return true;
+    }
+    // Full: the dead may have left room. Their cleaners take no lock of the bus.
+    if (pass == 0) clean_all_dead();
+  }
+  unlock(probe_.get(), shm_lock_byte);
+  return tl::unexpected(error(errc::limit_reached,
+                              "bus " + bus_ + " has " + std::to_string(nodes_) +
+                                  " nodes, all alive; whoever makes the bus chooses bus_options nodes_max",
+                              nodes_));
+}
+
+// ---- leaving -------------------------------------------------------------------------------------------
+
+node::~node() {
+  if (!life_ || forked()) return;
+  leave();
+}
+
+void node::leave() noexcept {
+  // A stopped holder of the lock must not keep us from leaving: whoever comes next cleans up.
+  const bool locked = lock(probe_.get(), shm_lock_byte, settings_.lock_timeout) == lock_status::taken;
+  // sync(node.record): free, for whoever takes the byte after us
+  store_release(entry(index_).state, 0);
+  life_.reset();
+  if (!locked) return;
+  if (!anybody_else()) remove_everything();
+  unlock(probe_.get(), shm_lock_byte);
+}
+
+bool node::anybody_else() noexcept {
+  return held_by_other(probe_.get(), static_cast<off_t>(node_lock_byte(0)), nodes_);
+}
+
+void node::remove_everything() noexcept {
+  for (const std::string& name : list_shm(topic_file_prefix(bus_))) unlink_shm(name);
+  tidy_temporaries();
+  unlink_shm(file_name_);
+}
+
+void node::tidy_temporaries() {
+  for (const std::string& name : list_shm(bus_temporary_prefix(bus_))) remove_if_abandoned(name);
+}
+
+// ---- the others ----------------------------------------------------------------------------------------
+
+bool node::valid(node_id id) noexcept { return id.index < nodes_; }
+
+bool node::alive(node_id id) noexcept {
+  if (id == this->id()) return true;
+  if (!valid(id)) return false;
+  // sync(node.record): the generation is that of this use of the entry
+  if (load_acquire(entry(id.index).state) != entry_in_use) return false;
+  if (load_relaxed(entry(id.index).generation) != id.generation) return false;  // relaxed: as above
+  return held_by_other(probe_.get(), static_cast<off_t>(node_lock_byte(id.index)), 1);
+}
+
+void node::clean_if_dead(node_id id) {
+  if (!valid(id) || id == this->id()) return;
+  const off_t byte = static_cast<off_t>(node_lock_byte(id.index));
+  if (held_by_other(probe_.get(), byte, 1)) return;
+  if (try_lock(probe_.get(), byte) != lock_status::taken) return;
+  // The record is read after the byte was taken: before, it might have been somebody's who then left.
+  node_entry& e = entry(id.index);
+  // sync(node.record): as above
+  const bool in_use = load_acquire(e.state) == entry_in_use;
+  const node_id found{id.index, load_relaxed(e.generation)};  // relaxed: the byte is ours
+  const node_id whom = in_use ? found : id;
+  const bool clean = clean_topics_after(*this, whom);
+  // sync(node.record): cleaned up, for whoever takes the entry
+  if (in_use && clean) store_release(e.state, 0);
+  unlock(probe_.get(), byte);
+}
+
+void node::clean_all_dead() {
+  for (u32 i = 0; i < nodes_; ++i) {
+    // sync(node.record): as above
+    if (i == index_ && life_ && generation_ != 0) continue;
+    if (load_acquire(entry(i).state) == 0) continue;
+    clean_if_dead({i, load_relaxed(entry(i).generation)});  // relaxed: read again under the byte
+  }
+}
+
+// ---- waking --------------------------------------------------------------------------------------------
+
+bool node::fire_node(node_id id, u64& armed_word, u64 armed_bit, u32 ready_bit) noexcept {
+  if (!valid(id) || ready_bit >= ready_bits) {
+    // A record that nobody of us wrote: the bit is taken so that it is not looked at again and again.
+    fetch_and(armed_word, ~armed_bit);  // sync(wake.armed): taken, and nobody to wake
+    return false;
+  }
+  node_entry& e = entry(id.index);
+  return fire(armed_word, armed_bit, e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
+}
+
+void node::mark_and_ring(node_id id, u32 ready_bit) noexcept {
+  if (!valid(id) || ready_bit >= ready_bits) return;
+  node_entry& e = entry(id.index);
+  // sync(wake.ready): what we mark for is visible to whoever takes this bit
+  fetch_or(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64));
+  ring(e.bell);
+}
+
+void node::ring_node(node_id id) noexcept {
+  if (valid(id)) ring(entry(id.index).bell);
+}
+
+bool node::any_ready() noexcept {
+  for (const u64& bits : own_entry().ready) {
+    if (load_relaxed(bits) != 0) return true;  // relaxed: ordered by the fence of the nap; taken by exchange
+  }
+  return false;
+}
+
+bool node::take_ready() noexcept {
+  bool any = false;
+  for (u64& bits : own_entry().ready) {
+    // relaxed: the exchange decides
+    if (load_relaxed(bits) == 0) continue;
+    // sync(wake.ready): the commits that were fired for are visible to the looks that follow
+    any = exchange(bits, 0) != 0 || any;
+  }
+  return any;
+}
+
+void node::count_sleep(bool late) noexcept {
+  store_relaxed(own_entry().sleeps, ++sleeps_);     // relaxed: a counter
+  if (late) store_relaxed(own_entry().late, ++late_);  // relaxed: a counter
+}
+
+}  // namespace quoit::inline v1::detail

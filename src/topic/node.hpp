@@ -1,0 +1,111 @@
+// A node: one opened bus in one process. The unit of liveness and of waking.
+//
+// It lives as long as it holds the lock on its byte of the bus segment, through a description opened for
+// nothing else: no heartbeat, no pid. Byte before record when it comes, record before byte when it goes.
+// Whoever takes the byte of a dead node cleans up after it; the last one out removes every file of the bus.
+//
+// Thread safety: one thread, but for ring_node() and the words of the bus segment, which any thread of any
+// process uses.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/fork_guard.hpp"
+#include "mem/shm_file.hpp"
+#include "quoit/detail/bus_layout.hpp"
+#include "quoit/options.hpp"
+#include "wake/doorbell.hpp"
+
+namespace quoit::inline v1::detail {
+
+// A node as others name it.
+struct node_id {
+  u32 index = 0;
+  u64 generation = 0;
+  friend bool operator==(const node_id&, const node_id&) = default;
+};
+
+// The part of bus_options that is kept; its node name is not.
+struct node_settings {
+  shm_permissions permissions{};
+  wait how = wait::adaptive;
+  std::chrono::nanoseconds spin_max{};
+  std::chrono::nanoseconds recheck{};
+  std::chrono::nanoseconds lock_timeout{};
+};
+
+class node {
+ public:
+  // Errors: invalid_name, limit_reached (nodes_max), no_space, no_permission, busy (the lock of the bus),
+  // newer_version, corrupt, system.
+  static result<std::shared_ptr<node>> open(std::string_view bus, const bus_options& options);
+  ~node();
+  node(const node&) = delete;
+  node& operator=(const node&) = delete;
+
+  const std::string& bus() const noexcept { return bus_; }
+  const node_settings& settings() const noexcept { return settings_; }
+  node_id id() const noexcept { return {index_, generation_}; }
+  bool forked() const noexcept { return epoch_ != fork_epoch; }
+
+  doorbell& bell() noexcept { return entry(index_).bell; }
+  node_entry& own_entry() noexcept { return entry(index_); }
+
+  // True if the node lives. Of an id that another process wrote: any value is allowed. 0.4 µs.
+  bool alive(node_id id) noexcept;
+
+  // Takes the byte of a node that is dead, cleans up whatever it left in every topic, and frees its entry.
+  // Nothing if it lives, or if somebody else is at it. Takes topic locks: the caller holds none.
+  void clean_if_dead(node_id id);
+  void clean_all_dead();
+
+  // Marks subscription `ready_bit` ready and rings. True: it took a system call.
+  bool fire_node(node_id id, u64& armed_word, u64 armed_bit, u32 ready_bit) noexcept;
+  void mark_and_ring(node_id id, u32 ready_bit) noexcept;
+  void ring_node(node_id id) noexcept;
+
+  // For listings.
+  u32 node_count_max() const noexcept { return nodes_; }
+  const node_entry& entry_at(u32 index) const noexcept { return memory_.object<node_entry>(entry_offset(index)); }
+
+  u32 take_ready_bit() noexcept { return next_ready_bit_++ % ready_bits; }
+  // Takes all ready bits. True if there was one.
+  bool take_ready() noexcept;
+  bool any_ready() noexcept;
+  void count_sleep(bool late) noexcept;
+
+ private:
+  node() = default;
+  result<bool> try_open(const bus_options& options);
+  result<bool> create(const bus_options& options);
+  result<bool> enter(const bus_options& options);
+  result<void> check_header();
+  void leave() noexcept;
+  bool anybody_else() noexcept;
+  void remove_everything() noexcept;
+  void tidy_temporaries();
+
+  static constexpr std::size_t entry_offset(u32 index) noexcept {
+    return bus_header_bytes + sizeof(node_entry) * index;
+  }
+  node_entry& entry(u32 index) noexcept { return memory_.object<node_entry>(entry_offset(index)); }
+  bool valid(node_id id) noexcept;
+
+  std::string bus_;
+  std::string file_name_;
+  node_settings settings_{};
+  guarded_fd probe_;  // for probes, for the lock of the bus, and for the bytes of nodes that we clean
+  guarded_fd life_;   // holds our byte, and is used for nothing else
+  mapping memory_;
+  u32 nodes_ = 0;
+  u32 index_ = 0;
+  u64 generation_ = 0;
+  u32 epoch_ = 0;
+  u32 next_ready_bit_ = 0;
+  u64 sleeps_ = 0;
+  u64 late_ = 0;
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,340 @@
+#include "topic/topic.hpp"
+
+#include <cstring>
+
+#include "base/boot_id.hpp"
+#include "base/file_lock.hpp"
+#include "topic/names.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr int open_attempts_max = 100;
+
+std::string path_of(const std::string& file) { return std::string(shm_directory) + "/" + file; }
+
+error busy_topic(const std::string& file) {
+  return error(errc::busy, "the lock of " + path_of(file) +
+                               " was held for longer than lock_timeout: some process that opens or closes the "
+                               "topic is stopped, or stands in a debugger");
+}
+
+std::string described(std::string_view name, u32 bytes, u32 alignment, std::string_view fields) {
+  std::string text(name);
+  text += bytes == 0 ? ", of variable size" : ", of " + std::to_string(bytes) + " bytes";
+  text += ", aligned to " + std::to_string(alignment);
+  if (!fields.empty()) {
+    text += ", fields ";
+    text += fields;
+  }
+  return text;
+}
+
+// Text that another process wrote: it may lack its end.
+std::string text_of(const char* text, std::size_t bytes_max) {
+  return std::string(text, ::strnlen(text, bytes_max));
+}
+
+// Waits for the lock of an open file. False: the file has no name any more.
+result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds timeout) {
+  switch (lock(fd, shm_lock_byte, timeout)) {
+    case lock_status::taken: return !is_unlinked(fd);
+    case lock_status::held_by_other: return tl::unexpected(busy_topic(file));
+    default: return tl::unexpected(error(errc::system, "locking " + path_of(file), 0, errno));
+  }
+}
+
+}  // namespace
+
+// ---- opening -------------------------------------------------------------------------------------------
+
+result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::string_view name,
+                                  const type_info& type, const topic_limits& limits) {
+  auto bare = checked_topic_name(name);
+  if (!bare) return tl::unexpected(std::move(bare.error()));
+  const auto within = [](u32 value, u32 most) { return value >= 1 && value <= most; };
+  if (!within(limits.publishers_max, publishers_limit) || !within(limits.subscriptions_max, subscriptions_limit)) {
+    return tl::unexpected(error(errc::invalid_argument,
+                                "publishers_max is " + std::to_string(limits.publishers_max) +
+                                    ", subscriptions_max is " + std::to_string(limits.subscriptions_max) +
+                                    ": each must be 1 to " + std::to_string(subscriptions_limit)));
+  }
+  if (type.name.size() > type_name_bytes_max || type.fields.size() > type_fields_bytes_max) {
+    return tl::unexpected(error(errc::invalid_argument,
+                                "the name of the type has " + std::to_string(type.name.size()) +
+                                    " bytes and its description " + std::to_string(type.fields.size()) +
+                                    ": at most " + std::to_string(type_name_bytes_max) + " and " +
+                                    std::to_string(type_fields_bytes_max)));
+  }
+  const std::string file = topic_file(owner->bus(), *bare);
+  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+    auto opened = open_file(owner, file);
+    if (opened) {
+      if (auto ok = opened->control.check_type(type); !ok) {
+        // A topic that only the dead have left is nobody's.
+        opened->control.clean_dead(*owner);
+        opened->control.remove_if_unused();
+        if (is_unlinked(opened->lock.fd())) continue;
+        return tl::unexpected(std::move(ok.error()));
+      }
+      return opened;
+    }
+    if (opened.error().code() != errc::not_found) return tl::unexpected(std::move(opened.error()));
+    guarded_fd descriptor;
+    auto made = make(*owner, file, *bare, type, limits, descriptor);
+    if (made) return topic::opened{std::move(*made), topic_lock(std::move(descriptor))};
+    if (made.error().code() != errc::not_found) return tl::unexpected(std::move(made.error()));
+  }
+  return tl::unexpected(busy_topic(file));
+}
+
+result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const std::string& file_name) {
+  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+    auto file = open_shm(file_name, access::read_write);
+    if (!file) return tl::unexpected(std::move(file.error()));
+    guarded_fd descriptor(std::move(*file));
+    auto locked = lock_file(descriptor.get(), file_name, owner->settings().lock_timeout);
+    if (!locked) return tl::unexpected(std::move(locked.error()));
+    if (!*locked) continue;
+    topic control;
+    control.file_name_ = file_name;
+    control.lock_timeout_ = owner->settings().lock_timeout;
+    const u64 bytes = file_bytes(descriptor.get());
+    if (bytes < topic_bytes(1, 1)) {
+      return tl::unexpected(error(errc::corrupt, path_of(file_name) + " has " + std::to_string(bytes) +
+                                                     " bytes, a topic at least " +
+                                                     std::to_string(topic_bytes(1, 1)) + ": remove it"));
+    }
+    auto memory = map_by_name(file_name, bytes, access::read_write);
+    if (!memory) return tl::unexpected(std::move(memory.error()));
+    control.memory_ = std::move(*memory);
+    if (auto ok = control.check(path_of(file_name), bytes); !ok) return tl::unexpected(std::move(ok.error()));
+    return opened{std::move(control), topic_lock(std::move(descriptor))};
+  }
+  return tl::unexpected(busy_topic(file_name));
+}
+
+result<topic> topic::look(const std::shared_ptr<node>& owner, const std::string& file_name) {
+  auto file = open_shm(file_name, access::read);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  topic control;
+  control.file_name_ = file_name;
+  control.lock_timeout_ = owner->settings().lock_timeout;
+  const u64 bytes = file_bytes(file->get());
+  if (bytes < topic_bytes(1, 1)) return tl::unexpected(error(errc::corrupt, path_of(file_name) + " is too short"));
+  auto memory = map_file(file->get(), bytes, access::read, file_name.c_str());
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  control.memory_ = std::move(*memory);
+  if (auto ok = control.check(path_of(file_name), bytes); !ok) return tl::unexpected(std::move(ok.error()));
+  return control;
+}
+
+// `not_found`: somebody else was first, or took our temporary for abandoned.
+result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name,
+                          const type_info& type, const topic_limits& limits, guarded_fd& lock) {
+  auto made =
+      make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max));
+  if (!made) return tl::unexpected(std::move(made.error()));
+  topic_header& h = made->memory.object<topic_header>();
+  h.prefix.magic = topic_magic;
+  h.prefix.layout_major = layout_major;
+  h.prefix.layout_minor = layout_minor;
+  h.prefix.header_bytes = topic_header_bytes;
+  h.prefix.entry_bytes = sizeof(publisher_entry);
+  h.prefix.entry_count = limits.publishers_max;
+  h.prefix.segment_bytes = made->memory.bytes();
+  std::memcpy(h.prefix.boot_id, boot_id().data(), sizeof h.prefix.boot_id);
+  h.subscription_bytes = sizeof(subscription_entry);
+  h.subscriptions = limits.subscriptions_max;
+  h.type_bytes = type.bytes;
+  h.type_alignment = type.alignment;
+  h.next_lane_generation = 1;
+  name.copy(h.name, sizeof h.name - 1);
+  type.name.copy(h.type_name, sizeof h.type_name - 1);
+  type.fields.copy(h.type_fields, sizeof h.type_fields - 1);
+  auto placed = place_shm(*made, file_name, owner.settings().permissions);
+  if (!placed) return tl::unexpected(std::move(placed.error()));
+  if (!*placed) return tl::unexpected(error(errc::not_found));
+  topic control;
+  control.memory_ = std::move(made->memory);
+  control.file_name_ = file_name;
+  control.lock_timeout_ = owner.settings().lock_timeout;
+  control.publishers_ = limits.publishers_max;
+  control.subscriptions_ = limits.subscriptions_max;
+  lock = std::move(made->descriptor);
+  return control;
+}
+
+result<void> topic::check(const std::string& path, u64 bytes) {
+  const segment_prefix prefix = header().prefix;
+  const u32 subscription_count = header().subscriptions;
+  if (prefix.magic != topic_magic) {
+    return tl::unexpected(error(errc::corrupt, path + " is no topic (wrong magic number): remove it"));
+  }
+  if (prefix.layout_major != layout_major || prefix.required_features != 0) {
+    return tl::unexpected(error(errc::newer_version,
+                                path + " has layout " + std::to_string(prefix.layout_major) + "." +
+                                    std::to_string(prefix.layout_minor) + ", this library has layout " +
+                                    std::to_string(layout_major) + "." + std::to_string(layout_minor) +
+                                    ": use one version of quoit on a bus"));
+  }
+  if (prefix.header_bytes != topic_header_bytes || prefix.entry_bytes != sizeof(publisher_entry) ||
+      header().subscription_bytes != sizeof(subscription_entry) || prefix.entry_count == 0 ||
+      prefix.entry_count > publishers_limit || subscription_count == 0 ||
+      subscription_count > subscriptions_limit || bytes < topic_bytes(prefix.entry_count, subscription_count)) {
+    return tl::unexpected(error(errc::corrupt, path + " has tables that do not fit into it: remove it"));
+  }
+  publishers_ = prefix.entry_count;
+  subscriptions_ = subscription_count;
+  return {};
+}
+
+result<void> topic::check_type(const type_info& type) const {
+  if (type_name() == type.name && type_bytes() == type.bytes && type_alignment() == type.alignment &&
+      type_fields() == type.fields) {
+    return {};
+  }
+  return tl::unexpected(error(errc::type_mismatch,
+                              "topic " + name() + " carries " +
+                                  described(type_name(), type_bytes(), type_alignment(), type_fields()) +
+                                  "; asked for " + described(type.name, type.bytes, type.alignment, type.fields)));
+}
+
+result<topic_lock> topic::lock() const {
+  auto file = open_shm(file_name_, access::read_write);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  guarded_fd descriptor(std::move(*file));
+  auto locked = lock_file(descriptor.get(), file_name_, lock_timeout_);
+  if (!locked) return tl::unexpected(std::move(locked.error()));
+  if (!*locked) return tl::unexpected(error(errc::not_found, path_of(file_name_) + " was removed"));
+  return topic_lock(std::move(descriptor));
+}
+
+// ---- reading -------------------------------------------------------------------------------------------
+
+std::string topic::name() const { return text_of(header().name, sizeof header().name); }
+std::string topic::type_name() const { return text_of(header().type_name, sizeof header().type_name); }
+std::string topic::type_fields() const { return text_of(header().type_fields, sizeof header().type_fields); }
+
+participant_state topic::state(const publisher_entry& entry) const noexcept {
+  // sync(topic.entry): the entry is whole for whoever finds it in use
+  return static_cast<participant_state>(load_acquire(entry.state));
+}
+participant_state topic::state(const subscription_entry& entry) const noexcept {
+  // sync(topic.entry): as above
+  return static_cast<participant_state>(load_acquire(entry.state));
+}
+node_id topic::owner_of(const publisher_entry& entry) noexcept {
+  return {load_relaxed(entry.node), load_relaxed(entry.node_generation)};  // relaxed: ordered by state()
+}
+node_id topic::owner_of(const subscription_entry& entry) noexcept {
+  return {load_relaxed(entry.node), load_relaxed(entry.node_generation)};  // relaxed: ordered by state()
+}
+
+u32 topic::count_active_subscriptions() const noexcept {
+  u32 count = 0;
+  for (u32 i = 0; i < subscriptions_; ++i) count += state(subscription(i)) == participant_state::active;
+  return count;
+}
+
+u32 topic::count_active_publishers() const noexcept {
+  u32 count = 0;
+  for (u32 i = 0; i < publishers_; ++i) count += state(publisher(i)) == participant_state::active;
+  return count;
+}
+
+// ---- changing ------------------------------------------------------------------------------------------
+
+void topic::ring_all(node& self) const noexcept {
+  for (u32 i = 0; i < subscriptions_; ++i) {
+    const subscription_entry& entry = subscription(i);
+    if (state(entry) != participant_state::active) continue;
+    // relaxed: ordered by state()
+    self.mark_and_ring(owner_of(entry), load_relaxed(entry.ready_bit));
+  }
+}
+
+void topic::roster_changed(node& self, u32 index) {
+  const u64 next = load_relaxed(header().roster) + 1;  // relaxed: it changes under the lock only
+  store_relaxed(publisher(index).epoch, next);         // relaxed: ordered by the release below
+  // sync(topic.roster): the table is as new as this number
+  store_release(header().roster, next);
+  ring_all(self);
+}
+
+void topic::poke_writer(node& self, u32 publisher_index, lane_slots& slots) const noexcept {
+  // sync(lane.waiting): leaving is a move (C3)
+  full_fence();
+  // sync(lane.waiting): whoever takes the 1 rings
+  if (load_relaxed(slots.waiting) == 0 || exchange(slots.waiting, 0) != 1) return;  // relaxed: the exchange decides
+  self.ring_node(owner_of(publisher(publisher_index)));
+}
+
+void topic::remove_subscription(node& self, u32 index) {
+  const u64 bit = u64{1} << (index % 64);
+  // sync(wake.armed): nobody is woken for this entry any more
+  fetch_and(header().armed[index / 64], ~bit);
+  for (u32 p = 0; p < publishers_; ++p) {
+    if (state(publisher(p)) == participant_state::free) continue;
+    auto lane = open_lane_slots(file_name_, publisher(p).lane_generation);
+    if (!lane || index >= lane->subscriptions) continue;
+    // sync(lane.active): the leaver's loads, if it lives, come before the writer's stores
+    fetch_and(lane->slots().reliable_active[index / 64], ~bit);
+    fetch_and(lane->slots().lossy_active[index / 64], ~bit);
+    store_release(lane->slots().slot[index].place, 0);  // sync(lane.release): as above
+    poke_writer(self, p, lane->slots());
+    retire_lane_if_left(p);
+  }
+  // sync(topic.entry): free, for whoever registers next
+  store_release(subscription(index).state, static_cast<u64>(participant_state::free));
+}
+
+void topic::close_lane(node& self, u32 index, participant_state becomes) {
+  publisher_entry& entry = publisher(index);
+  if (auto lane = open_lane_slots(file_name_, entry.lane_generation)) {
+    // sync(lane.state): every frame of the lane is whole: its writer is gone
+    store_release(lane->slots().state, static_cast<u64>(lane_state::closed));
+  }
+  // sync(topic.entry): closed, for whoever looks at the table
+  store_release(entry.state, static_cast<u64>(becomes));
+  retire_lane_if_left(index);
+  roster_changed(self, index);
+}
+
+bool topic::retire_lane_if_left(u32 index) {
+  publisher_entry& entry = publisher(index);
+  const participant_state now = state(entry);
+  if (now != participant_state::closed && now != participant_state::dead) return false;
+  if (auto lane = open_lane_slots(file_name_, entry.lane_generation)) {
+    for (u32 word = 0; word * 64 < lane->subscriptions; ++word) {
+      // sync(lane.active): nobody's loads come after this
+      if ((load_acquire(lane->slots().reliable_active[word]) | load_acquire(lane->slots().lossy_active[word])) != 0) {
+        return false;
+      }
+    }
+  }
+  remove_lane(file_name_, entry.lane_generation);
+  // sync(topic.entry): free, for the next publisher
+  store_release(entry.state, static_cast<u64>(participant_state::free));
+  return true;
+}
+
+void topic::clean_dead(node& self) {
+  for (u32 i = 0; i < subscriptions_; ++i) {
+    if (state(subscription(i)) == participant_state::free) continue;
+    if (!self.alive(owner_of(subscription(i)))) remove_subscription(self, i);
+  }
+  for (u32 i = 0; i < publishers_; ++i) {
+    if (state(publisher(i)) != participant_state::active) continue;
+    if (!self.alive(owner_of(publisher(i)))) close_lane(self, i, participant_state::dead);
+  }
+}
+
+void topic::remove_if_unused() {
+  if (count_active_publishers() + count_active_subscriptions() > 0) return;
+  for (const std::string& lane : list_shm(file_name_ + "@")) unlink_shm(lane);
+  unlink_shm(file_name_);
+}
+
+}  // namespace quoit::inline v1::detail

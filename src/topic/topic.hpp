@@ -1,0 +1,115 @@
+// The control segment of a topic, mapped by one endpoint: who publishes, who subscribes, of what type.
+//
+// Changes are made under the topic's lock, a lock on its file through a description of its own for each
+// operation: so ten thousand topics need no descriptors while nothing opens or closes. Whoever finds a
+// participant dead under that lock may clean up after it: an id (node, generation) that is dead stays dead.
+//
+// Thread safety: one thread, but for what other processes do to the segment.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "topic/lane_file.hpp"
+#include "topic/node.hpp"
+#include "quoit/detail/topic_layout.hpp"
+
+namespace quoit::inline v1::detail {
+
+// What a topic carries. Two descriptions agree if all four are equal.
+struct type_info {
+  std::string_view name;
+  u32 bytes = 0;  // 0: variable
+  u32 alignment = 1;
+  std::string_view fields;
+};
+
+// Holds the lock of a topic as long as it lives.
+class topic_lock {
+ public:
+  explicit topic_lock(guarded_fd descriptor) noexcept : descriptor_(std::move(descriptor)) {}
+  topic_lock(topic_lock&&) = default;
+  topic_lock& operator=(topic_lock&&) = default;
+  int fd() const noexcept { return descriptor_.get(); }
+
+ private:
+  guarded_fd descriptor_;
+};
+
+class topic {
+ public:
+  struct opened;
+
+  // Opens the topic, or makes it. The lock is still held.
+  // Errors: invalid_name, type_mismatch, no_space, no_permission, busy, newer_version, corrupt, system.
+  static result<opened> open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
+                             const topic_limits& limits);
+  // Opens what is there, whatever its type, by the name of its file. Errors: also not_found.
+  static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name);
+  // The same without the lock, and read as it stands: for listings.
+  static result<topic> look(const std::shared_ptr<node>& owner, const std::string& file_name);
+
+  // Errors: busy, not_found, system.
+  result<topic_lock> lock() const;
+
+  const std::string& file_name() const noexcept { return file_name_; }
+  std::string name() const;
+  std::string type_name() const;
+  std::string type_fields() const;
+  u32 type_bytes() const noexcept { return header().type_bytes; }
+  u32 type_alignment() const noexcept { return header().type_alignment; }
+
+  topic_header& header() const noexcept { return memory_.object<topic_header>(); }
+  u32 publishers() const noexcept { return publishers_; }
+  u32 subscriptions() const noexcept { return subscriptions_; }
+  publisher_entry& publisher(u32 i) const noexcept {
+    return memory_.object<publisher_entry>(topic_header_bytes + sizeof(publisher_entry) * i);
+  }
+  subscription_entry& subscription(u32 i) const noexcept {
+    return memory_.object<subscription_entry>(topic_header_bytes + sizeof(publisher_entry) * publishers_ +
+                                              sizeof(subscription_entry) * i);
+  }
+  participant_state state(const publisher_entry& entry) const noexcept;
+  participant_state state(const subscription_entry& entry) const noexcept;
+  static node_id owner_of(const publisher_entry& entry) noexcept;
+  static node_id owner_of(const subscription_entry& entry) noexcept;
+
+  // ---- with the lock held ----
+  // Cleans up after every participant that is dead.
+  void clean_dead(node& self);
+  // Frees the entry of a subscription in every lane, whether its owner left or died.
+  void remove_subscription(node& self, u32 index);
+  // Closes the lane of a publisher that left or died, and removes it if nobody has anything to read in it.
+  void close_lane(node& self, u32 index, participant_state becomes);
+  // Removes a closed lane that every subscription has left.
+  bool retire_lane_if_left(u32 index);
+  // Removes the topic if it has no participant.
+  void remove_if_unused();
+  // Tells everybody that the publisher table changed.
+  void roster_changed(node& self, u32 index);
+
+  // Marks every subscription ready and rings its node.
+  void ring_all(node& self) const noexcept;
+  u32 count_active_subscriptions() const noexcept;
+  u32 count_active_publishers() const noexcept;
+
+ private:
+  result<void> check(const std::string& path, u64 bytes);
+  result<void> check_type(const type_info& type) const;
+  static result<topic> make(node& owner, const std::string& file_name, std::string_view name,
+                            const type_info& type, const topic_limits& limits, guarded_fd& lock);
+  void poke_writer(node& self, u32 publisher_index, lane_slots& slots) const noexcept;
+
+  mapping memory_;
+  std::string file_name_;
+  std::chrono::nanoseconds lock_timeout_{};
+  u32 publishers_ = 0;
+  u32 subscriptions_ = 0;
+};
+
+struct topic::opened {
+  topic control;
+  topic_lock lock;
+};
+
+}  // namespace quoit::inline v1::detail
