@@ -112,7 +112,7 @@ class batch {
       return *this;
     }
     void operator++(int) noexcept { owner_->advance(); }
-    friend bool operator==(const iterator& it, std::default_sentinel_t) noexcept { return !it.owner_->more_; }
+    bool operator==(std::default_sentinel_t) const noexcept { return !owner_->more_; }
 
    private:
     batch* owner_;
