@@ -5,6 +5,7 @@
 #include "quoit/detail/config.hpp"
 #include "quoit/error.hpp"
 #include "quoit/fields.hpp"
+#include "quoit/inspect.hpp"
 #include "quoit/loan.hpp"
 #include "quoit/message.hpp"
 #include "quoit/options.hpp"

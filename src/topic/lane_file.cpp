@@ -34,13 +34,13 @@ result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 g
   return lane_file{std::move(lane.data.memory), std::move(lane.slots.memory), lane.geometry};
 }
 
-result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation) {
+result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation, access how) {
   const std::string name = lane_slots_file_name(topic_file, generation);
-  auto file = open_shm(name, access::read_write);
+  auto file = open_shm(name, how);
   if (!file) return tl::unexpected(std::move(file.error()));
   const u64 bytes = file_bytes(file->get());
   if (bytes < slots_bytes(1)) return tl::unexpected(error(errc::corrupt, name + " is shorter than a slot file"));
-  auto memory = map_file(file->get(), bytes, access::read_write, name.c_str());
+  auto memory = map_file(file->get(), bytes, how, name.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
   const segment_prefix prefix = memory->object<lane_slots>().prefix;
   if (prefix.magic != slots_magic || prefix.layout_major != layout_major ||
@@ -50,9 +50,10 @@ result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 gener
   return lane_slots_file{std::move(*memory), prefix.entry_count};
 }
 
-result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access) {
+result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access,
+                            access slots_access) {
   const std::string name = lane_data_file(topic_file, generation);
-  auto slots = open_lane_slots(topic_file, generation);
+  auto slots = open_lane_slots(topic_file, generation, slots_access);
   if (!slots) return tl::unexpected(std::move(slots.error()));
   auto file = open_shm(name, data_access);
   if (!file) return tl::unexpected(std::move(file.error()));

@@ -34,7 +34,8 @@ result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 g
 
 // A lane that is there. Subscribers map the data for reading only.
 // Errors: not_found, no_permission, corrupt, newer_version, system.
-result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access);
+result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access,
+                            access slots_access = access::read_write);
 
 // Its slots only, for cleaning up.
 struct lane_slots_file {
@@ -42,7 +43,8 @@ struct lane_slots_file {
   u32 subscriptions = 0;
   lane_slots& slots() const noexcept { return memory.object<lane_slots>(); }
 };
-result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation);
+result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation,
+                                        access how = access::read_write);
 
 void remove_lane(const std::string& topic_file, u64 generation) noexcept;
 

@@ -115,12 +115,11 @@ result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const
   return tl::unexpected(busy_topic(file_name));
 }
 
-result<topic> topic::look(const std::shared_ptr<node>& owner, const std::string& file_name) {
+result<topic> topic::look(const std::string& file_name) {
   auto file = open_shm(file_name, access::read);
   if (!file) return tl::unexpected(std::move(file.error()));
   topic control;
   control.file_name_ = file_name;
-  control.lock_timeout_ = owner->settings().lock_timeout;
   const u64 bytes = file_bytes(file->get());
   if (bytes < topic_bytes(1, 1)) return tl::unexpected(error(errc::corrupt, path_of(file_name) + " is too short"));
   auto memory = map_file(file->get(), bytes, access::read, file_name.c_str());

@@ -47,7 +47,7 @@ class topic {
   // Opens what is there, whatever its type, by the name of its file. Errors: also not_found.
   static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name);
   // The same without the lock, and read as it stands: for listings.
-  static result<topic> look(const std::shared_ptr<node>& owner, const std::string& file_name);
+  static result<topic> look(const std::string& file_name);
 
   // Errors: busy, not_found, system.
   result<topic_lock> lock() const;

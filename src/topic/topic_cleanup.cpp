@@ -11,7 +11,7 @@ bool clean_topics_after(node& self, node_id dead) {
   const std::shared_ptr<node> borrowed(&self, [](node*) {});
   for (const std::string& file : list_shm(topic_file_prefix(self.bus()))) {
     if (topic_of_file(self.bus(), file).empty()) continue;
-    auto look = topic::look(borrowed, file);
+    auto look = topic::look(file);
     if (!look) continue;
     bool concerned = false;
     for (u32 i = 0; i < look->publishers() && !concerned; ++i) {

@@ -1,0 +1,72 @@
+// Looking at a bus from outside: nothing is opened as a participant, nothing is locked, nobody is disturbed.
+// What is seen was true at some moment while it was read; counters may be of different moments.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quoit/options.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1 {
+
+struct node_info {
+  std::uint32_t number = 0;
+  std::string name;       // as it calls itself
+  std::uint32_t pid = 0;  // in its own pid namespace
+  std::uint32_t uid = 0;
+  bool alive = false;     // holds its lock; a stopped process is alive
+  std::uint64_t sleeps = 0;
+  std::uint64_t late_wakes = 0;  // sleeps that the recheck ended, with a message there
+};
+
+struct publisher_info {
+  std::uint32_t number = 0;
+  std::uint32_t node = 0;  // number of its node
+  std::string state;       // "active", "closed" (left, not read to its end), "dead"
+  quoit::policy policy = quoit::policy::block;
+  std::uint64_t capacity_bytes = 0;
+  std::uint64_t message_bytes_max = 0;
+  std::uint64_t messages = 0;       // published
+  std::uint64_t message_bytes = 0;  // published
+  std::uint64_t refused = 0;        // loans that found no room
+  std::uint64_t wakes = 0;          // system calls made to wake a subscriber
+  std::uint64_t lane = 0;           // of its files: quoit.<bus>.<topic>@<lane>
+};
+
+struct subscription_info {
+  std::uint32_t number = 0;
+  std::uint32_t node = 0;
+  quoit::mode mode = quoit::mode::automatic;  // as it asked
+  std::uint32_t samples_max = 0;
+  // Summed over the lanes that it reads; each is brought up to date once a stride.
+  std::uint64_t received = 0;
+  std::uint64_t lost = 0;
+};
+
+struct topic_info {
+  std::string name;
+  std::string type_name;
+  std::string type_fields;       // "bid:f64@0 ask:f64@8"; empty if the type was not described
+  std::uint32_t type_bytes = 0;  // 0: variable
+  std::uint32_t type_alignment = 0;
+  std::vector<publisher_info> publishers;
+  std::vector<subscription_info> subscriptions;
+  std::string problem;  // why it could not be read, if it could not
+};
+
+struct bus_info {
+  std::string name;
+  std::vector<node_info> nodes;
+  std::vector<topic_info> topics;
+};
+
+// Names of the buses of this machine.
+QUOIT_EXPORT std::vector<std::string> list_buses();
+
+// Errors: invalid_name, not_found, no_permission, corrupt, newer_version, system.
+QUOIT_EXPORT result<bus_info> inspect(std::string_view bus);
+
+}  // namespace quoit::inline v1

@@ -1,0 +1,144 @@
+#include "quoit/inspect.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/file_lock.hpp"
+#include "topic/names.hpp"
+#include "topic/topic.hpp"
+
+namespace quoit::inline v1 {
+
+using namespace detail;
+
+namespace {
+
+const char* state_name(participant_state state) noexcept {
+  switch (state) {
+    case participant_state::active: return "active";
+    case participant_state::closed: return "closed";
+    case participant_state::dead: return "dead";
+    default: return "unknown";
+  }
+}
+
+result<std::vector<node_info>> read_nodes(const std::string& file_name) {
+  auto file = open_shm(file_name, access::read);
+  if (!file) return tl::unexpected(std::move(file.error()));
+  const u64 bytes = file_bytes(file->get());
+  const auto corrupt = [&] { return tl::unexpected(error(errc::corrupt, file_name + " is no bus of this version")); };
+  if (bytes < bus_bytes(1)) return corrupt();
+  auto memory = map_file(file->get(), bytes, access::read, file_name.c_str());
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  const segment_prefix prefix = memory->object<bus_header>().prefix;
+  if (prefix.magic != bus_magic) return corrupt();
+  if (prefix.layout_major != layout_major) return tl::unexpected(error(errc::newer_version));
+  if (prefix.entry_bytes != sizeof(node_entry) || prefix.entry_count > nodes_limit ||
+      bytes < bus_bytes(prefix.entry_count)) {
+    return corrupt();
+  }
+  std::vector<node_info> nodes;
+  for (u32 i = 0; i < prefix.entry_count; ++i) {
+    const node_entry& entry = memory->object<node_entry>(bus_header_bytes + sizeof(node_entry) * i);
+    // sync(node.record): whole, for whoever finds it in use
+    if (load_acquire(entry.state) == 0) continue;
+    node_info node;
+    node.number = i;
+    node.name.assign(entry.name, ::strnlen(entry.name, sizeof entry.name));
+    node.pid = load_relaxed(entry.pid);            // relaxed: for people
+    node.uid = load_relaxed(entry.uid);            // relaxed: for people
+    node.sleeps = load_relaxed(entry.sleeps);      // relaxed: a counter
+    node.late_wakes = load_relaxed(entry.late);    // relaxed: a counter
+    node.alive = held_by_other(file->get(), static_cast<off_t>(node_lock_byte(i)), 1);
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+// What the lane's files say about its publisher and its readers.
+void read_lane(const std::string& topic_file, u64 generation, publisher_info& publisher,
+               std::vector<subscription_info>& subscriptions) {
+  auto lane = open_lane(topic_file, generation, access::read, access::read);
+  if (!lane) return;
+  const lane_header& head = *lane->memory().head;
+  publisher.capacity_bytes = lane->geometry.ring_bytes;
+  publisher.message_bytes_max = lane->geometry.payload_bytes_max;
+  // relaxed: counters
+  publisher.messages = load_relaxed(head.published) - load_relaxed(head.voids);
+  publisher.message_bytes = load_relaxed(head.payload_bytes);  // relaxed: a counter
+  publisher.refused = load_relaxed(head.refused);              // relaxed: a counter
+  publisher.wakes = load_relaxed(head.wakes);                  // relaxed: a counter
+  for (subscription_info& subscription : subscriptions) {
+    if (subscription.number >= lane->geometry.subscriptions) continue;
+    const lane_slot& slot = lane->memory().slots->slot[subscription.number];
+    subscription.received += load_relaxed(slot.received);  // relaxed: a counter
+    subscription.lost += load_relaxed(slot.lost);          // relaxed: a counter
+  }
+}
+
+topic_info read_topic(const std::string& name, const std::string& file) {
+  topic_info info;
+  info.name = name;
+  auto control = topic::look(file);
+  if (!control) {
+    info.problem = control.error().message();
+    return info;
+  }
+  info.type_name = control->type_name();
+  info.type_fields = control->type_fields();
+  info.type_bytes = control->type_bytes();
+  info.type_alignment = control->type_alignment();
+  for (u32 i = 0; i < control->subscriptions(); ++i) {
+    const subscription_entry& entry = control->subscription(i);
+    if (control->state(entry) != participant_state::active) continue;
+    subscription_info subscription;
+    subscription.number = i;
+    subscription.node = topic::owner_of(entry).index;
+    subscription.mode = static_cast<mode>(load_relaxed(entry.mode));  // relaxed: ordered by state()
+    subscription.samples_max = load_relaxed(entry.samples_max);       // relaxed: ordered by state()
+    info.subscriptions.push_back(subscription);
+  }
+  for (u32 i = 0; i < control->publishers(); ++i) {
+    const publisher_entry& entry = control->publisher(i);
+    if (control->state(entry) == participant_state::free) continue;
+    publisher_info publisher;
+    publisher.number = i;
+    publisher.node = topic::owner_of(entry).index;
+    publisher.state = state_name(control->state(entry));
+    publisher.policy = static_cast<policy>(load_relaxed(entry.policy));  // relaxed: ordered by state()
+    publisher.lane = load_relaxed(entry.lane_generation);                // relaxed: ordered by state()
+    read_lane(file, publisher.lane, publisher, info.subscriptions);
+    info.publishers.push_back(std::move(publisher));
+  }
+  return info;
+}
+
+}  // namespace
+
+std::vector<std::string> list_buses() {
+  const std::string prefix = bus_file("");
+  std::vector<std::string> buses;
+  for (const std::string& file : list_shm(prefix)) {
+    const std::string name = file.substr(prefix.size());
+    if (check_bus_name(name)) buses.push_back(name);
+  }
+  std::sort(buses.begin(), buses.end());
+  return buses;
+}
+
+result<bus_info> inspect(std::string_view bus) {
+  if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
+  bus_info info;
+  info.name = bus;
+  auto nodes = read_nodes(bus_file(bus));
+  if (!nodes) return tl::unexpected(std::move(nodes.error()));
+  info.nodes = std::move(*nodes);
+  for (const std::string& file : list_shm(topic_file_prefix(bus))) {
+    const std::string topic = topic_of_file(bus, file);
+    if (!topic.empty()) info.topics.push_back(read_topic(topic, file));
+  }
+  std::sort(info.topics.begin(), info.topics.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  return info;
+}
+
+}  // namespace quoit::inline v1
