@@ -23,6 +23,10 @@ void subscriber_core::set_armed_bit() noexcept {
   if ((load_relaxed(word) & bit) == 0) fetch_or(word, bit);  // sync(wake.armed): partner of fire()
 }
 
+void subscriber_core::show_counters() noexcept {
+  for (const auto& link : parts_->links) link->reader.count();
+}
+
 void subscriber_core::recheck_publishers() noexcept {
   node& self = *parts_->owner;
   for (const auto& link : parts_->links) {
@@ -88,6 +92,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
         const auto left = end.left();
         if (left.count() == 0) return tl::unexpected(error(errc::timed_out));
         const auto asleep = std::chrono::steady_clock::now();
+        for (subscriber_core* const core : cores) core->show_counters();
         pause.sleep(std::min(left, settings.recheck));
         late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
       }

@@ -84,6 +84,7 @@ class QUOIT_EXPORT subscriber_core {
   bool ready() noexcept;
   void set_armed_bit() noexcept;
   void recheck_publishers() noexcept;
+  void show_counters() noexcept;
 
   std::unique_ptr<subscriber_parts> parts_;
   const u64* roster_;
