@@ -50,6 +50,7 @@ inline void arm(u64& armed_word, u64 armed_bit) {
 // The sleeping side: construct, look at everything that could end the wait, sleep() if there is nothing.
 class nap {
  public:
+  // sync(wake.bell): read before `sleeping` is set; a waker that counts up after that ends the wait.
   // relaxed: a stale value only makes the wait return at once
   explicit nap(doorbell& bell) : bell_(bell), seen_(load_relaxed(bell.word)) {
     // sync(wake.sleeping): release, for whoever learns of our wish to be woken from another word
