@@ -22,7 +22,7 @@ int main() {
   }
   auto publisher = bus->publisher<quote>("quotes").value();
   auto subscriber = bus->subscriber<quote>("quotes").value();
-  publisher.publish({99.5, 99.7}).value();
+  if (!publisher.publish({99.5, 99.7})) return 1;
   const auto sample = subscriber.wait(std::chrono::seconds(10)).value();
   std::printf("%g %g\n", sample->bid, sample->ask);
   return sample->bid == 99.5 ? 0 : 1;
