@@ -2,7 +2,6 @@
 #pragma once
 
 #include "quoit/bus.hpp"
-#include "quoit/detail/config.hpp"
 #include "quoit/error.hpp"
 #include "quoit/fields.hpp"
 #include "quoit/inspect.hpp"
@@ -13,3 +12,4 @@
 #include "quoit/result.hpp"
 #include "quoit/sample.hpp"
 #include "quoit/subscriber.hpp"
+#include "quoit/version.hpp"

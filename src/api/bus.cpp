@@ -23,6 +23,10 @@ bus::~bus() = default;
 
 std::string_view bus::name() const noexcept { return node_->bus(); }
 
+void bus::clean_up() noexcept {
+  if (!node_->forked()) node_->clean_all_dead();
+}
+
 namespace detail {
 
 std::string fields_text(const field* fields, std::size_t count) {
