@@ -1,0 +1,18 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace cli {
+
+inline constexpr int exit_failed = 1;
+inline constexpr int exit_usage = 2;
+
+// Each adds its subcommands; running one sets `status`, the exit status.
+void add_topic(CLI::App& app, int& status);
+void add_node(CLI::App& app, int& status);
+void add_clean(CLI::App& app, int& status);
+void add_bench(CLI::App& app, int& status);
+
+}  // namespace cli

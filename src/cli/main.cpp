@@ -1,0 +1,29 @@
+// The `quoit` command. Exit status: 0 done, 1 failed, 2 wrong usage.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <quoit/version.hpp>
+
+#include "commands.hpp"
+
+int main(int argc, char** argv) {
+  CLI::App app{"quoit: topics in shared memory, on one machine", "quoit"};
+  app.set_version_flag("--version", fmt::format("quoit {}", QUOIT_VERSION_STRING));
+  app.require_subcommand(1);
+  app.fallthrough(false);
+  int status = 0;
+  cli::add_topic(app, status);
+  cli::add_node(app, status);
+  cli::add_clean(app, status);
+  cli::add_bench(app, status);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    // CLI11 has a number for each kind of mistake; a shell script wants one.
+    return app.exit(e) == 0 ? 0 : cli::exit_usage;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "quoit: {}\n", e.what());
+    return cli::exit_failed;
+  }
+  return status;
+}

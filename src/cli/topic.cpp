@@ -1,0 +1,164 @@
+// quoit topic list, quoit node list, quoit clean.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <quoit/bus.hpp>
+#include <quoit/inspect.hpp>
+#include <string>
+#include <vector>
+
+#include "commands.hpp"
+
+namespace cli {
+
+namespace {
+
+struct choices {
+  std::string bus;
+  bool all = false;
+  bool json = false;
+};
+
+std::vector<std::string> chosen_buses(const choices& c) {
+  if (!c.bus.empty()) return {c.bus};
+  if (c.all) return quoit::list_buses();
+  const char* const from_environment = std::getenv("QUOIT_BUS");
+  return {from_environment != nullptr && *from_environment != '\0' ? from_environment : "default"};
+}
+
+const char* name_of(quoit::policy p) {
+  return p == quoit::policy::block ? "block" : p == quoit::policy::overwrite ? "overwrite" : p == quoit::policy::fail ? "fail" : "?";
+}
+const char* name_of(quoit::mode m) {
+  return m == quoit::mode::automatic ? "automatic" : m == quoit::mode::reliable ? "reliable" : m == quoit::mode::lossy ? "lossy" : "?";
+}
+
+nlohmann::ordered_json to_json(const std::string& bus, const quoit::topic_info& t) {
+  nlohmann::ordered_json publishers = nlohmann::ordered_json::array();
+  for (const auto& p : t.publishers) {
+    publishers.push_back({{"number", p.number}, {"node", p.node}, {"state", p.state}, {"policy", name_of(p.policy)},
+                          {"capacity_bytes", p.capacity_bytes}, {"message_bytes_max", p.message_bytes_max},
+                          {"messages", p.messages}, {"bytes", p.message_bytes}, {"refused", p.refused}, {"wakes", p.wakes}});
+  }
+  nlohmann::ordered_json subscriptions = nlohmann::ordered_json::array();
+  for (const auto& s : t.subscriptions) {
+    subscriptions.push_back({{"number", s.number}, {"node", s.node}, {"mode", name_of(s.mode)},
+                             {"samples_max", s.samples_max}, {"received", s.received}, {"lost", s.lost}});
+  }
+  return {{"bus", bus}, {"topic", t.name}, {"type", t.type_name}, {"fields", t.type_fields}, {"type_bytes", t.type_bytes},
+          {"type_alignment", t.type_alignment}, {"publishers", publishers}, {"subscriptions", subscriptions},
+          {"problem", t.problem}};
+}
+
+std::string size_of(const quoit::topic_info& t) {
+  return t.type_bytes == 0 ? "variable" : fmt::format("{}", t.type_bytes);
+}
+
+// A bus that is not there has no topics: no error, as an empty directory is none.
+bool read_bus(const std::string& name, quoit::bus_info& info, int& status) {
+  auto seen = quoit::inspect(name);
+  if (seen) {
+    info = std::move(*seen);
+    return true;
+  }
+  if (seen.error().code() == quoit::errc::not_found) return false;
+  fmt::print(stderr, "quoit: bus {}: {}\n", name, seen.error().message());
+  status = seen.error().code() == quoit::errc::invalid_name ? exit_usage : exit_failed;
+  return false;
+}
+
+void list_topics(const choices& c, int& status) {
+  bool head = false;
+  for (const std::string& name : chosen_buses(c)) {
+    quoit::bus_info bus;
+    if (!read_bus(name, bus, status)) continue;
+    for (const auto& t : bus.topics) {
+      if (c.json) {
+        fmt::print("{}\n", to_json(name, t).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+        continue;
+      }
+      if (!head) {
+        fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10}\n", "bus", "topic", "type", "bytes", "pubs", "subs",
+                   "messages", "lost");
+        head = true;
+      }
+      std::uint64_t messages = 0, lost = 0;
+      for (const auto& p : t.publishers) messages += p.messages;
+      for (const auto& s : t.subscriptions) lost += s.lost;
+      fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10}\n", name, t.name,
+                 t.problem.empty() ? t.type_name : t.problem, size_of(t), t.publishers.size(), t.subscriptions.size(),
+                 messages, lost);
+    }
+  }
+}
+
+void list_nodes(const choices& c, int& status) {
+  bool head = false;
+  for (const std::string& name : chosen_buses(c)) {
+    quoit::bus_info bus;
+    if (!read_bus(name, bus, status)) continue;
+    for (const auto& n : bus.nodes) {
+      if (c.json) {
+        const nlohmann::ordered_json one = {{"bus", name}, {"node", n.number}, {"name", n.name}, {"pid", n.pid}, {"uid", n.uid},
+                                            {"alive", n.alive}, {"sleeps", n.sleeps}, {"late_wakes", n.late_wakes}};
+        fmt::print("{}\n", one.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+        continue;
+      }
+      if (!head) {
+        fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", "bus", "node", "name", "pid", "uid", "state", "sleeps",
+                   "late wakes");
+        head = true;
+      }
+      fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", name, n.number, n.name.empty() ? "-" : n.name, n.pid,
+                 n.uid, n.alive ? "alive" : "dead", n.sleeps, n.late_wakes);
+    }
+  }
+}
+
+void clean(const choices& c, int& status) {
+  for (const std::string& name : chosen_buses(c)) {
+    if (auto seen = quoit::inspect(name); !seen && seen.error().code() == quoit::errc::not_found) continue;
+    // Opening a bus cleans up after its dead; being the last one out removes it.
+    auto bus = quoit::bus::open(name, {.node_name = "quoit clean"});
+    if (bus) continue;
+    fmt::print(stderr, "quoit: bus {}: {}\n", name, bus.error().message());
+    status = exit_failed;
+  }
+}
+
+std::shared_ptr<choices> add_options(CLI::App& command, bool json) {
+  const auto c = std::make_shared<choices>();
+  command.add_option("--bus", c->bus, "The bus (the environment variable QUOIT_BUS, or else \"default\")");
+  command.add_flag("--all", c->all, "Every bus of this machine");
+  if (json) command.add_flag("--json", c->json, "An object a line");
+  return c;
+}
+
+}  // namespace
+
+void add_topic(CLI::App& app, int& status) {
+  CLI::App* const group = app.add_subcommand("topic", "Topics of a bus");
+  group->require_subcommand(1);
+  CLI::App* const list = group->add_subcommand("list", "The topics, their types, who publishes and who subscribes");
+  const auto c = add_options(*list, true);
+  list->callback([c, &status] { list_topics(*c, status); });
+}
+
+void add_node(CLI::App& app, int& status) {
+  CLI::App* const group = app.add_subcommand("node", "Nodes of a bus: the processes that opened it");
+  group->require_subcommand(1);
+  CLI::App* const list = group->add_subcommand("list", "The nodes, and whether they live");
+  const auto c = add_options(*list, true);
+  list->callback([c, &status] { list_nodes(*c, status); });
+}
+
+void add_clean(CLI::App& app, int& status) {
+  CLI::App* const command = app.add_subcommand("clean", "Remove what dead processes left of a bus");
+  const auto c = add_options(*command, false);
+  command->callback([c, &status] { clean(*c, status); });
+}
+
+}  // namespace cli
