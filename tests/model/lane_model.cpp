@@ -1,0 +1,386 @@
+// The lane under a weak memory model: the real writer and readers, a small ring, every rule of docs/design/lane.md.
+#include "cases.hpp"
+
+// In this unit: relacy replaces operator new, inline, in the units that include it.
+#include "ring/lane_reader.cpp"
+#include "ring/lane_writer.cpp"
+
+namespace model {
+
+namespace {
+
+constexpr shape two_a_stride{4, 32, 8, true};   // frames of 16: two a stride, eight a lap
+constexpr shape spanning{4, 32, 16, true};      // frames of 24: some run from one stride into the next
+
+// What the messages say: which of the messages it is, so a reader knows what it missed.
+constexpr u64 garbage = 0xdead000000000000;
+
+// Takes what is there; checks order, contents and counts.
+class checked_reader {
+ public:
+  checked_reader(world& w, u32 slot, lane_reader::reading how, u32 held_max, lane_poke poke = {})
+      : reader(w.memory, w.geometry, slot, how, held_max, poke), how_(how) {}
+
+  // False: nothing there.
+  bool look(bool hold) {
+    lane_frame frame;
+    switch (reader.take(frame)) {
+      case take_status::message: break;
+      case take_status::lagged:
+        RL_ASSERT(how_ == lane_reader::reading::lossy);
+        RL_ASSERT(reader.lost() > 0);
+        expected += reader.lost();
+        return true;
+      case take_status::nothing: return false;
+      case take_status::drained: drained = true; return false;
+      default: RL_ASSERT(false); return false;
+    }
+    const u64 number = read_payload(frame.payload);
+    RL_ASSERT(number >= garbage);
+    RL_ASSERT(number - garbage == expected);
+    ++expected;
+    if (hold && !held_) {
+      held_ = true;
+      kept_ = frame;
+      return true;
+    }
+    reader.release(frame);
+    return true;
+  }
+  // What was held did not change.
+  void let_go() {
+    if (!held_) return;
+    const u64 number = read_payload(kept_.payload);
+    RL_ASSERT(number < garbage + expected && number >= garbage);
+    reader.release(kept_);
+    held_ = false;
+  }
+
+  lane_reader reader;
+  u64 expected = 0;  // number of the next message
+  bool drained = false;
+
+ private:
+  lane_reader::reading how_;
+  lane_frame kept_;
+  bool held_ = false;
+};
+
+// Publishes messages with numbers.
+class numbered_writer {
+ public:
+  explicit numbered_writer(world& w) : writer(w.memory, w.geometry, 4) {}
+
+  bool publish() {
+    lane_claim claim;
+    if (writer.claim(here->geometry.payload_bytes_max, claim) != claim_status::ok) return false;
+    fill(claim);
+    writer.commit(claim, claim.payload_bytes);
+    return true;
+  }
+  void fill(const lane_claim& claim) {
+    for (u32 at = 0; at < claim.payload_bytes; at += 8) write_payload(claim.payload + at, garbage + next);
+    ++next;
+  }
+
+  lane_writer writer;
+  u64 next = 0;
+};
+
+template <class Test, int Threads>
+struct lane_test : rl::test_suite<Test, Threads> {
+  explicit lane_test(const shape& s) : w(geometry_of(s)) {}
+  void before() {
+    here = &w;
+    w.initialise();
+  }
+  world w;
+};
+
+// ---- overwriting, with lossy readers -----------------------------------------------------------------------------
+
+template <const shape& Shape, unsigned Messages, unsigned Looks>
+struct lossy : lane_test<lossy<Shape, Messages, Looks>, 3> {
+  lossy() : lane_test<lossy, 3>(Shape) {}
+  void before() {
+    lane_test<lossy, 3>::before();
+    writer = std::make_unique<numbered_writer>(this->w);
+    for (u32 i = 0; i < 2; ++i) {
+      readers[i] = std::make_unique<checked_reader>(this->w, i, lane_reader::reading::lossy, 2);
+      readers[i]->reader.start_at_first();
+    }
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      for (unsigned i = 0; i < Messages; ++i) writer->publish();
+      return;
+    }
+    checked_reader& r = *readers[index - 1];
+    for (unsigned i = 0; i < Looks; ++i) {
+      r.look(i % 3 == 0);
+      if (i % 3 == 2) r.let_go();
+    }
+    r.let_go();
+  }
+  void after() {
+    // Whoever was passed over catches up, and everything adds up.
+    for (auto& r : readers) {
+      for (unsigned i = 0; i < 2 * Messages && r->look(false); ++i) {
+      }
+      RL_ASSERT(r->expected == writer->next);
+    }
+    for (auto& r : readers) r.reset();
+    writer.reset();
+  }
+  std::unique_ptr<numbered_writer> writer;
+  std::unique_ptr<checked_reader> readers[2];
+};
+
+// ---- blocking, with reliable readers, and waiting for space ----------------------------------------------------------
+
+template <const shape& Shape, unsigned Messages>
+struct reliable : lane_test<reliable<Shape, Messages>, 3> {
+  reliable() : lane_test<reliable, 3>(Shape) {}
+  void before() {
+    lane_test<reliable, 3>::before();
+    bell.store(0, rl::mo_relaxed, $);
+    this->w.reliable_active.store(3, rl::mo_relaxed, $);
+    writer = std::make_unique<numbered_writer>(this->w);
+    for (u32 i = 0; i < 2; ++i) {
+      readers[i] =
+          std::make_unique<checked_reader>(this->w, i, lane_reader::reading::reliable, 2, lane_poke{&reliable::poke, this});
+      readers[i]->reader.start_at_first();
+    }
+  }
+  static void poke(void* self) { static_cast<reliable*>(self)->bell.fetch_add(1, rl::mo_seq_cst, $); }
+
+  // As publisher_core::wait_for_space() does it.
+  void wait_for_space() {
+    lane_slots& slots = *this->w.memory.slots;
+    const u32 seen = bell.load(rl::mo_relaxed, $);
+    quoit::detail::store_release(slots.waiting, 1);
+    if (on("C2_writer_fence")) quoit::detail::full_fence();
+    if (!writer->writer.would_grant(this->w.geometry.payload_bytes_max)) {
+      // Asleep: a wake that is lost is a run without end.
+      rl::linear_backoff pause;
+      while (bell.load(rl::mo_acquire, $) == seen) pause.yield($);
+    }
+    quoit::detail::store_relaxed(slots.waiting, 0);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      for (unsigned i = 0; i < Messages;) {
+        if (writer->publish()) {
+          ++i;
+        } else {
+          wait_for_space();
+        }
+      }
+      return;
+    }
+    checked_reader& r = *readers[index - 1];
+    rl::linear_backoff pause;
+    for (unsigned i = 0; r.expected < Messages; ++i) {
+      if (!r.look(i % 3 == 0)) pause.yield($);
+      if (i % 3 == 1) r.let_go();
+    }
+    r.let_go();
+  }
+  void after() {
+    for (auto& r : readers) r.reset();
+    writer.reset();
+  }
+  rl::atomic<u32> bell;
+  std::unique_ptr<numbered_writer> writer;
+  std::unique_ptr<checked_reader> readers[2];
+};
+
+// ---- readers that come while the writer is at it ---------------------------------------------------------------------
+
+template <const shape& Shape, unsigned Messages>
+struct joining : lane_test<joining<Shape, Messages>, 3> {
+  joining() : lane_test<joining, 3>(Shape) {}
+  void before() {
+    lane_test<joining, 3>::before();
+    writer = std::make_unique<numbered_writer>(this->w);
+  }
+  void thread(unsigned index) {
+    if (index == 0) {
+      for (unsigned i = 0; i < Messages; ++i) writer->publish();
+      return;
+    }
+    const auto how = index == 1 ? lane_reader::reading::reliable : lane_reader::reading::lossy;
+    checked_reader r(this->w, index - 1, how, 2);
+    const bool started = index == 1 ? r.reader.start_with_history(2) : r.reader.start_at_latest();
+    RL_ASSERT(started);
+    // From here on: whatever comes first, then without a gap.
+    r.expected = r.reader.sequence();
+    for (unsigned i = 0; i < 6; ++i) r.look(false);
+    r.reader.stop();
+  }
+  void after() { writer.reset(); }
+  std::unique_ptr<numbered_writer> writer;
+};
+
+// ---- several loans, and the death of the publisher --------------------------------------------------------------------
+
+enum class succession { closed, adopted };
+
+template <const shape& Shape, succession What, lane_reader::reading How>
+struct death : lane_test<death<Shape, What, How>, 3> {
+  death() : lane_test<death, 3>(Shape) {}
+  static constexpr unsigned rounds = 3;
+
+  void before() {
+    lane_test<death, 3>::before();
+    if (How == lane_reader::reading::reliable) this->w.reliable_active.store(3, rl::mo_relaxed, $);
+    writer = std::make_unique<numbered_writer>(this->w);
+    for (u32 i = 0; i < 2; ++i) {
+      readers[i] = std::make_unique<checked_reader>(this->w, i, How, 2);
+      readers[i]->reader.start_at_first();
+    }
+    committed_by_dead.store(0, rl::mo_relaxed, $);
+    over.store(0, rl::mo_relaxed, $);
+  }
+
+  void thread(unsigned index) {
+    if (index == 0) {
+      this->w.accesses_to_live = 1 + rl::rand(90);
+      live();
+      succeed();
+      over.store(1, rl::mo_release, $);
+      return;
+    }
+    checked_reader& r = *readers[index - 1];
+    rl::linear_backoff pause;
+    for (unsigned i = 0; i < 30; ++i) {
+      const bool finished = over.load(rl::mo_acquire, $) != 0;
+      const bool got = look(r);
+      if (!got && finished) break;
+      if (!got) pause.yield($);
+    }
+  }
+
+  // Two loans at a time; the newer is published first, sometimes the older is abandoned.
+  void live() {
+    numbered_writer& n = *writer;
+    for (unsigned round = 0; round < rounds && !this->w.dead; ++round) {
+      lane_claim older, newer;
+      const u32 bytes = this->w.geometry.payload_bytes_max;
+      if (n.writer.claim(bytes, older) != claim_status::ok) return;
+      const claim_status second = n.writer.claim(bytes, newer);
+      // Numbers are those of the sequences: a reader knows which of them it may miss.
+      write(older);
+      if (second == claim_status::ok) {
+        write(newer);
+        n.writer.commit(newer, bytes);
+      }
+      if (round % 2 == 0) {
+        n.writer.commit(older, bytes);
+      } else {
+        n.writer.abandon(older);
+      }
+    }
+  }
+  void write(const lane_claim& claim) {
+    for (u32 at = 0; at < claim.payload_bytes; at += 8) write_payload(claim.payload + at, garbage + claim.sequence);
+  }
+
+  void succeed() {
+    // The cleaner has taken the dead publisher's byte: its stores are before ours.
+    this->w.dead = false;
+    this->w.accesses_to_live = 0;
+    if (What == succession::closed) {
+      quoit::detail::store_release(this->w.memory.slots->state, static_cast<u64>(lane_state::closed));
+      return;
+    }
+    heir = std::make_unique<lane_writer>(lane_writer::adopt_tag{}, this->w.memory, this->w.geometry, 4u);
+    RL_ASSERT(heir->adopt());
+    for (unsigned i = 0; i < 4; ++i) {
+      lane_claim claim;
+      if (heir->claim(this->w.geometry.payload_bytes_max, claim) != claim_status::ok) return;
+      write(claim);
+      heir->commit(claim, claim.payload_bytes);
+    }
+  }
+
+  bool look(checked_reader& r) {
+    lane_frame frame;
+    switch (r.reader.take(frame)) {
+      case take_status::message: break;
+      case take_status::lagged: RL_ASSERT(How == lane_reader::reading::lossy); return true;
+      case take_status::nothing:
+      case take_status::drained: return false;
+      default: RL_ASSERT(false); return false;
+    }
+    // Every message says its own sequence: none is torn, none is of an earlier lap, none is out of order.
+    RL_ASSERT(read_payload(frame.payload) == garbage + frame.sequence);
+    RL_ASSERT(frame.sequence >= r.expected);
+    r.expected = frame.sequence + 1;
+    r.reader.release(frame);
+    return true;
+  }
+
+  void after() {
+    for (auto& r : readers) {
+      for (unsigned i = 0; i < 40 && look(*r); ++i) {
+      }
+    }
+    // What was committed was seen: both readers end at the same place, at the end.
+    RL_ASSERT(readers[0]->reader.sequence() == readers[1]->reader.sequence());
+    RL_ASSERT(readers[0]->reader.position() == readers[1]->reader.position());
+    if (heir != nullptr) RL_ASSERT(readers[0]->reader.sequence() == heir->next_sequence());
+    for (auto& r : readers) r.reset();
+    heir.reset();
+    writer.reset();
+  }
+
+  rl::atomic<u32> committed_by_dead;
+  rl::atomic<u32> over;
+  std::unique_ptr<numbered_writer> writer;
+  std::unique_ptr<lane_writer> heir;
+  std::unique_ptr<checked_reader> readers[2];
+};
+
+constexpr auto is_reliable = lane_reader::reading::reliable;
+constexpr auto is_lossy = lane_reader::reading::lossy;
+using lossy_two = lossy<two_a_stride, 14, 8>;
+using lossy_spanning = lossy<spanning, 12, 8>;
+using reliable_two = reliable<two_a_stride, 16>;
+using reliable_spanning = reliable<spanning, 12>;
+using joining_two = joining<two_a_stride, 14>;
+using closed_lossy = death<two_a_stride, succession::closed, is_lossy>;
+using closed_reliable = death<two_a_stride, succession::closed, is_reliable>;
+using adopted_lossy = death<two_a_stride, succession::adopted, is_lossy>;
+using adopted_reliable = death<spanning, succession::adopted, is_reliable>;
+
+}  // namespace
+
+}  // namespace model
+
+int main() {
+  using namespace model;
+  suite s;
+  if (const char* rule = std::getenv("RULE")) {
+    s.fails_without<lossy_two>(rule, "lossy", 100);
+    s.fails_without<lossy_spanning>(rule, "lossy, spanning", 100);
+    s.fails_without<reliable_two>(rule, "reliable", 50);
+    s.fails_without<reliable_spanning>(rule, "reliable, spanning", 50);
+    s.fails_without<joining_two>(rule, "joining", 100);
+    s.fails_without<closed_lossy>(rule, "closed lossy", 100);
+    s.fails_without<closed_reliable>(rule, "closed reliable", 100);
+    s.fails_without<adopted_lossy>(rule, "adopted lossy", 100);
+    s.fails_without<adopted_reliable>(rule, "adopted reliable", 100);
+    return s.end();
+  }
+  s.passes<lossy_two>("lossy", 20);
+  s.passes<lossy_spanning>("lossy, frames over two strides", 20);
+  s.passes<reliable_two>("reliable, waiting for space", 10);
+  s.passes<reliable_spanning>("reliable, frames over two strides", 10);
+  s.passes<joining_two>("readers that come late", 20);
+  s.passes<closed_lossy>("death, closed, lossy", 20);
+  s.passes<closed_reliable>("death, closed, reliable", 20);
+  s.passes<adopted_lossy>("death, adopted, lossy", 20);
+  s.passes<adopted_reliable>("death, adopted, reliable", 20);
+  return s.end();
+}
