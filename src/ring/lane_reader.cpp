@@ -40,7 +40,11 @@ take_status lane_reader::take_slow(lane_frame& out) noexcept {
     }
     // sync(lane.commit): as in take()
     const frame_header h{load_acquire(memory_.word(geometry_.offset(position_)))};
-    if (h.word == 0) return at_end(false, 0);
+    if (h.word == 0) {
+      const take_status status = at_end(false, 0);
+      if (status == take_status::message) continue;
+      return status;
+    }
     if ((h.flags() & ~frame_flags_known) != 0) return take_status::newer_version;
     if (h.is(frame_kind::skip)) {
       if (!step_over(u64{h.payload_bytes()} + word_bytes, false)) return take_status::corrupt;
