@@ -81,8 +81,6 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
 
   for (;;) {
     for (subscriber_core* const core : cores) core->set_armed_bit();
-    // sync(wake.commit): either our next look sees the commit, or the publisher's look sees a bit
-    QUOIT_RULE(B3_arm_fence) full_fence();
     bool late = false;
     {
       nap pause(self.bell());

@@ -267,7 +267,7 @@ void lane_writer::pop_resolved() noexcept {
     const entry& e = at(first_claim_);
     // The skip in front of it was resolved when it was stored.
     if (e.before != e.position) note_place(e.position, e.sequence);
-    if (e.voided) ++voids_;
+    if (e.voided) QUOIT_RULE(A8_voids_are_not_lost) ++voids_;
     last_stamp_ = std::max(last_stamp_, e.stamp);
     frontier_ = e.end;
     ++first_claim_;

@@ -39,15 +39,8 @@ inline bool fire(u64& armed_word, u64 armed_bit, u64& ready_word, u64 ready_bit,
   return ring(bell);
 }
 
-// Sets the armed bit of a subscription. The caller looks at its lanes once more, after this.
-inline void arm(u64& armed_word, u64 armed_bit) {
-  // sync(wake.armed): partner of fire()
-  fetch_or(armed_word, armed_bit);
-  // sync(wake.commit): either our next look sees the commit, or the publisher's look sees the bit
-  QUOIT_RULE(B3_arm_fence) full_fence();
-}
-
-// The sleeping side: construct, look at everything that could end the wait, sleep() if there is nothing.
+// The sleeping side: set the armed bits, construct this, look at everything that could end the wait, sleep() if
+// there is nothing. The one fence in here orders both the bits and `sleeping` before that look.
 class nap {
  public:
   // sync(wake.bell): read before `sleeping` is set; a waker that counts up after that ends the wait.
@@ -55,7 +48,8 @@ class nap {
   explicit nap(doorbell& bell) : bell_(bell), seen_(load_relaxed(bell.word)) {
     // sync(wake.sleeping): release, for whoever learns of our wish to be woken from another word
     store_release(bell_.sleeping, 1);
-    // sync(wake.sleeping): as in ring(); everything that was armed or announced lies before this fence
+    // sync(wake.sleeping): as in ring()
+    // sync(wake.commit): either the look that follows sees the commit, or the publisher's look sees the armed bit
     QUOIT_RULE(B3_sleep_fence) full_fence();
   }
   ~nap() {

@@ -146,6 +146,7 @@ class world {
   unsigned writer_thread = 0;
   unsigned accesses_to_live = 0;  // 0: for ever
   bool dead = false;
+  u64 committed_sequences = 0;  // bit i: message i was made visible
 
   rl::atomic<u64> ring_words[ring_words_max];
   rl::var<u64> payload[ring_words_max];
@@ -175,7 +176,11 @@ inline void store(u64& word, u64 value, bool release) {
   if (atomic == nullptr) return;
   here->access();
   if (here->ghost()) return;
-  if (here->in_ring(&word)) here->payload_var(&word)($) = value;
+  if (here->in_ring(&word)) {
+    here->payload_var(&word)($) = value;
+    const frame_header h{value};
+    if (release && h.is(frame_kind::message)) here->committed_sequences |= u64{1} << h.sequence_low();
+  }
   atomic->store(value, release ? rl::mo_release : rl::mo_relaxed, $);
 }
 
@@ -190,6 +195,7 @@ inline u64 read_payload(const std::byte* at) { return here->payload_var(at)($); 
 
 }  // namespace model
 
+#if !defined(QUOIT_MODEL_OWN_WORDS)
 namespace quoit::inline v1::detail {
 
 // Orders are rules too: each can be left out for one kind of word.
@@ -232,6 +238,10 @@ void full_fence() {
   model::here->access();
   rl::atomic_thread_fence(rl::mo_seq_cst, $);
 }
-bool model_rule(const char* name) { return model::on(name); }
 
+}  // namespace quoit::inline v1::detail
+#endif
+
+namespace quoit::inline v1::detail {
+bool model_rule(const char* name) { return model::on(name); }
 }  // namespace quoit::inline v1::detail
