@@ -83,7 +83,10 @@ bool lane_writer::find_place(u64 extent, u64& place) noexcept {
     const u64 need = candidate + extent + behind;
     bool moved = false;
     for (u64 stride = geometry_.stride_of(candidate); (stride << geometry_.stride_shift) < need; ++stride) {
-      if (((stride + 1) << geometry_.stride_shift) > reserved_ && !reserve_next()) return false;
+      // More than one, where the end of the ring was stepped over.
+      while (((stride + 1) << geometry_.stride_shift) > reserved_) {
+        if (!reserve_next()) return false;
+      }
       if ((verified_ & stride_bit(stride)) != 0) continue;
       if (!looked) {
         // What was held or walled at an earlier attempt may be free now (A3, A15).
