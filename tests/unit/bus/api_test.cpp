@@ -1,0 +1,591 @@
+#include <doctest/doctest.h>
+
+#include <quoit.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/bus_guard.hpp"
+#include "support/messages.hpp"
+
+using namespace quoit::test;
+using namespace std::chrono_literals;
+using quoit::errc;
+using quoit::mode;
+using quoit::policy;
+
+namespace {
+
+struct point {
+  double x, y;
+};
+struct other_point {
+  float x, y, z, w;
+};
+struct alignas(64) wide {
+  std::uint64_t value[8];
+};
+struct order {
+  std::string symbol;
+  std::vector<int> legs;
+};
+QUOIT_FIELDS(point, x, y)
+
+template <class T>
+T must(quoit::result<T> r) {
+  if (!r) FAIL(r.error().message());
+  return std::move(*r);
+}
+quoit::bus open(const bus_guard& name, quoit::bus_options options = {}) {
+  return must(quoit::bus::open(name.name(), options));
+}
+
+}  // namespace
+
+template <>
+struct quoit::codec<order> {
+  static constexpr std::string_view name = "order.v1";
+  static std::size_t encoded_bytes(const order& o) { return 16 + o.symbol.size() + 4 * o.legs.size() + 100; }
+  static std::size_t encode(const order& o, std::span<std::byte> out) {
+    const std::uint64_t head[2] = {o.symbol.size(), o.legs.size()};
+    std::memcpy(out.data(), head, 16);
+    std::memcpy(out.data() + 16, o.symbol.data(), head[0]);
+    std::memcpy(out.data() + 16 + head[0], o.legs.data(), 4 * head[1]);
+    return 16 + head[0] + 4 * head[1];
+  }
+  static quoit::result<order> decode(std::span<const std::byte> in) {
+    std::uint64_t head[2];
+    if (in.size() < 16) return tl::unexpected(quoit::error(quoit::errc::corrupt));
+    std::memcpy(head, in.data(), 16);
+    if (head[0] > in.size() || head[1] > in.size() || 16 + head[0] + 4 * head[1] != in.size()) {
+      return tl::unexpected(quoit::error(quoit::errc::corrupt));
+    }
+    order o{std::string(reinterpret_cast<const char*>(in.data()) + 16, head[0]), std::vector<int>(head[1])};
+    std::memcpy(o.legs.data(), in.data() + 16 + head[0], 4 * head[1]);
+    return o;
+  }
+};
+
+TEST_CASE("a published struct is received where it was written") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("points"));
+  auto sub = must(bus.subscriber<point>("points"));
+  auto loan = must(pub.try_loan());
+  CHECK(loan->x == 0);  // constructed
+  loan->x = 1.5;
+  loan->y = -2;
+  std::move(loan).publish();
+  auto sample = must(sub.poll());
+  REQUIRE(sample);
+  CHECK(sample->x == 1.5);
+  CHECK((*sample).y == -2);
+  CHECK(sample.sequence() == 0);
+  sample.release();
+  CHECK_FALSE(must(sub.poll()));
+}
+
+TEST_CASE("messages of variable size keep their length, as bytes and as text") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<quoit::text>("words"));
+  auto sub = must(bus.subscriber<quoit::text>("words"));
+  for (const std::string_view word : {"", "a", "quoit", "a longer line that is not short"}) {
+    REQUIRE(pub.publish(word));
+    auto sample = must(sub.poll());
+    REQUIRE(sample);
+    CHECK(*sample == word);
+  }
+  auto blobs = must(bus.publisher<quoit::bytes>("blobs"));
+  auto reader = must(bus.subscriber<quoit::bytes>("blobs"));
+  auto loan = must(blobs.try_loan_bytes(100));
+  CHECK(loan.data().size() == 100);
+  std::memset(loan.data().data(), 9, 100);
+  std::move(loan).publish(40);
+  auto sample = must(reader.poll());
+  REQUIRE((*sample).size() == 40);
+  CHECK((*sample)[39] == std::byte{9});
+}
+
+TEST_CASE("a type that owns memory goes through its codec") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<order>("orders"));
+  auto sub = must(bus.subscriber<order>("orders"));
+  REQUIRE(pub.publish(order{"QUOIT", {1, 2, 3}}));
+  auto sample = must(sub.poll());
+  REQUIRE(sample);
+  const order got = must(sample.decode());
+  CHECK(got.symbol == "QUOIT");
+  CHECK(got.legs == std::vector<int>{1, 2, 3});
+}
+
+TEST_CASE("a type is aligned in shared memory as it asks") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<wide>("wide"));
+  auto sub = must(bus.subscriber<wide>("wide"));
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    REQUIRE(pub.publish(wide{{i}}));
+    auto sample = must(sub.poll());
+    CHECK(reinterpret_cast<std::uintptr_t>(sample.data().data()) % 64 == 0);
+    CHECK(sample->value[0] == i);
+  }
+}
+
+TEST_CASE("another type on a topic is refused, and both are named") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("points"));
+  const auto wrong = bus.subscriber<other_point>("points");
+  REQUIRE_FALSE(wrong);
+  CHECK(wrong.error().code() == errc::type_mismatch);
+  CHECK(wrong.error().message().find("point, of 16 bytes, aligned to 8, fields x:f64@0 y:f64@8") != std::string::npos);
+  CHECK(wrong.error().message().find("other_point") != std::string::npos);
+  CHECK_FALSE(bus.publisher<quoit::bytes>("points"));
+}
+
+TEST_CASE("names outside the grammar are refused") {
+  const bus_guard name;
+  auto bus = open(name);
+  for (const std::string_view bad : {"", "/", "a//b", "a/", "//a", "a+b", "a@b", "a b", "ä", "a\nb"}) {
+    const auto p = bus.publisher<point>(bad);
+    REQUIRE_FALSE(p);
+    CHECK(p.error().code() == errc::invalid_name);
+  }
+  CHECK_FALSE(bus.publisher<point>(std::string(161, 'a')));
+  CHECK(bus.publisher<point>(std::string(160, 'a')));
+  CHECK(bus.publisher<point>("/a/b-c_d.e~f"));
+  for (const std::string_view bad : {".", "a.b", "a/b", "a@b", "123456789012345678901234567890123"}) {
+    const auto b = quoit::bus::open(bad);
+    REQUIRE_FALSE(b);
+    CHECK(b.error().code() == errc::invalid_name);
+  }
+}
+
+TEST_CASE("a leading slash means nothing") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("/a/b"));
+  auto sub = must(bus.subscriber<point>("a/b"));
+  REQUIRE(pub.publish({1, 2}));
+  CHECK(must(sub.poll()));
+}
+
+TEST_CASE("buses do not see each other") {
+  const bus_guard one, two;
+  auto a = open(one);
+  auto b = open(two);
+  auto pub = must(a.publisher<point>("points"));
+  auto sub = must(b.subscriber<point>("points"));
+  REQUIRE(pub.publish({1, 2}));
+  CHECK_FALSE(must(sub.poll()));
+  CHECK(sub.publishers() == 0);
+  CHECK(pub.subscribers() == 0);
+}
+
+TEST_CASE("each subscriber gets everything of each publisher, in its order") {
+  const bus_guard name;
+  auto bus = open(name);
+  std::vector<quoit::subscriber<checked>> subs;
+  std::vector<quoit::publisher<checked>> pubs;
+  subs.push_back(must(bus.subscriber<checked>("t")));
+  for (int i = 0; i < 3; ++i) pubs.push_back(must(bus.publisher<checked>("t")));
+  subs.push_back(must(bus.subscriber<checked>("t")));
+  for (std::uint64_t n = 0; n < 50; ++n) {
+    for (std::uint64_t p = 0; p < pubs.size(); ++p) REQUIRE(pubs[p].publish(checked::make(p, n)));
+  }
+  for (auto& sub : subs) {
+    std::uint64_t next[3] = {};
+    int total = 0;
+    for (auto s = must(sub.poll()); s; s = must(sub.poll())) {
+      REQUIRE(s->intact());
+      REQUIRE(s->number == next[s->publisher]++);
+      ++total;
+    }
+    CHECK(total == 150);
+  }
+}
+
+TEST_CASE("under block a loan is refused while a reliable subscriber is behind, and names it") {
+  const bus_guard name;
+  auto bus = open(name, {.node_name = "the slow one"});
+  auto pub = must(bus.publisher<checked>("t"));
+  auto sub = must(bus.subscriber<checked>("t"));
+  std::uint64_t n = 0;
+  while (pub.publish(checked::make(0, n))) ++n;
+  auto refused = pub.try_loan();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == errc::would_block);
+  CHECK(pub.blocked_by().node == "the slow one");
+  CHECK(pub.blocked_by().pid == static_cast<std::uint32_t>(::getpid()));
+  const auto late = pub.loan_for(5ms);
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code() == errc::timed_out);
+  for (std::uint64_t i = 0; i < n; ++i) CHECK(must(sub.poll())->number == i);
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("under fail nobody waits") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t", {.policy = policy::fail}));
+  auto sub = must(bus.subscriber<checked>("t"));
+  while (pub.publish(checked::make(0, 0))) {
+  }
+  const auto loan = pub.loan_for(1h);
+  REQUIRE_FALSE(loan);
+  CHECK(loan.error().code() == errc::would_block);
+}
+
+TEST_CASE("under overwrite the publisher never waits, and a subscriber learns what it lost") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t", {.policy = policy::overwrite, .capacity_bytes = 8192}));
+  auto sub = must(bus.subscriber<checked>("t"));
+  CHECK(pub.never_refuses());
+  for (std::uint64_t n = 0; n < 5000; ++n) REQUIRE(pub.publish(checked::make(0, n)));
+  std::uint64_t lost = 0, received = 0;
+  for (;;) {
+    auto s = sub.poll();
+    if (!s) {
+      REQUIRE(s.error().code() == errc::lagged);
+      lost += s.error().value();
+      continue;
+    }
+    if (!*s) break;
+    REQUIRE((*s)->number == lost + received);
+    ++received;
+  }
+  CHECK(lost + received == 5000);
+  CHECK(sub.lost() == lost);
+}
+
+TEST_CASE("a reliable subscription and an overwriting publisher refuse each other") {
+  const bus_guard name;
+  auto bus = open(name);
+  {
+    auto pub = must(bus.publisher<point>("a", {.policy = policy::overwrite}));
+    const auto sub = bus.subscriber<point>("a", {.mode = mode::reliable});
+    REQUIRE_FALSE(sub);
+    CHECK(sub.error().code() == errc::policy_conflict);
+    CHECK(bus.subscriber<point>("a", {.mode = mode::lossy}));
+  }
+  {
+    auto sub = must(bus.subscriber<point>("b", {.mode = mode::reliable}));
+    const auto pub = bus.publisher<point>("b", {.policy = policy::overwrite});
+    REQUIRE_FALSE(pub);
+    CHECK(pub.error().code() == errc::policy_conflict);
+  }
+  {
+    auto pub = must(bus.publisher<point>("c", {.lossy_subscribers = false}));
+    const auto sub = bus.subscriber<point>("c", {.mode = mode::lossy});
+    REQUIRE_FALSE(sub);
+    CHECK(sub.error().code() == errc::policy_conflict);
+  }
+}
+
+TEST_CASE("a subscription begins at the latest, the earliest or the last n messages") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t", {.history = 100}));
+  for (std::uint64_t n = 0; n < 1000; ++n) REQUIRE(pub.publish(checked::make(0, n)));
+  auto latest = must(bus.subscriber<checked>("t"));
+  CHECK_FALSE(must(latest.poll()));
+  auto last = must(bus.subscriber<checked>("t", {.start = quoit::start::last(100)}));
+  for (std::uint64_t n = 900; n < 1000; ++n) REQUIRE(must(last.poll())->number == n);
+  auto earliest = must(bus.subscriber<checked>("t", {.start = quoit::start::earliest}));
+  auto first = must(earliest.poll());
+  REQUIRE(first);
+  CHECK(first->number < 900);
+}
+
+TEST_CASE("a subscriber that was there first gets the first message of a publisher that comes and goes") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto sub = must(bus.subscriber<checked>("t"));
+  for (std::uint64_t p = 0; p < 5; ++p) {
+    auto pub = must(bus.publisher<checked>("t"));
+    for (std::uint64_t n = 0; n < 10; ++n) REQUIRE(pub.publish(checked::make(p, n)));
+  }
+  CHECK(sub.publishers() == 0);
+  for (std::uint64_t p = 0; p < 5; ++p) {
+    for (std::uint64_t n = 0; n < 10; ++n) {
+      auto s = must(sub.poll());
+      REQUIRE(s);
+      CHECK(s->intact());
+    }
+  }
+  CHECK_FALSE(must(sub.poll()));
+  // Their lanes are gone by now, but for the files of the topic and the bus.
+  CHECK_FALSE(must(sub.poll()));
+  CHECK(name.files().size() == 2);
+}
+
+TEST_CASE("more samples than a subscription may hold are refused, the held ones stay") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t"));
+  auto sub = must(bus.subscriber<checked>("t", {.samples_max = 2}));
+  for (std::uint64_t n = 0; n < 3; ++n) REQUIRE(pub.publish(checked::make(0, n)));
+  auto a = must(sub.poll());
+  auto b = must(sub.poll());
+  const auto c = sub.poll();
+  REQUIRE_FALSE(c);
+  CHECK(c.error().code() == errc::too_many_samples);
+  CHECK(c.error().message().find("samples_max") != std::string::npos);
+  a.release();
+  CHECK(must(sub.poll())->number == 2);
+  CHECK(b->number == 1);
+}
+
+TEST_CASE("more loans than a publisher may have are refused") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("t", {.loans_max = 2}));
+  auto a = must(pub.try_loan());
+  auto b = must(pub.try_loan());
+  const auto c = pub.try_loan();
+  REQUIRE_FALSE(c);
+  CHECK(c.error().code() == errc::too_many_loans);
+  CHECK(c.error().message().find("loans_max") != std::string::npos);
+  std::move(a).publish();
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("with everything held an overwriting publisher is refused and names who holds most") {
+  const bus_guard name;
+  auto bus = open(name, {.node_name = "hoarder"});
+  auto pub = must(bus.publisher<checked>("t", {.policy = policy::overwrite, .capacity_bytes = 4096, .strides = 8}));
+  auto sub = must(bus.subscriber<checked>("t", {.samples_max = 100}));
+  CHECK_FALSE(pub.never_refuses());
+  std::vector<quoit::sample<checked>> held;
+  std::uint64_t n = 0;
+  for (; n < 1000 && pub.publish(checked::make(0, n)); ++n) held.push_back(must(sub.poll()));
+  REQUIRE(n < 1000);
+  const auto loan = pub.try_loan();
+  REQUIRE_FALSE(loan);
+  CHECK(loan.error().code() == errc::would_block);
+  CHECK(pub.blocked_by().node == "hoarder");
+  for (std::uint64_t i = 0; i < n; ++i) CHECK(held[i]->number == i);
+  held.clear();
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("a message too large names the capacity that it needs") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<quoit::bytes>("t", {.capacity_bytes = 4096}));
+  const auto loan = pub.try_loan_bytes(10'000);
+  REQUIRE_FALSE(loan);
+  CHECK(loan.error().code() == errc::message_too_large);
+  const std::uint64_t capacity = loan.error().value();
+  auto larger = must(bus.publisher<quoit::bytes>("t", {.capacity_bytes = capacity}));
+  CHECK(larger.try_loan_bytes(10'000));
+  const auto fixed = bus.publisher<std::array<char, 100'000>>("big", {.capacity_bytes = 65536});
+  REQUIRE_FALSE(fixed);
+  CHECK(fixed.error().code() == errc::message_too_large);
+  CHECK(bus.publisher<std::array<char, 100'000>>("big", {.capacity_bytes = fixed.error().value()}));
+  CHECK(bus.publisher<std::array<char, 100'000>>("big"));
+}
+
+TEST_CASE("options that cannot be are refused with what they may be") {
+  const bus_guard name;
+  auto bus = open(name);
+  const auto code = [&](const quoit::publisher_options& o) { return bus.publisher<point>("t", o).error().code(); };
+  CHECK(code({.alignment = 3}) == errc::invalid_argument);
+  CHECK(code({.strides = 5}) == errc::invalid_argument);
+  CHECK(code({.loans_max = 0}) == errc::invalid_argument);
+  CHECK(code({.limits = {.publishers_max = 0}}) == errc::invalid_argument);
+  CHECK(code({.capacity_bytes = std::uint64_t{1} << 40}) == errc::invalid_argument);
+  CHECK(bus.subscriber<point>("t", {.samples_max = 0}).error().code() == errc::invalid_argument);
+  CHECK(quoit::bus::open(name.name(), {.nodes_max = 0}).error().code() == errc::invalid_argument);
+}
+
+TEST_CASE("each limit that is reached names its option") {
+  const bus_guard name;
+  auto bus = open(name, {.nodes_max = 2});
+  auto second = open(name);
+  const auto third = quoit::bus::open(name.name());
+  REQUIRE_FALSE(third);
+  CHECK(third.error().code() == errc::limit_reached);
+  CHECK(third.error().message().find("nodes_max") != std::string::npos);
+
+  const quoit::topic_limits limits{.publishers_max = 1, .subscriptions_max = 1};
+  auto pub = must(bus.publisher<point>("t", {.limits = limits}));
+  const auto pub2 = bus.publisher<point>("t");
+  REQUIRE_FALSE(pub2);
+  CHECK(pub2.error().code() == errc::limit_reached);
+  CHECK(pub2.error().message().find("publishers_max") != std::string::npos);
+  auto sub = must(bus.subscriber<point>("t"));
+  const auto sub2 = bus.subscriber<point>("t");
+  REQUIRE_FALSE(sub2);
+  CHECK(sub2.error().message().find("subscriptions_max") != std::string::npos);
+}
+
+TEST_CASE("handles can be moved while samples and loans are out, and may go before them") {
+  const bus_guard name;
+  auto bus = std::make_unique<quoit::bus>(open(name));
+  auto pub = std::make_unique<quoit::publisher<checked>>(must(bus->publisher<checked>("t")));
+  auto sub = std::make_unique<quoit::subscriber<checked>>(must(bus->subscriber<checked>("t")));
+  REQUIRE(pub->publish(checked::make(0, 0)));
+  auto loan = must(pub->try_loan());
+  auto sample = must(sub->poll());
+  auto moved_pub = std::move(*pub);
+  auto moved_sub = std::move(*sub);
+  pub.reset();
+  sub.reset();
+  bus.reset();
+  REQUIRE(sample);
+  CHECK(sample->intact());
+  {
+    const auto gone = std::move(moved_pub);
+    const auto gone_too = std::move(moved_sub);
+  }
+  CHECK(sample->intact());
+  std::move(loan).publish();  // into nothing
+}
+
+TEST_CASE("a batch is everything that lies together") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t"));
+  auto sub = must(bus.subscriber<checked>("t"));
+  std::vector<checked> messages;
+  for (std::uint64_t n = 0; n < 500; ++n) messages.push_back(checked::make(0, n));
+  CHECK(must(pub.publish_batch(messages)) == 500);
+  std::uint64_t next = 0;
+  int batches = 0;
+  for (auto batch = must(sub.poll_batch()); batch; batch = must(sub.poll_batch())) {
+    ++batches;
+    for (const checked& m : batch) REQUIRE((m.intact() && m.number == next++));
+  }
+  CHECK(next == 500);
+  CHECK(batches < 20);
+}
+
+TEST_CASE("stamps are the time of publishing, and only where they were asked for") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto stamped = must(bus.publisher<point>("a", {.stamped = true}));
+  auto plain = must(bus.publisher<point>("b"));
+  auto sub_a = must(bus.subscriber<point>("a"));
+  auto sub_b = must(bus.subscriber<point>("b"));
+  const auto before = std::chrono::system_clock::now();
+  REQUIRE(stamped.publish({1, 2}));
+  REQUIRE(plain.publish({1, 2}));
+  const auto after = std::chrono::system_clock::now();
+  const auto time = must(sub_a.poll()).time();
+  CHECK(time >= before);
+  CHECK(time <= after);
+  CHECK(must(sub_b.poll()).time().time_since_epoch().count() == 0);
+}
+
+TEST_CASE("waiting wakes for a message, for each wait strategy") {
+  for (const auto how : {quoit::wait::adaptive, quoit::wait::spin, quoit::wait::block}) {
+    const bus_guard name;
+    auto bus = open(name, {.wait = how});
+    auto sub = must(bus.subscriber<checked>("t"));
+    std::thread other([&] {
+      auto mine = open(name);
+      auto pub = must(mine.publisher<checked>("t"));
+      for (std::uint64_t n = 0; n < 50; ++n) {
+        std::this_thread::sleep_for(500us);
+        if (!pub.publish(checked::make(0, n))) return;
+      }
+    });
+    for (std::uint64_t n = 0; n < 50; ++n) CHECK(must(sub.wait(60s))->number == n);
+    other.join();
+    const auto nothing = sub.wait(1ms);
+    REQUIRE_FALSE(nothing);
+    CHECK(nothing.error().code() == errc::timed_out);
+  }
+}
+
+TEST_CASE("one thread waits for several topics on one word") {
+  const bus_guard name;
+  auto bus = open(name, {.wait = quoit::wait::block});
+  auto a = must(bus.subscriber<point>("a"));
+  auto b = must(bus.subscriber<checked>("b"));
+  auto c = must(bus.subscriber<quoit::text>("c"));
+  CHECK(bus.wait_any(1ms, a, b, c).error().code() == errc::timed_out);
+  std::thread other([&] {
+    auto mine = open(name);
+    auto pub = must(mine.publisher<quoit::text>("c"));
+    std::this_thread::sleep_for(2ms);
+    if (!pub.publish("hello")) return;
+  });
+  // A publisher that comes is looked at too: until there is a message.
+  for (;;) {
+    const std::size_t which = must(bus.wait_any(60s, a, b, c));
+    REQUIRE(which == 2);
+    auto sample = must(c.poll());
+    if (!sample) continue;
+    CHECK(*sample == "hello");
+    break;
+  }
+  other.join();
+}
+
+TEST_CASE("a publisher that waits for space goes on when a subscriber reads, and when it leaves") {
+  for (const bool reads : {true, false}) {
+    const bus_guard name;
+    auto bus = open(name, {.wait = quoit::wait::block, .recheck = 1h});
+    auto pub = must(bus.publisher<checked>("t"));
+    std::atomic<bool> full{false};
+    std::thread other([&] {
+      auto mine = open(name);
+      auto sub = must(mine.subscriber<checked>("t"));
+      until([&] { return full.load(); });
+      std::this_thread::sleep_for(2ms);
+      while (reads) {
+        auto s = sub.poll();
+        if (!s || !*s) break;
+      }
+    });
+    until([&] { return pub.subscribers() == 1; });
+    while (pub.publish(checked::make(0, 0))) {
+    }
+    full = true;
+    CHECK(pub.loan_for(60s));
+    other.join();
+  }
+}
+
+TEST_CASE("inspecting a bus shows its nodes, topics, publishers and subscriptions") {
+  const bus_guard name;
+  CHECK(quoit::inspect(name.name()).error().code() == errc::not_found);
+  auto bus = open(name, {.node_name = "here"});
+  auto pub = must(bus.publisher<point>("some/points", {.policy = policy::overwrite}));
+  auto sub = must(bus.subscriber<point>("some/points"));
+  for (int i = 0; i < 10; ++i) REQUIRE(pub.publish({1, 2}));
+  const quoit::bus_info info = must(quoit::inspect(name.name()));
+  REQUIRE(info.nodes.size() == 1);
+  CHECK(info.nodes[0].name == "here");
+  CHECK(info.nodes[0].alive);
+  REQUIRE(info.topics.size() == 1);
+  const quoit::topic_info& t = info.topics[0];
+  CHECK(t.name == "some/points");
+  CHECK(t.type_bytes == 16);
+  CHECK(t.type_fields == "x:f64@0 y:f64@8");
+  REQUIRE(t.publishers.size() == 1);
+  CHECK(t.publishers[0].messages == 10);
+  CHECK(t.publishers[0].policy == policy::overwrite);
+  CHECK(t.publishers[0].state == "active");
+  REQUIRE(t.subscriptions.size() == 1);
+  const auto buses = quoit::list_buses();
+  CHECK(std::find(buses.begin(), buses.end(), name.name()) != buses.end());
+}
+
+TEST_CASE("an error is a small value that can be copied and moved") {
+  quoit::error a(errc::no_space, "the words", 7, ENOSPC);
+  quoit::error b = a;
+  quoit::error c = std::move(a);
+  CHECK(b.words() == "the words");
+  CHECK(c.words() == "the words");
+  c = quoit::error(errc::lagged, 3);
+  CHECK(c.words().empty());
+  CHECK(c.message() == "lagged: 3 messages were overwritten before they were read");
+  CHECK(b.message().find("No space left on device") != std::string::npos);
+  CHECK(b == errc::no_space);
+}
