@@ -1,108 +1,246 @@
-#include "row.hpp"
+#include "measure.hpp"
+
+#include <algorithm>
+#include <quoit/bus.hpp>
+#include <quoit/inspect.hpp>
+#include <stdexcept>
+
+#include "pair_runner.hpp"
 
 namespace bench {
 
 namespace {
 
 constexpr int attempts_max = 5;
-constexpr double polled_tolerance = 0.15;
-// Sleeping processors wake in a wider spread.
-constexpr double blocked_tolerance = 0.25;
+constexpr char bus_prefix[] = "bench-";
+// A row was measured on cores as far apart as the floor was if nearly all looks between its orders say so.
+constexpr double stray_share_max = 0.1;
+constexpr double stray_tolerance = 0.5;
 
 double ns(double ticks) { return ticks * floors::ns_per_tick(); }
 double ns(std::uint64_t ticks) { return ns(static_cast<double>(ticks)); }
+double median_ns(const histogram& h) { return ns(h.median(floors::step_ticks())); }
 
-double median_ns(const histogram& h) { return ns(smooth_median(h, clock_step_ticks())); }
-
-double floor_ns(pair_runner& pair, floor_kind kind, std::uint64_t payload_bytes) {
-  switch (kind) {
-    case floor_kind::line: return median_ns(pair.line(20'000));
-    case floor_kind::slot: return median_ns(pair.slot(payload_bytes <= 4096 ? 20'000 : 500, payload_bytes));
-    case floor_kind::futex: return median_ns(pair.futex(1'000));
+class measurement {
+ public:
+  measurement(pair_runner& pair, const row_type& row, const request& wanted, const char* bus)
+      : pair_(pair), row_(row), wanted_(wanted) {
+    const message_size size = size_of(row, wanted);
+    order_.payload_bytes = size.payload_bytes;
+    order_.touch_bytes = size.touch_bytes;
+    order_.rate = wanted.rate;
+    order_.yields = wanted.cpus.asks == wanted.cpus.answers;
+    std::snprintf(order_.bus, sizeof order_.bus, "%s", bus);
+    // Large messages take longer.
+    order_.turns =
+        std::clamp<std::uint64_t>(row.turns * 4096 / std::max<std::uint64_t>(size.touch_bytes, 4096), 50, row.turns);
+    out_.name = row.name;
+    out_.payload_bytes = size.payload_bytes;
+    out_.touch_bytes = size.touch_bytes;
+    out_.rate = wanted.rate;
+    out_.cpus[0] = wanted.cpus.asks;
+    out_.cpus[1] = wanted.cpus.answers;
+    out_.floor = row.floor;
   }
-  return 0;
+
+  measured run() {
+    for (out_.attempts = 1;; ++out_.attempts) {
+      if (once() || out_.attempts == attempts_max) return out_;
+    }
+  }
+
+ private:
+  // False if the floor moved.
+  bool once() {
+    // Two sides that spin on one CPU wait for each other for whole time slices.
+    const bool line = !order_.yields;
+    if (line) out_.line_before = floor_ns(floor_kind::line);
+    out_.floor_before = floor_ns(row_.floor);
+    const bool strayed = measure_row();
+    out_.floor_after = floor_ns(row_.floor);
+    if (line) out_.line_after = floor_ns(floor_kind::line);
+    out_.ratio = out_.p50 / ((out_.floor_before + out_.floor_after) / 2);
+    out_.regime = line ? regime_of(out_.line_before) : regime::same_cpu;
+    // Who sleeps does not notice how far the cores are apart.
+    const bool line_moved = row_.polls && (moved(out_.line_before, out_.line_after) ||
+                                           out_.regime != regime_of(out_.line_after) || strayed);
+    if (!line_moved && !moved(out_.floor_before, out_.floor_after)) return true;
+    out_.regime = regime::unstable;
+    return false;
+  }
+
+  double floor_ns(floor_kind kind) {
+    histogram h;
+    pair_.floor(kind, floor_turns(kind), order_.touch_bytes, h);
+    return median_ns(h);
+  }
+  std::uint64_t floor_turns(floor_kind kind) const {
+    switch (kind) {
+      case floor_kind::line: return 20'000;
+      case floor_kind::slot:
+        return std::clamp<std::uint64_t>(20'000 * 256 / std::max<std::uint64_t>(order_.touch_bytes, 1), 200, 20'000);
+      case floor_kind::futex: return 4'000;
+    }
+    return 0;
+  }
+  // Whether the cores are as far apart as they were before the row.
+  bool line_strays() {
+    if (!row_.polls) return false;
+    histogram h;
+    pair_.floor(floor_kind::line, 200, 0, h);
+    return moved(out_.line_before, median_ns(h), stray_tolerance);
+  }
+
+  // True if the cores were not as far apart as before all the time.
+  bool measure_row() {
+    histogram h, warm;
+    order one = order_;
+    if (row_.make != nullptr) {
+      pair_.open(order_);
+      // Pages, caches, branch predictors.
+      if (wanted_.rate > 0)
+        one.turns = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(wanted_.rate / 10), 1, row_.turns);
+      pair_.run(one, warm);
+      // At a fixed rate, all in one order: what is late at its end is late in what follows.
+      if (wanted_.rate > 0)
+        one.turns = std::max<std::uint64_t>(static_cast<std::uint64_t>(wanted_.rate * wanted_.seconds), 1);
+    }
+    usage used;
+    std::uint64_t busy_ns = 0, orders = 0, strays = 0;
+    const std::uint64_t begin = floors::monotonic_ns();
+    do {
+      const std::uint64_t order_begin = floors::monotonic_ns();
+      used += row_.make != nullptr ? pair_.run(one, h) : pair_.floor(row_.floor, one.turns, one.touch_bytes, h);
+      busy_ns += floors::monotonic_ns() - order_begin;
+      ++orders;
+      strays += line_strays() ? 1 : 0;
+    } while (wanted_.rate == 0 && static_cast<double>(floors::monotonic_ns() - begin) < wanted_.seconds * 1e9);
+    if (row_.make != nullptr) pair_.close();
+    fill(h, used, orders * one.turns, busy_ns);
+    return static_cast<double>(strays) > stray_share_max * static_cast<double>(orders);
+  }
+
+  void fill(const histogram& h, const usage& used, std::uint64_t turns, std::uint64_t busy_ns) {
+    const double messages = static_cast<double>(turns * (row_.one_way ? 1 : 2));
+    out_.turns = turns;
+    out_.p50 = median_ns(h);
+    out_.p90 = ns(h.at(0.9));
+    out_.p99 = ns(h.at(0.99));
+    out_.p999 = ns(h.at(0.999));
+    out_.p9999 = ns(h.at(0.9999));
+    out_.max = ns(h.max());
+    out_.messages_per_s = messages / (static_cast<double>(busy_ns) * 1e-9);
+    if (row_.polls) out_.cpu_share = std::min(used.cpu_seconds / (2 * static_cast<double>(busy_ns) * 1e-9), 1.0);
+    out_.cpu_us = used.cpu_seconds * 1e6 / messages;
+    out_.sleeps = static_cast<double>(used.sleeps) / messages;
+    out_.wakes = static_cast<double>(used.wakes) / messages;
+  }
+
+  pair_runner& pair_;
+  const row_type& row_;
+  const request& wanted_;
+  order order_;
+  measured out_;
+};
+
+// What the measuring processes say to the one that waits for them.
+struct report {
+  pair_state pair;
+  measured row;
+};
+
+pid_t measuring = -1;
+volatile std::sig_atomic_t interrupted_by = 0;
+
+void interrupt(int signal) {
+  interrupted_by = signal;
+  if (measuring > 0) ::kill(measuring, SIGKILL);
 }
 
-// The row itself, for `seconds`.
-void run_row(pair_runner& pair, const row_type& row, const order& what, double seconds, measured& out) {
-  const auto floor_as_row = [&](std::uint64_t turns) {
-    switch (row.floor) {
-      case floor_kind::line: return pair.line(turns);
-      case floor_kind::slot: return pair.slot(turns, what.payload_bytes);
-      default: return pair.futex(turns);
-    }
-  };
-  if (row.make != nullptr) pair.open(what);
-  histogram h;
-  order one = what;
-  one.turns = row.turns;
-  // Large messages take longer: an order stays some milliseconds of work.
-  if (what.payload_bytes > 4096 && what.touch_bytes > 4096) one.turns = std::max<std::uint64_t>(row.turns / 64, 50);
-  if (what.rate > 0) one.turns = std::max<std::uint64_t>(static_cast<std::uint64_t>(what.rate / 10), 10);
-  if (row.make != nullptr) {
-    // Warm-up: pages, caches, branch predictors.
-    histogram warm;
-    pair.run(one, warm);
+int measure_here(report& to, const row_type& row, const request& wanted, const char* bus) {
+  // The floors take a second at most, opening half a minute where locks are held.
+  end_after(to.pair, static_cast<unsigned>(attempts_max * (wanted.seconds + 2) * 4 + 60));
+  try {
+    pair_runner pair(to.pair, wanted.cpus, row.make);
+    to.row = measurement(pair, row, wanted, bus).run();
+    return 0;
+  } catch (const std::exception& e) {
+    if (to.pair.problem[0] == '\0') std::snprintf(to.pair.problem, sizeof to.pair.problem, "%s", e.what());
+    return 1;
   }
-  const usage mine_before = used_so_far();
-  const usage theirs_before = pair.answers_used();
-  const std::uint64_t begin = floors::monotonic_ns();
-  std::uint64_t busy_ns = 0;
-  std::uint64_t turns = 0;
-  do {
-    const std::uint64_t t0 = floors::monotonic_ns();
-    if (row.make != nullptr) {
-      pair.run(one, h);
-    } else {
-      h.add(floor_as_row(one.turns));
-    }
-    busy_ns += floors::monotonic_ns() - t0;
-    turns += one.turns;
-  } while (static_cast<double>(floors::monotonic_ns() - begin) < seconds * 1e9);
-  const usage mine = used_so_far();
-  const usage theirs = pair.answers_used();
-  if (row.make != nullptr) pair.close();
+}
 
-  const double messages = static_cast<double>(turns) * (row.throughput ? 1 : 2);
-  out.turns = turns;
-  out.p50 = median_ns(h);
-  out.p90 = ns(h.at(0.9));
-  out.p99 = ns(h.at(0.99));
-  out.p999 = ns(h.at(0.999));
-  out.p9999 = ns(h.at(0.9999));
-  out.max = ns(h.max());
-  out.messages_per_s = messages / (static_cast<double>(busy_ns) * 1e-9);
-  out.cpu_us_per_message =
-      (mine.cpu_seconds - mine_before.cpu_seconds + theirs.cpu_seconds - theirs_before.cpu_seconds) * 1e6 / messages;
-  out.sleeps_per_message =
-      static_cast<double>(mine.sleeps - mine_before.sleeps + theirs.sleeps - theirs_before.sleeps) / messages;
+// Being the last one out of a bus removes it.
+void remove_bus(const std::string& name) {
+  if (!quoit::inspect(name)) return;
+  auto last = quoit::bus::open(name, {.node_name = "quoit bench"});
 }
 
 }  // namespace
 
-measured measure(pair_runner& pair, const row_type& row, std::uint32_t index, order what, double seconds) {
-  what.row = index;
-  const double tolerance = row.floor == floor_kind::futex ? blocked_tolerance : polled_tolerance;
-  measured out;
-  out.name = row.name;
-  out.payload_bytes = what.payload_bytes;
-  out.floor_name = name_of(row.floor);
-  for (out.attempts = 1;; ++out.attempts) {
-    out.line_before = floor_ns(pair, floor_kind::line, 0);
-    out.floor_before = floor_ns(pair, row.floor, what.touch_bytes);
-    run_row(pair, row, what, seconds, out);
-    out.floor_after = floor_ns(pair, row.floor, what.touch_bytes);
-    out.line_after = floor_ns(pair, floor_kind::line, 0);
-    out.ratio = out.p50 / ((out.floor_before + out.floor_after) / 2);
-    out.regime = regime_of(out.line_before);
-    // A row that sleeps does not care how far the cores are apart.
-    const bool line_moved = row.polls && (moved(out.line_before, out.line_after, tolerance) ||
-                                          regime_of(out.line_before) != regime_of(out.line_after));
-    if (!line_moved && !moved(out.floor_before, out.floor_after, tolerance)) return out;
-    if (out.attempts == attempts_max) break;
+message_size size_of(const row_type& row, const request& wanted) {
+  message_size size{};
+  size.payload_bytes = row.payload_bytes != 0 ? row.payload_bytes : wanted.payload_bytes;
+  if (row.payload_fixed) return {size.payload_bytes, size.payload_bytes};
+  size.payload_bytes = wanted.payload_asked_for.value_or(size.payload_bytes);
+  size.touch_bytes = wanted.touch_asked_for.value_or(row.touch_bytes != 0 ? row.touch_bytes : size.payload_bytes);
+  size.touch_bytes = std::min(size.touch_bytes, size.payload_bytes);
+  return size;
+}
+
+std::string objection(const row_type& row, const request& wanted) {
+  if (row.polls && wanted.cpus.asks == wanted.cpus.answers)
+    return "it polls, and needs two CPUs: both processes would spin on one";
+  if (row.make == nullptr && wanted.rate > 0) return "a floor has no fixed rate";
+  if (row.one_way && wanted.rate > 0) return "a fixed rate is for round trips";
+  if (row.floor == floor_kind::slot && size_of(row, wanted).touch_bytes > floors::slot_bytes_max) {
+    return "its floor copies at most " + std::to_string(floors::slot_bytes_max) + " bytes";
   }
-  out.regime = "unstable";
-  return out;
+  return {};
+}
+
+measured measure(const row_type& row, const request& wanted) {
+  auto* const state = floors::shared<report>();
+  if (state == nullptr) throw std::runtime_error("no memory for the benchmark's own state");
+  const std::string bus = bus_prefix + std::to_string(::getpid());
+  // The answering process is a grandchild: should the child die first, it becomes ours to wait for.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+  interrupted_by = 0;
+  ::signal(SIGINT, interrupt);
+  ::signal(SIGTERM, interrupt);
+  measuring = floors::fork_with_us([&] {
+    ::signal(SIGINT, SIG_DFL);
+    ::signal(SIGTERM, SIG_DFL);
+    return measure_here(*state, row, wanted, bus.c_str());
+  });
+  if (measuring < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
+  int status = 0;
+  for (pid_t ended; (ended = ::waitpid(-1, &status, 0)) != measuring;) {
+    if (ended < 0 && errno != EINTR) break;
+  }
+  const bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  measuring = -1;
+  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
+  }
+  ::signal(SIGINT, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
+  const measured row_measured = state->row;
+  const std::string problem = state->pair.problem;
+  ::munmap(state, sizeof *state);
+  if (good && interrupted_by == 0) return row_measured;
+  remove_bus(bus);
+  if (interrupted_by != 0) ::raise(interrupted_by);
+  throw std::runtime_error(std::string(row.name) + ": " + (problem.empty() ? "the measuring process died" : problem));
+}
+
+void clean_up_after_earlier_runs() {
+  for (const std::string& name : quoit::list_buses()) {
+    if (!name.starts_with(bus_prefix)) continue;
+    const auto seen = quoit::inspect(name);
+    if (!seen) continue;
+    const bool alive = std::any_of(seen->nodes.begin(), seen->nodes.end(), [](const auto& node) { return node.alive; });
+    if (!alive) remove_bus(name);
+  }
 }
 
 }  // namespace bench

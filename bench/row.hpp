@@ -1,90 +1,83 @@
-// A row of the benchmark's table, and what was measured of it.
+// A row of the benchmark's table: what both processes do, and what was measured of it.
 #pragma once
 
-#include <cmath>
-#include <string>
+#include <cstdint>
+#include <memory>
 #include <vector>
 
-#include "pair_runner.hpp"
+#include "floors/histogram.hpp"
+#include "regime.hpp"
 
 namespace bench {
 
-enum class floor_kind { line, slot, futex };
+using floors::histogram;
 
-inline const char* name_of(floor_kind f) {
+enum class floor_kind : std::uint8_t { line, slot, futex };
+
+constexpr const char* name_of(floor_kind f) {
   return f == floor_kind::line ? "line" : f == floor_kind::slot ? "slot" : "futex";
 }
 
+// What both processes are told to do next.
+struct order {
+  enum class kind : std::uint32_t { quit, open, run, close, line, slot, futex };
+  kind what = kind::quit;
+  std::uint64_t turns = 0;  // round trips, or messages of a row that goes one way
+  std::uint64_t payload_bytes = 0;
+  std::uint64_t touch_bytes = 0;  // of the payload, that are written and read
+  double rate = 0;                // turns a second; 0: as fast as they go
+  bool yields = false;            // both processes are on one CPU: who waits lets the other run
+  char bus[33] = {};
+};
+
+// One process of a row. Made on both sides when the row is opened; each side waits until the other is there.
+// Anything that fails is thrown as std::runtime_error.
+class side {
+ public:
+  virtual ~side() = default;
+  // The asking side gives the histogram ticks; on the answering side there is none.
+  virtual void run(const order& what, histogram* ticks) = 0;
+  // System calls made so far to wake the other side.
+  virtual std::uint64_t wakes() const { return 0; }
+};
+
+// To add a row, add one of these to all_rows().
 struct row_type {
   const char* name;
   const char* shows;
-  bool throughput;  // else a round trip
-  floor_kind floor;
-  std::uint64_t turns;  // of one order: some milliseconds of work
-  bool polls;           // needs two CPUs of its own
-  std::unique_ptr<side> (*make)(const order&, bool asks);  // none: the row is a floor itself
+  bool one_way = false;  // else a round trip
+  bool polls = true;     // needs two CPUs
+  floor_kind floor = floor_kind::slot;
+  std::uint64_t turns = 0;                                           // of one order: some milliseconds of work
+  std::uint64_t payload_bytes = 0;                                   // 0: what was asked for
+  std::uint64_t touch_bytes = 0;                                     // 0: what was asked for, or else all
+  bool payload_fixed = false;                                        // whatever was asked for
+  std::unique_ptr<side> (*make)(const order&, bool asks) = nullptr;  // none: the row is its floor
 };
 
+const std::vector<row_type>& all_rows();
+
+// Times are in ns; of a row that goes one way, a message's share. Trivially copyable: it comes out of another process.
 struct measured {
-  std::string name;
-  std::uint64_t payload_bytes = 0;
-  double p50 = 0, p90 = 0, p99 = 0, p999 = 0, p9999 = 0, max = 0;  // ns
-  double messages_per_s = 0;
-  std::string floor_name;
-  double floor_before = 0, floor_after = 0, ratio = 0;  // ns
-  double line_before = 0, line_after = 0;               // ns
-  std::string regime;
+  const char* name = "";
+  std::uint64_t payload_bytes = 0, touch_bytes = 0;
+  double rate = 0;
+  int cpus[2] = {0, 0};
   std::uint64_t turns = 0;
-  double cpu_us_per_message = 0;      // of both processes
-  double sleeps_per_message = 0;      // of both processes
+  double p50 = 0, p90 = 0, p99 = 0, p999 = 0, p9999 = 0, max = 0;
+  double messages_per_s = 0;
+  // A message, in both processes together.
+  double cpu_us = 0;
+  double sleeps = 0;  // voluntary context switches
+  double wakes = 0;   // system calls that wake the other side
+  // Rows that poll: how much of the time their processes had their CPUs; below 1, others ran there.
+  double cpu_share = 1;
+  floor_kind floor = floor_kind::line;
+  double floor_before = 0, floor_after = 0;
+  double line_before = 0, line_after = 0;
+  double ratio = 0;  // p50 to the floor's, the mean of before and after
+  bench::regime regime = regime::unstable;
   int attempts = 0;
 };
-
-inline std::string regime_of(double line_ns) { return line_ns < 75 ? "smt" : line_ns <= 200 ? "near" : "far"; }
-
-// True if a floor moved so far that what lies between means nothing.
-inline bool moved(double before, double after, double tolerance) {
-  const double low = before < after ? before : after;
-  return std::fabs(before - after) > tolerance * low;
-}
-
-// The median, between the steps of a coarse clock: some processors count time in steps of ten nanoseconds.
-// Counts at a step are taken to be spread evenly around it.
-inline double smooth_median(const histogram& h, double step_ticks) {
-  const double middle = static_cast<double>(h.at(0.5));
-  if (step_ticks < 2) return middle;
-  // p such that at(p) is just below, and just above, the median's step.
-  double below = 0, above = 1;
-  for (double low = 0, high = 0.5; high - low > 1e-6;) {
-    const double p = (low + high) / 2;
-    (static_cast<double>(h.at(p)) < middle - step_ticks / 2 ? low : high) = p;
-    below = high;
-  }
-  for (double low = 0.5, high = 1; high - low > 1e-6;) {
-    const double p = (low + high) / 2;
-    (static_cast<double>(h.at(p)) > middle + step_ticks / 2 ? high : low) = p;
-    above = low;
-  }
-  const double share = above > below ? (0.5 - below) / (above - below) : 0.5;
-  return middle + (share - 0.5) * step_ticks;
-}
-
-// The smallest step that the clock makes.
-inline double clock_step_ticks() {
-  static const double step = [] {
-    std::uint64_t smallest = ~std::uint64_t{0};
-    for (int i = 0; i < 20000; ++i) {
-      const std::uint64_t a = floors::ticks();
-      std::uint64_t b = floors::ticks();
-      while (b == a) b = floors::ticks();
-      if (b - a < smallest) smallest = b - a;
-    }
-    return static_cast<double>(smallest);
-  }();
-  return step;
-}
-
-std::vector<row_type> all_rows();
-measured measure(pair_runner& pair, const row_type& row, std::uint32_t index, order what, double seconds);
 
 }  // namespace bench

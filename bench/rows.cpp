@@ -1,105 +1,30 @@
-// The rows: what each side does. A new row is a class and a line in all_rows().
-#include <array>
-#include <optional>
-#include <quoit.hpp>
-
-#include "row.hpp"
+// The rows: what each side does. A new one is a class, and an entry in all_rows().
+#include "endpoint.hpp"
 
 namespace bench {
 
 namespace {
 
-using namespace std::chrono_literals;
-
-[[noreturn]] void fail(const char* doing, const quoit::error& e) {
-  throw std::runtime_error(std::string(doing) + ": " + e.message());
-}
-
-template <class T>
-T must(const char* doing, quoit::result<T> r) {
-  if (!r) fail(doing, r.error());
-  return std::move(*r);
-}
-
-// Messages of a size that is known at compile time go the typed way, all others as bytes.
-template <std::size_t Bytes>
-struct fixed {
-  std::array<unsigned char, Bytes> data;
-};
-
-template <class T>
-struct traits {
-  static quoit::result<quoit::loan<T>> loan(quoit::publisher<T>& p, std::size_t) { return p.try_loan_uninit(); }
-};
-template <>
-struct traits<quoit::bytes> {
-  static quoit::result<quoit::loan<quoit::bytes>> loan(quoit::publisher<quoit::bytes>& p, std::size_t n) {
-    return p.try_loan_bytes(n);
-  }
-};
-
-// The same on both sides, and nobody else's.
-std::string bus_name(bool asks) { return "bench-" + std::to_string(asks ? ::getpid() : ::getppid()); }
-
-template <class T>
-class endpoint : public side {
+// Turns that should begin at a fixed rate are timed from when they should have begun: one that had to wait for the one
+// before it is not forgiven.
+class schedule {
  public:
-  endpoint(const order& what, bool asks, const char* out, const char* in, quoit::wait how)
-      : asks_(asks),
-        bus_(must("opening the bus",
-                  quoit::bus::open(bus_name(asks), {.node_name = asks ? "asks" : "answers", .wait = how}))) {
-    quoit::publisher_options options;
-    if constexpr (std::same_as<T, quoit::bytes>) options.message_bytes_max = what.payload_bytes;
-    if (out != nullptr) publisher_.emplace(must("opening the publisher", open_publisher(out, what, options)));
-    if (in != nullptr) {
-      subscriber_.emplace(must("opening the subscriber", bus_.template subscriber<T>(in, {.start = quoit::start::earliest})));
+  schedule(double rate, bool yields)
+      : interval_(rate > 0 ? 1e9 / rate / floors::ns_per_tick() : 0), yields_(yields), first_(floors::ticks()) {}
+  // Waits until the turn is due, and says since when it is.
+  std::uint64_t begin(std::uint64_t turn) const {
+    if (interval_ == 0) return floors::ticks();
+    const std::uint64_t due = first_ + static_cast<std::uint64_t>(interval_ * static_cast<double>(turn));
+    while (floors::ticks() < due) {
+      if (yields_) ::sched_yield();
     }
-    const std::uint64_t end = floors::monotonic_ns() + 10'000'000'000u;
-    while ((publisher_ && publisher_->subscribers() == 0) || (subscriber_ && subscriber_->publishers() == 0)) {
-      if (floors::monotonic_ns() > end) throw std::runtime_error("the other side did not come");
-      ::usleep(100);
-    }
-    buffer_.resize(what.payload_bytes + 1, 7);
+    return due;
   }
 
- protected:
-  quoit::result<quoit::publisher<T>> open_publisher(const char* topic, const order& what, quoit::publisher_options options) {
-    if constexpr (std::same_as<T, quoit::bytes>) {
-      // Room for sixteen of the largest.
-      std::uint64_t capacity = 128 * 1024;
-      while (capacity < (what.payload_bytes + 64) * 32) capacity *= 2;
-      options.capacity_bytes = capacity;
-    }
-    return bus_.template publisher<T>(topic, options);
-  }
-  void send(const order& what) {
-    for (;;) {
-      auto loan = traits<T>::loan(*publisher_, what.payload_bytes);
-      if (loan) {
-        std::memcpy(loan->data().data(), buffer_.data(), what.touch_bytes);
-        return std::move(*loan).publish();
-      }
-      if (loan.error().code() != quoit::errc::would_block) fail("loan", loan.error());
-    }
-  }
-  void copy_out(const order& what, const quoit::sample<T>& sample) {
-    std::memcpy(buffer_.data(), sample.data().data(), what.touch_bytes);
-    floors::keep(buffer_.data());
-  }
-  template <bool Blocks>
-  quoit::sample<T> receive() {
-    for (;;) {
-      auto sample = Blocks ? subscriber_->wait(20s) : subscriber_->poll();
-      if (!sample) fail("receiving", sample.error());
-      if (*sample) return std::move(*sample);
-    }
-  }
-
-  bool asks_;
-  quoit::bus bus_;
-  std::optional<quoit::publisher<T>> publisher_;
-  std::optional<quoit::subscriber<T>> subscriber_;
-  std::vector<unsigned char> buffer_;
+ private:
+  double interval_;  // ticks
+  bool yields_;
+  std::uint64_t first_;
 };
 
 template <class T, bool Blocks>
@@ -110,78 +35,91 @@ class round_trip : public endpoint<T> {
                     Blocks ? quoit::wait::block : quoit::wait::spin) {}
 
   void run(const order& what, histogram* h) override {
-    const double interval = what.rate > 0 ? 1e9 / what.rate / floors::ns_per_tick() : 0;
-    const std::uint64_t first = floors::ticks();
+    this->with_touched(what, [&](auto touched) { this->asks_ ? ask(what, touched, *h) : answer(what, touched); });
+  }
+
+ private:
+  template <class Size>
+  void ask(const order& what, Size touched, histogram& h) {
+    const schedule due(what.rate, what.yields);
     for (std::uint64_t i = 0; i < what.turns; ++i) {
-      if (this->asks_) {
-        std::uint64_t begin = floors::ticks();
-        if (interval > 0) {
-          // From when it should have been sent: a late one is not forgiven.
-          begin = first + static_cast<std::uint64_t>(interval * static_cast<double>(i));
-          while (floors::ticks() < begin) {
-          }
-        }
-        this->send(what);
-        this->copy_out(what, this->template receive<Blocks>());
-        h->record(floors::ticks() - begin);
-      } else {
-        const auto sample = this->template receive<Blocks>();
-        this->copy_out(what, sample);
-        this->send(what);
-      }
+      const std::uint64_t begin = due.begin(i);
+      this->send(what.payload_bytes, touched);
+      this->copy_out(this->template receive<Blocks>(), touched);
+      h.record(floors::ticks() - begin);
+    }
+  }
+  template <class Size>
+  void answer(const order& what, Size touched) {
+    for (std::uint64_t i = 0; i < what.turns; ++i) {
+      const auto sample = this->template receive<Blocks>();
+      this->copy_out(sample, touched);
+      this->send(what.payload_bytes, touched);
     }
   }
 };
 
-// One way. What is recorded is the time of runs of messages, a message's share of it.
+// What is recorded is the time of runs of messages, a message's share of it.
 template <class T, std::size_t Batch>
 class one_way : public endpoint<T> {
  public:
   one_way(const order& what, bool asks)
-      : endpoint<T>(what, asks, asks ? "flow" : nullptr, asks ? nullptr : "flow", quoit::wait::spin) {}
+      : endpoint<T>(what, asks, asks ? "flow" : nullptr, asks ? nullptr : "flow", quoit::wait::spin),
+        messages_(asks && !quoit::variable_size<T> ? Batch : 0) {}
 
   void run(const order& what, histogram* h) override {
-    if (this->asks_) {
-      publish(what, *h);
-    } else {
-      take(what);
-    }
+    this->with_touched(what, [&](auto touched) { this->asks_ ? publish(what, touched, *h) : take(what, touched); });
   }
 
  private:
   static constexpr std::uint64_t run_messages = 1024;
 
-  void publish(const order& what, histogram& h) {
-    for (std::uint64_t done = 0; done < what.turns; done += run_messages) {
+  template <class Size>
+  void publish(const order& what, Size touched, histogram& h) {
+    for (std::uint64_t done = 0; done < what.turns;) {
+      const std::uint64_t now = std::min(run_messages, what.turns - done);
       const std::uint64_t begin = floors::ticks();
-      if constexpr (Batch == 1) {
-        for (std::uint64_t i = 0; i < run_messages; ++i) this->send(what);
-      } else {
-        static const std::array<T, Batch> messages{};
-        for (std::uint64_t i = 0; i < run_messages;) {
-          auto sent = this->publisher_->publish_batch(messages);
-          if (sent) {
-            i += *sent;
-          } else if (sent.error().code() != quoit::errc::would_block) {
-            fail("publishing", sent.error());
-          }
-        }
-      }
-      h.record((floors::ticks() - begin) / run_messages);
+      for (std::uint64_t i = 0; i < now;) i += publish_some(what, touched, now - i);
+      h.record((floors::ticks() - begin) / now);
+      done += now;
     }
   }
-  void take(const order& what) {
-    std::uint64_t taken = 0;
-    while (taken < what.turns) {
+  template <class Size>
+  std::uint64_t publish_some(const order& what, Size touched, [[maybe_unused]] std::uint64_t left) {
+    if constexpr (Batch > 1) {
+      const auto sent =
+          this->publisher_->publish_batch(std::span(messages_.data(), std::min<std::uint64_t>(Batch, left)));
+      if (sent) [[likely]]
+        return *sent;
+      if (sent.error().code() != quoit::errc::would_block) fail("publishing", sent.error());
+      return 0;
+    } else if constexpr (!quoit::variable_size<T>) {
+      if (touched == sizeof(T)) {
+        const auto sent = this->publisher_->publish(messages_[0]);
+        if (sent) [[likely]]
+          return 1;
+        if (sent.error().code() != quoit::errc::would_block) fail("publishing", sent.error());
+        return 0;
+      }
+    }
+    this->send(what.payload_bytes, touched);
+    return 1;
+  }
+  template <class Size>
+  void take(const order& what, Size touched) {
+    for (std::uint64_t taken = 0; taken < what.turns;) {
       auto batch = this->subscriber_->poll_batch();
-      if (!batch) fail("receiving", batch.error());
+      if (!batch) [[unlikely]]
+        fail("receiving", batch.error());
       for (const auto& message : *batch) {
-        std::memcpy(this->buffer_.data(), &message, sizeof message);
+        std::memcpy(this->buffer_.data(), message.data(), touched);
         floors::keep(this->buffer_.data());
         ++taken;
       }
     }
   }
+
+  std::vector<T> messages_;
 };
 
 template <class Side>
@@ -189,56 +127,84 @@ std::unique_ptr<side> made(const order& what, bool asks) {
   return std::make_unique<Side>(what, asks);
 }
 
-// Picks the type by the payload's size.
-template <template <class> class Maker>
+// Messages of the usual sizes go the typed way, all others as bytes.
+template <template <class> class Row>
 std::unique_ptr<side> by_size(const order& what, bool asks) {
   switch (what.payload_bytes) {
-    case 8: return Maker<fixed<8>>::make(what, asks);
-    case 64: return Maker<fixed<64>>::make(what, asks);
-    case 256: return Maker<fixed<256>>::make(what, asks);
-    case 1024: return Maker<fixed<1024>>::make(what, asks);
-    case 4096: return Maker<fixed<4096>>::make(what, asks);
-    case 65536: return Maker<fixed<65536>>::make(what, asks);
-    case 1 << 20: return Maker<fixed<1 << 20>>::make(what, asks);
-    default: return Maker<quoit::bytes>::make(what, asks);
+    case 8: return made<Row<fixed<8>>>(what, asks);
+    case 64: return made<Row<fixed<64>>>(what, asks);
+    case 256: return made<Row<fixed<256>>>(what, asks);
+    case 1024: return made<Row<fixed<1024>>>(what, asks);
+    case 4096: return made<Row<fixed<4096>>>(what, asks);
+    case 65536: return made<Row<fixed<65536>>>(what, asks);
+    case 1 << 20: return made<Row<fixed<1 << 20>>>(what, asks);
+    default: return made<Row<quoit::bytes>>(what, asks);
   }
 }
 
 template <class T>
-struct polling {
-  static std::unique_ptr<side> make(const order& what, bool asks) { return made<round_trip<T, false>>(what, asks); }
-};
+using polling = round_trip<T, false>;
 template <class T>
-struct blocking {
-  static std::unique_ptr<side> make(const order& what, bool asks) { return made<round_trip<T, true>>(what, asks); }
-};
+using blocking = round_trip<T, true>;
 template <class T>
-struct flowing {
-  static std::unique_ptr<side> make(const order& what, bool asks) { return made<one_way<T, 1>>(what, asks); }
-};
-template <class T>
-struct flowing_in_batches {
-  static std::unique_ptr<side> make(const order& what, bool asks) {
-    if constexpr (quoit::variable_size<T> || sizeof(T) > 4096) {
-      throw std::runtime_error("shm.oneway.batch takes a payload of 8, 64, 256, 1024 or 4096 bytes");
-    } else {
-      return made<one_way<T, 32>>(what, asks);
-    }
+using single = one_way<T, 1>;
+
+std::unique_ptr<side> batches(const order& what, bool asks) {
+  switch (what.payload_bytes) {
+    case 8: return made<one_way<fixed<8>, 32>>(what, asks);
+    case 64: return made<one_way<fixed<64>, 32>>(what, asks);
+    case 256: return made<one_way<fixed<256>, 32>>(what, asks);
+    case 1024: return made<one_way<fixed<1024>, 32>>(what, asks);
+    default: throw std::runtime_error("shm.oneway.batch takes a payload of 8, 64, 256 or 1024 bytes");
   }
-};
+}
 
 }  // namespace
 
-std::vector<row_type> all_rows() {
-  return {
-      {"raw.line", "two words, two processes: the distance between the cores", false, floor_kind::line, 100'000, true, nullptr},
-      {"raw.slot", "a copy in, a copy out: the least a message can cost", false, floor_kind::slot, 100'000, true, nullptr},
-      {"shm.poll", "round trip through the typed API, polling", false, floor_kind::slot, 50'000, true, by_size<polling>},
-      {"raw.futex", "the kernel's wake and nothing else", false, floor_kind::futex, 2'000, false, nullptr},
-      {"shm.wait", "round trip, both sides asleep while they wait", false, floor_kind::futex, 2'000, false, by_size<blocking>},
-      {"shm.oneway", "one publisher, one subscriber, a publish() a message", true, floor_kind::slot, 1 << 18, true, by_size<flowing>},
-      {"shm.oneway.batch", "the same in batches of 32", true, floor_kind::slot, 1 << 18, true, by_size<flowing_in_batches>},
+const std::vector<row_type>& all_rows() {
+  static const std::vector<row_type> rows{
+      {.name = "raw.line",
+       .shows = "two words, two processes: the distance between the cores",
+       .floor = floor_kind::line,
+       .turns = 50'000,
+       .payload_bytes = 8,
+       .payload_fixed = true},
+      {.name = "raw.slot", .shows = "a copy in, a copy out: the least a message can cost", .turns = 50'000},
+      {.name = "shm.poll",
+       .shows = "round trip through the typed API, polling",
+       .turns = 50'000,
+       .make = by_size<polling>},
+      {.name = "shm.loan",
+       .shows = "the same with a loan of 1 MiB, of which 8 bytes are touched",
+       .turns = 50'000,
+       .payload_bytes = 1 << 20,
+       .touch_bytes = 8,
+       .make = by_size<polling>},
+      {.name = "raw.futex",
+       .shows = "the kernel's wait and wake, and nothing else",
+       .polls = false,
+       .floor = floor_kind::futex,
+       .turns = 1'000,
+       .payload_bytes = 4,
+       .payload_fixed = true},
+      {.name = "shm.wait",
+       .shows = "round trip through the typed API, both sides asleep while they wait",
+       .polls = false,
+       .floor = floor_kind::futex,
+       .turns = 1'000,
+       .make = by_size<blocking>},
+      {.name = "shm.oneway",
+       .shows = "one publisher, one subscriber, a publish() for each message",
+       .one_way = true,
+       .turns = 1 << 18,
+       .make = by_size<single>},
+      {.name = "shm.oneway.batch",
+       .shows = "the same in batches of 32",
+       .one_way = true,
+       .turns = 1 << 18,
+       .make = batches},
   };
+  return rows;
 }
 
 }  // namespace bench

@@ -1,8 +1,11 @@
 #include "futex.hpp"
 
-int main() {
+#include "main_of.hpp"
+
+int main(int argc, char** argv) {
   return floors::main_of<floors::futex_memory>(
-      "futex", 20'000,
-      [](floors::futex_memory& m, std::uint64_t n, floors::histogram& h) { floors::futex_ask(m, n, h); },
-      [](floors::futex_memory& m, std::uint64_t n) { floors::futex_answer(m, n); });
+      {.name = "futex", .polls = false, .takes_payload = false, .bytes_max = 0}, argc, argv,
+      [](std::size_t) -> std::uint64_t { return 1'000; },
+      [](auto& memory, std::uint64_t turns, std::size_t, auto& h) { floors::futex_ask(memory, turns, h); },
+      [](auto& memory, std::uint64_t turns, std::size_t) { floors::futex_answer(memory, turns); });
 }

@@ -11,7 +11,7 @@ namespace floors {
 struct futex_memory {
   alignas(128) std::uint32_t there;
   alignas(128) std::uint32_t back;
-  std::uint32_t turn;
+  alignas(128) std::uint32_t turn;
   alignas(128) std::uint32_t turn_of_answers;
 };
 

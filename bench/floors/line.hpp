@@ -1,4 +1,4 @@
-// Two u64 on lines of their own; each side spins on one and stores the other.
+// Two u64 on lines of their own; each side spins on one and stores the other. The distance between two cores.
 #pragma once
 
 #include "pair.hpp"
@@ -8,7 +8,7 @@ namespace floors {
 struct line_memory {
   alignas(128) std::uint64_t there;
   alignas(128) std::uint64_t back;
-  std::uint64_t turn;  // of the side that asks
+  alignas(128) std::uint64_t turn;  // of the side that asks
   alignas(128) std::uint64_t turn_of_answers;
 };
 

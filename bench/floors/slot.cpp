@@ -1,10 +1,15 @@
 #include "slot.hpp"
 
+#include "main_of.hpp"
+
 int main(int argc, char** argv) {
-  const std::size_t bytes = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 64;
-  if (bytes > floors::slot_bytes_max) return std::fprintf(stderr, "slot: at most %zu bytes\n", floors::slot_bytes_max), 2;
   return floors::main_of<floors::slot_memory>(
-      "slot", bytes < 4096 ? 1'000'000 : 10'000,
-      [=](floors::slot_memory& m, std::uint64_t n, floors::histogram& h) { floors::slot_ask(m, n, bytes, h); },
-      [=](floors::slot_memory& m, std::uint64_t n) { floors::slot_answer(m, n, bytes); });
+      {.name = "slot", .polls = true, .takes_payload = true, .bytes_max = floors::slot_bytes_max}, argc, argv,
+      [](std::size_t bytes) -> std::uint64_t { return bytes <= 4096 ? 50'000 : 200; },
+      [](auto& memory, std::uint64_t turns, std::size_t bytes, auto& h) {
+        floors::with_size(bytes, [&](auto size) { floors::slot_ask(memory, turns, size, h); });
+      },
+      [](auto& memory, std::uint64_t turns, std::size_t bytes) {
+        floors::with_size(bytes, [&](auto size) { floors::slot_answer(memory, turns, size); });
+      });
 }

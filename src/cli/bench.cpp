@@ -1,17 +1,19 @@
 // quoit bench latency, quoit bench throughput.
 #include <fmt/core.h>
-#include <sched.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <memory>
-#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "commands.hpp"
-#include "row.hpp"
+#include "measure.hpp"
+#include "report.hpp"
 
 namespace cli {
 
@@ -19,155 +21,151 @@ namespace {
 
 struct choices {
   std::vector<std::string> rows;
-  std::uint64_t payload_bytes = 64;
-  std::uint64_t touch_bytes = 0;
+  std::optional<std::uint64_t> payload_bytes;
+  std::optional<std::uint64_t> touch_bytes;
   double seconds = 1;
   double rate = 0;
-  std::vector<int> cpus;
+  std::string cpus;
   std::string json;
 };
 
-std::vector<int> allowed_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  ::sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cpus;
-  for (int i = 0; i < CPU_SETSIZE; ++i) {
-    if (CPU_ISSET(i, &set)) cpus.push_back(i);
-  }
-  return cpus;
-}
-
 [[noreturn]] void usage_error(const std::string& words) { throw CLI::ValidationError(words); }
 
-std::vector<int> chosen_cpus(const choices& c) {
-  const std::vector<int> allowed = allowed_cpus();
-  if (c.cpus.empty()) return allowed.size() > 1 ? std::vector<int>{allowed[0], allowed[1]} : std::vector<int>{allowed[0], allowed[0]};
-  if (c.cpus.size() != 2) usage_error("--cpus takes two, as in 0,1");
-  for (const int cpu : c.cpus) {
-    if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end()) {
-      usage_error(fmt::format("--cpus: this process may not run on CPU {}", cpu));
-    }
+bench::request request_of(const choices& c) {
+  bench::request wanted;
+  const std::vector<int> allowed = floors::allowed_cpus();
+  wanted.cpus = floors::default_cpus(allowed);
+  if (!c.cpus.empty() && !floors::parse_cpus(c.cpus.c_str(), allowed, wanted.cpus)) {
+    std::string known;
+    for (const int cpu : allowed) known += fmt::format(" {}", cpu);
+    usage_error(fmt::format("--cpus {}: give two CPUs, as in 0,1; this process may run on{}", c.cpus, known));
   }
-  return c.cpus;
+  wanted.payload_asked_for = c.payload_bytes;
+  wanted.touch_asked_for = c.touch_bytes;
+  wanted.seconds = c.seconds;
+  wanted.rate = c.rate;
+  if (c.touch_bytes.value_or(0) > c.payload_bytes.value_or(wanted.payload_bytes))
+    usage_error("--touch: more than --payload");
+  return wanted;
 }
 
-nlohmann::ordered_json to_json(const bench::measured& m) {
-  return {{"name", m.name},
-          {"payload_bytes", m.payload_bytes},
-          {"p50_ns", m.p50},
-          {"p90_ns", m.p90},
-          {"p99_ns", m.p99},
-          {"p999_ns", m.p999},
-          {"p9999_ns", m.p9999},
-          {"max_ns", m.max},
-          {"messages_per_s", m.messages_per_s},
-          {"floor_name", m.floor_name},
-          {"floor_before_ns", m.floor_before},
-          {"floor_after_ns", m.floor_after},
-          {"ratio", m.ratio},
-          {"regime", m.regime},
-          {"line_before_ns", m.line_before},
-          {"line_after_ns", m.line_after},
-          {"turns", m.turns},
-          {"cpu_us_per_message", m.cpu_us_per_message},
-          {"sleeps_per_message", m.sleeps_per_message},
-          {"attempts", m.attempts}};
-}
-
-void print_head(std::FILE* to, bool throughput) {
-  fmt::print(to, "{:<17} {:>8} {:>8} {:>8} {:>8} {:>9} {:>10} {:>9}  {:<18} {:>6}  {}\n", "row", "bytes", "p50", "p90",
-             "p99", "p99.9", "max", "M msg/s", "floor: before/after", "ratio", "regime");
-  fmt::print(to, "{:<17} {:>8} {:>8} {:>8} {:>8} {:>9} {:>10}\n", "", "", "ns", "ns", "ns", "ns", "ns");
-  if (throughput) fmt::print(to, "(ns a message, over runs of 1,024)\n");
-}
-
-void print_row(std::FILE* to, const bench::measured& m) {
-  fmt::print(to, "{:<17} {:>8} {:>8.1f} {:>8.0f} {:>8.0f} {:>9.0f} {:>10.0f} {:>9.3f}  {:<5} {:>6.0f}/{:<6.0f} {:>6.2f}  {}\n",
-             m.name, m.payload_bytes, m.p50, m.p90, m.p99, m.p999, m.max, m.messages_per_s / 1e6, m.floor_name,
-             m.floor_before, m.floor_after, m.ratio, m.regime);
-  std::fflush(to);
-}
-
-void run(const choices& c, bool throughput) {
-  const std::vector<bench::row_type> rows = bench::all_rows();
-  std::vector<std::uint32_t> picked;
-  if (c.rows.empty()) {
-    for (std::uint32_t i = 0; i < rows.size(); ++i) {
-      if (rows[i].throughput == throughput) picked.push_back(i);
-    }
+// Rows that were named; or else all of the kind that can be measured as asked.
+std::vector<const bench::row_type*> rows_of(const choices& c, const bench::request& wanted, bool one_way) {
+  std::vector<const bench::row_type*> picked;
+  std::string known;
+  for (const bench::row_type& row : bench::all_rows()) {
+    known += fmt::format(" {}", row.name);
+    if (c.rows.empty() && row.one_way == one_way && (wanted.rate == 0 || row.make != nullptr)) picked.push_back(&row);
   }
   for (const std::string& name : c.rows) {
-    std::string known;
-    std::uint32_t found = 0;
-    while (found < rows.size() && rows[found].name != name) known += fmt::format(" {}", rows[found++].name);
-    if (found == rows.size()) usage_error(fmt::format("--row {}: there is no such row; there are{}", name, known));
+    const bench::row_type* found = nullptr;
+    for (const bench::row_type& row : bench::all_rows()) {
+      if (row.name == name) found = &row;
+    }
+    if (found == nullptr) usage_error(fmt::format("--row {}: there is no such row; there are{}", name, known));
     picked.push_back(found);
   }
-  bench::order what;
-  what.payload_bytes = c.payload_bytes;
-  what.touch_bytes = c.touch_bytes == 0 ? c.payload_bytes : c.touch_bytes;
-  what.rate = c.rate;
-  if (what.touch_bytes > what.payload_bytes) usage_error("--touch is more than --payload");
+  return picked;
+}
 
-  const std::vector<int> cpus = chosen_cpus(c);
-  std::FILE* json = nullptr;
-  if (c.json == "-") {
-    json = stdout;
-  } else if (!c.json.empty()) {
-    json = std::fopen(c.json.c_str(), "w");
-    if (json == nullptr) throw std::runtime_error(fmt::format("cannot write {}: {}", c.json, std::strerror(errno)));
-  }
-  std::FILE* const table = json == stdout ? stderr : stdout;
-  fmt::print(table, "CPUs {} and {}; each row beside its floor, measured right before and after it in the same two processes\n",
-             cpus[0], cpus[1]);
-  print_head(table, throughput);
-  const auto make = [&](const bench::order& o, bool asks) { return rows[o.row].make(o, asks); };
-  for (const std::uint32_t i : picked) {
-    if (rows[i].polls && cpus[0] == cpus[1]) {
-      fmt::print(table, "{:<17} not measured: it polls, and needs two CPUs; this process may use one\n", rows[i].name);
-      continue;
-    }
-    if (rows[i].make == nullptr && what.touch_bytes > floors::slot_bytes_max) {
-      fmt::print(table, "{:<17} not measured: the floor has at most {} bytes\n", rows[i].name, floors::slot_bytes_max);
-      continue;
-    }
-    // A pair of processes for each row: none inherits the caches' and the heap's state from the one before.
-    bench::pair_runner pair(cpus[0], cpus[1], make);
-    const bench::measured m = bench::measure(pair, rows[i], i, what, c.seconds);
-    print_row(table, m);
-    if (json != nullptr) {
-      fmt::print(json, "{}\n", to_json(m).dump());
-      std::fflush(json);
+class json_file {
+ public:
+  explicit json_file(const std::string& path) : path_(path) {
+    if (path == "-") {
+      file_ = stdout;
+    } else if (!path.empty()) {
+      file_ = std::fopen(path.c_str(), "w");
+      if (file_ == nullptr) fail();
     }
   }
-  if (json != nullptr && json != stdout) std::fclose(json);
+  ~json_file() {
+    if (file_ != nullptr && file_ != stdout) std::fclose(file_);
+  }
+  json_file(const json_file&) = delete;
+  json_file& operator=(const json_file&) = delete;
+
+  bool is_stdout() const { return file_ == stdout; }
+  void write(const std::string& line) {
+    if (file_ == nullptr) return;
+    if (std::fprintf(file_, "%s\n", line.c_str()) < 0 || std::fflush(file_) != 0) fail();
+  }
+
+ private:
+  [[noreturn]] void fail() const {
+    throw std::runtime_error(fmt::format("cannot write {}: {}", path_, std::strerror(errno)));
+  }
+
+  std::string path_;
+  std::FILE* file_ = nullptr;
+};
+
+void run(const choices& c, bool one_way, int& status) {
+  const bench::request wanted = request_of(c);
+  const std::vector<const bench::row_type*> rows = rows_of(c, wanted, one_way);
+  json_file json(c.json);
+  std::FILE* const table = json.is_stdout() ? stderr : stdout;
+  bench::clean_up_after_earlier_runs();
+  fmt::print(
+      table,
+      "CPUs {} and {}; each row beside its floor, measured right before and after it in the same two processes\n",
+      wanted.cpus.asks, wanted.cpus.answers);
+  if (one_way) fmt::print(table, "times are a message's share of the time that 1,024 took to publish\n");
+  fmt::print(table, "{}", bench::table_head());
+  std::fflush(table);
+  for (const bench::row_type* row : rows) {
+    if (const std::string why = bench::objection(*row, wanted); !why.empty()) {
+      fmt::print(table, "{:<16} not measured: {}\n", row->name, why);
+      // Who names a row wants it.
+      if (!c.rows.empty()) status = exit_failed;
+      continue;
+    }
+    const bench::measured measured = bench::measure(*row, wanted);
+    fmt::print(table, "{}", bench::table_line(measured));
+    std::fflush(table);
+    json.write(bench::json_line(measured));
+  }
 }
 
 void add_options(CLI::App& command, choices& c) {
-  command.add_option("--row", c.rows, "Only this row; may be given several times")->take_all();
+  command.add_option("--row", c.rows, "Only this row; may be given several times")->expected(1)->take_all();
   command.add_option("--payload", c.payload_bytes, "Bytes of a message (64)")->check(CLI::Range(1, 1 << 24));
-  command.add_option("--touch", c.touch_bytes, "Bytes of it that are written and read (all)");
+  command.add_option("--touch", c.touch_bytes, "Bytes of it that are written and read (all)")
+      ->check(CLI::Range(1, 1 << 24));
   command.add_option("--seconds", c.seconds, "For each row (1)")->check(CLI::Range(0.01, 3600.0));
-  command.add_option("--cpus", c.cpus, "The two CPUs, as in 0,1 (the first two that are allowed)")->delimiter(',');
+  command.add_option("--cpus", c.cpus,
+                     "The two CPUs, as in 0,1 (two that are allowed, of different cores if possible)");
   command.add_option("--json", c.json, "Write an object a line, a row each, to this file; - is standard output");
+}
+
+std::string row_list(bool one_way) {
+  std::string text = "Rows:\n";
+  for (const bench::row_type& row : bench::all_rows()) {
+    if (row.one_way == one_way) text += fmt::format("  {:<18} {}\n", row.name, row.shows);
+  }
+  return text +
+         "\nratio is p50 to the floor's p50. A row whose floor moved is measured again, five times at most, and then\n"
+         "called unstable. calls are sleeps, and system calls that wake, for each message in both processes.";
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app, int& status) {
   CLI::App* const group = app.add_subcommand("bench", "Measure on this machine, beside the raw floors");
-  group->require_subcommand(1);
+  require_subcommand(*group);
   const auto latency_choices = std::make_shared<choices>();
   CLI::App* const latency = group->add_subcommand("latency", "Round trips between two processes");
   add_options(*latency, *latency_choices);
-  latency->add_option("--rate", latency_choices->rate,
-                      "Round trips a second, timed from when each should have begun (as fast as they go)");
-  latency->callback([latency_choices, &status] { run(*latency_choices, false), status = 0; });
+  latency
+      ->add_option("--rate", latency_choices->rate,
+                   "Round trips a second, timed from when each should have begun (as fast as they go)")
+      ->check(CLI::Range(0.1, 1e9));
+  latency->footer(row_list(false));
+  latency->callback([latency_choices, &status] { run(*latency_choices, false, status); });
   const auto throughput_choices = std::make_shared<choices>();
   CLI::App* const throughput = group->add_subcommand("throughput", "One way, as fast as it goes");
   add_options(*throughput, *throughput_choices);
-  throughput->callback([throughput_choices, &status] { run(*throughput_choices, true), status = 0; });
+  throughput->footer(row_list(true));
+  throughput->callback([throughput_choices, &status] { run(*throughput_choices, true, status); });
 }
 
 }  // namespace cli

@@ -9,6 +9,9 @@ namespace cli {
 inline constexpr int exit_failed = 1;
 inline constexpr int exit_usage = 2;
 
+// The command does nothing by itself. Said after parsing, so that a word that is no subcommand is named.
+void require_subcommand(CLI::App& command);
+
 // Each adds its subcommands; running one sets `status`, the exit status.
 void add_topic(CLI::App& app, int& status);
 void add_node(CLI::App& app, int& status);

@@ -6,10 +6,17 @@
 
 #include "commands.hpp"
 
+void cli::require_subcommand(CLI::App& command) {
+  command.require_subcommand(0, 1);
+  command.callback([&command] {
+    if (command.get_subcommands().empty()) throw CLI::RequiredError("A subcommand");
+  });
+}
+
 int main(int argc, char** argv) {
   CLI::App app{"quoit: topics in shared memory, on one machine", "quoit"};
   app.set_version_flag("--version", fmt::format("quoit {}", QUOIT_VERSION_STRING));
-  app.require_subcommand(1);
+  cli::require_subcommand(app);
   app.fallthrough(false);
   int status = 0;
   cli::add_topic(app, status);

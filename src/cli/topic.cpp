@@ -141,7 +141,7 @@ std::shared_ptr<choices> add_options(CLI::App& command, bool json) {
 
 void add_topic(CLI::App& app, int& status) {
   CLI::App* const group = app.add_subcommand("topic", "Topics of a bus");
-  group->require_subcommand(1);
+  require_subcommand(*group);
   CLI::App* const list = group->add_subcommand("list", "The topics, their types, who publishes and who subscribes");
   const auto c = add_options(*list, true);
   list->callback([c, &status] { list_topics(*c, status); });
@@ -149,7 +149,7 @@ void add_topic(CLI::App& app, int& status) {
 
 void add_node(CLI::App& app, int& status) {
   CLI::App* const group = app.add_subcommand("node", "Nodes of a bus: the processes that opened it");
-  group->require_subcommand(1);
+  require_subcommand(*group);
   CLI::App* const list = group->add_subcommand("list", "The nodes, and whether they live");
   const auto c = add_options(*list, true);
   list->callback([c, &status] { list_nodes(*c, status); });

@@ -1,0 +1,175 @@
+#include "pair_runner.hpp"
+
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <stdexcept>
+
+namespace bench {
+
+namespace {
+
+usage used_so_far(const side* mine) {
+  rusage r{};
+  ::getrusage(RUSAGE_SELF, &r);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
+  return {seconds(r.ru_utime) + seconds(r.ru_stime), static_cast<std::uint64_t>(r.ru_nvcsw),
+          mine == nullptr ? 0 : mine->wakes()};
+}
+
+char* problem_of_this_process = nullptr;
+
+// The answering side has said why, if it could.
+void end_with_answers(int) {
+  static constexpr char words[] = "the answering process died";
+  if (problem_of_this_process[0] == '\0') std::memcpy(problem_of_this_process, words, sizeof words);
+  ::_exit(1);
+}
+
+void end_late(int) {
+  static constexpr char words[] = "it hangs: the row took far longer than it was given";
+  std::memcpy(problem_of_this_process, words, sizeof words);
+  ::_exit(1);
+}
+
+}  // namespace
+
+usage& usage::operator+=(const usage& other) {
+  cpu_seconds += other.cpu_seconds;
+  sleeps += other.sleeps;
+  wakes += other.wakes;
+  return *this;
+}
+
+usage operator-(usage a, const usage& b) {
+  a.cpu_seconds -= b.cpu_seconds;
+  a.sleeps -= b.sleeps;
+  a.wakes -= b.wakes;
+  return a;
+}
+
+void end_after(pair_state& state, unsigned seconds) {
+  problem_of_this_process = state.problem;
+  ::signal(SIGALRM, end_late);
+  ::alarm(seconds);
+}
+
+pair_runner::pair_runner(pair_state& state, floors::cpu_pair cpus, make_side make)
+    : state_(state), cpus_(cpus), make_(make) {
+  floors::ns_per_tick();
+  floors::step_ticks();
+  problem_of_this_process = state.problem;
+  floors::end_with_child(end_with_answers);
+  child_ = floors::fork_with_us([this] { return answer(); });
+  if (child_ < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
+  if (!floors::pin(cpus.asks)) throw std::runtime_error("cannot run on CPU " + std::to_string(cpus.asks));
+}
+
+pair_runner::~pair_runner() {
+  ::signal(SIGCHLD, SIG_DFL);
+  if (child_ <= 0) return;
+  // Half a second to leave; after an error it may be waiting for us.
+  give({});
+  for (int i = 0; i < 500; ++i) {
+    if (::waitpid(child_, nullptr, WNOHANG) != 0) return;
+    ::usleep(1000);
+  }
+  ::kill(child_, SIGKILL);
+  ::waitpid(child_, nullptr, 0);
+}
+
+void pair_runner::open(order what) {
+  what.what = order::kind::open;
+  give(what);
+  mine_ = make_(what, true);
+  wait_done();
+}
+
+void pair_runner::close() {
+  order what;
+  what.what = order::kind::close;
+  give(what);
+  mine_.reset();
+  wait_done();
+}
+
+usage pair_runner::run(order what, histogram& ticks) {
+  what.what = order::kind::run;
+  const usage theirs = state_.answers_used;
+  const usage mine = used_so_far(mine_.get());
+  give(what);
+  mine_->run(what, &ticks);
+  wait_done();
+  usage used = used_so_far(mine_.get()) - mine;
+  used += state_.answers_used - theirs;
+  return used;
+}
+
+usage pair_runner::floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks) {
+  if (kind == floor_kind::slot && bytes > floors::slot_bytes_max) {
+    throw std::runtime_error("the floor's slots are smaller than what is touched");
+  }
+  order what;
+  what.turns = turns;
+  what.touch_bytes = bytes;
+  what.what = kind == floor_kind::line   ? order::kind::line
+              : kind == floor_kind::slot ? order::kind::slot
+                                         : order::kind::futex;
+  const usage theirs = state_.answers_used;
+  const usage mine = used_so_far(nullptr);
+  give(what);
+  switch (kind) {
+    case floor_kind::line: floors::line_ask(state_.line, turns, ticks); break;
+    case floor_kind::slot:
+      floors::with_size(bytes, [&](auto size) { floors::slot_ask(state_.slot, turns, size, ticks); });
+      break;
+    case floor_kind::futex: floors::futex_ask(state_.futex, turns, ticks); break;
+  }
+  wait_done();
+  usage used = used_so_far(nullptr) - mine;
+  used += state_.answers_used - theirs;
+  if (kind == floor_kind::futex) used.wakes = 2 * turns;
+  return used;
+}
+
+void pair_runner::give(const order& what) {
+  state_.now = what;
+  __atomic_store_n(&state_.given, ++given_, __ATOMIC_RELEASE);
+}
+
+void pair_runner::wait_done() {
+  // On one CPU, the other side has to run. If it died, this process ends by a signal.
+  while (__atomic_load_n(&state_.done, __ATOMIC_ACQUIRE) != given_) ::sched_yield();
+}
+
+int pair_runner::answer() {
+  std::unique_ptr<side> mine;
+  try {
+    if (!floors::pin(cpus_.answers)) throw std::runtime_error("cannot run on CPU " + std::to_string(cpus_.answers));
+    for (std::uint64_t turn = 1;; ++turn) {
+      while (__atomic_load_n(&state_.given, __ATOMIC_ACQUIRE) != turn) ::sched_yield();
+      const order what = state_.now;
+      const usage before = used_so_far(mine.get());
+      switch (what.what) {
+        case order::kind::quit: return 0;
+        case order::kind::open: mine = make_(what, false); break;
+        case order::kind::run: mine->run(what, nullptr); break;
+        case order::kind::close: mine.reset(); break;
+        case order::kind::line: floors::line_answer(state_.line, what.turns); break;
+        case order::kind::slot:
+          floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_answer(state_.slot, what.turns, size); });
+          break;
+        case order::kind::futex: floors::futex_answer(state_.futex, what.turns); break;
+      }
+      if (what.what != order::kind::close) state_.answers_used += used_so_far(mine.get()) - before;
+      __atomic_store_n(&state_.done, turn, __ATOMIC_RELEASE);
+    }
+  } catch (const std::exception& e) {
+    std::snprintf(state_.problem, sizeof state_.problem, "the answering side: %s", e.what());
+    return 1;
+  }
+}
+
+}  // namespace bench
