@@ -1,0 +1,37 @@
+#include "regime.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string_view>
+
+using bench::moved;
+using bench::regime;
+using bench::regime_of;
+
+TEST_CASE("the floor line tells threads of a core from near and from far cores") {
+  CHECK(regime_of(20) == regime::smt);
+  CHECK(regime_of(74.9) == regime::smt);
+  CHECK(regime_of(75) == regime::near);
+  CHECK(regime_of(105) == regime::near);
+  CHECK(regime_of(200) == regime::near);
+  CHECK(regime_of(200.1) == regime::far);
+  CHECK(regime_of(490) == regime::far);
+}
+
+TEST_CASE("a floor may move by 15 % of itself, in both directions") {
+  CHECK_FALSE(moved(100, 100));
+  CHECK_FALSE(moved(100, 115));
+  CHECK_FALSE(moved(115, 100));
+  CHECK(moved(100, 116));
+  CHECK(moved(116, 100));
+  CHECK(moved(105, 490));
+}
+
+TEST_CASE("a floor that was not measured has not moved") { CHECK_FALSE(moved(0, 0)); }
+
+TEST_CASE("regimes have the names that the rows carry") {
+  CHECK(name_of(regime::smt) == std::string_view("smt"));
+  CHECK(name_of(regime::near) == std::string_view("near"));
+  CHECK(name_of(regime::far) == std::string_view("far"));
+  CHECK(name_of(regime::unstable) == std::string_view("unstable"));
+}

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""The quoit command and the floors, run as a user runs them: what they print, their exit statuses, and that nothing is
+left of them, whichever of their processes is killed. Arguments: the command, then the programs of the floors.
+"""
+
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+QUOIT = sys.argv[1]
+FLOORS = sys.argv[2:]
+HANGS_AFTER_S = 120
+CPUS = sorted(os.sched_getaffinity(0))
+PROMISED = {
+    "name", "payload_bytes", "p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns", "messages_per_s",
+    "floor_name", "floor_before_ns", "floor_after_ns", "ratio", "regime",
+}  # fmt: skip
+FLOOR_OF = {
+    "raw.line": "line", "raw.slot": "slot", "raw.futex": "futex", "shm.poll": "slot", "shm.loan": "slot",
+    "shm.wait": "futex", "shm.oneway": "slot", "shm.oneway.batch": "slot",
+}  # fmt: skip
+BLOCKING = ["raw.futex", "shm.wait"]
+needs_two_cpus = unittest.skipIf(len(CPUS) < 2, "this process may run on one CPU only")
+
+
+def run(*arguments, program=QUOIT, **more):
+    return subprocess.run(
+        [program, *arguments], capture_output=True, text=True, timeout=HANGS_AFTER_S, stdin=subprocess.DEVNULL, **more
+    )
+
+
+def on_one_cpu():
+    os.sched_setaffinity(0, {CPUS[0]})
+
+
+def children_of(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(child) for child in file.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+def runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(what, condition):
+    end = time.monotonic() + HANGS_AFTER_S
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain until {what}")
+        time.sleep(0.01)
+
+
+class Usage(unittest.TestCase):
+    def test_version_and_help_are_no_mistakes(self):
+        self.assertRegex(run("--version").stdout, r"^quoit \d+\.\d+\.\d+")
+        for arguments in (["--version"], ["--help"], ["bench", "--help"], ["bench", "latency", "--help"]):
+            self.assertEqual(run(*arguments).returncode, 0, arguments)
+
+    def test_help_names_every_row(self):
+        text = run("bench", "latency", "--help").stdout + run("bench", "throughput", "--help").stdout
+        for row in FLOOR_OF:
+            self.assertIn(row, text)
+
+    def test_wrong_usage_exits_with_2_and_says_what_is_wrong(self):
+        for arguments, words in (
+            ([], "subcommand"),
+            (["nonsense"], "nonsense"),
+            (["bench", "latency", "--row", "nonsense"], "nonsense"),
+            (["bench", "latency", "--cpus", f"{CPUS[0]},9999"], "--cpus"),
+            (["bench", "latency", "--cpus", "x"], "--cpus"),
+            (["bench", "latency", "--payload", "0"], "--payload"),
+            (["bench", "latency", "--payload", "many"], "--payload"),
+            (["bench", "latency", "--seconds", "-1"], "--seconds"),
+            (["bench", "latency", "--payload", "8", "--touch", "9"], "--touch"),
+            (["bench", "latency", "--rate", "fast"], "--rate"),
+            (["topic", "list", "--bus", "no name"], "no name"),
+        ):
+            done = run(*arguments)
+            self.assertEqual(done.returncode, 2, (arguments, done))
+            self.assertIn(words, done.stderr)
+
+    def test_a_file_that_cannot_be_written_exits_with_1(self):
+        done = run("bench", "latency", "--row", "raw.futex", "--json", "/nonexistent/file")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/nonexistent/file", done.stderr)
+
+
+class Rows(unittest.TestCase):
+    def measure(self, row, *options):
+        mode = "throughput" if "oneway" in row else "latency"
+        done = run("bench", mode, "--row", row, "--seconds", "0.05", "--json", "-", *options)
+        self.assertEqual(done.returncode, 0, done)
+        (line,) = done.stdout.splitlines()
+        return json.loads(line)
+
+    @needs_two_cpus
+    def test_every_row_is_an_object_with_what_is_promised(self):
+        for name, floor in FLOOR_OF.items():
+            row = self.measure(name)
+            self.assertLessEqual(PROMISED, set(row))
+            self.assertEqual(row["name"], name)
+            self.assertEqual(row["floor_name"], floor)
+            self.assertIn(row["regime"], ("smt", "near", "far", "unstable"))
+            order = [row[key] for key in ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "p9999_ns", "max_ns")]
+            # The median is read between the steps of the clock, the others are not.
+            self.assertEqual(order[1:], sorted(order[1:]), row)
+            self.assertGreater(min(order + [row["messages_per_s"], row["floor_before_ns"], row["floor_after_ns"]]), 0)
+            self.assertLessEqual(row["attempts"], 5)
+
+    @needs_two_cpus
+    def test_payloads_of_any_size_are_measured(self):
+        for size in (1, 8, 100, 256, 1024, 4096, 65536, 100_000):
+            self.assertEqual(self.measure("shm.poll", "--payload", str(size))["payload_bytes"], size)
+            self.assertEqual(self.measure("shm.oneway", "--payload", str(size))["payload_bytes"], size)
+
+    @needs_two_cpus
+    def test_several_rows_are_as_many_lines_of_the_file(self):
+        path = f"/tmp/quoit-cli-test-{os.getpid()}.json"
+        try:
+            done = run("bench", "latency", "--row", "raw.line", "--row", "raw.slot", "--seconds", "0.05", "--json", path)
+            self.assertEqual(done.returncode, 0, done)
+            with open(path) as file:
+                self.assertEqual([json.loads(line)["name"] for line in file], ["raw.line", "raw.slot"])
+            self.assertIn("raw.slot", done.stdout)
+        finally:
+            if os.path.exists(path):
+                os.remove(path)
+
+    def test_at_a_fixed_rate_as_many_turns_are_made_as_were_asked_for(self):
+        row = self.measure("shm.wait", "--rate", "200")
+        self.assertEqual(row["turns"], 10)
+        self.assertEqual(row["rate_per_s"], 200)
+
+    def test_on_one_cpu_rows_that_poll_are_refused_with_the_reason(self):
+        for row in FLOOR_OF:
+            if row in BLOCKING:
+                continue
+            done = run("bench", "latency", "--row", row, "--seconds", "0.05", preexec_fn=on_one_cpu)
+            self.assertEqual(done.returncode, 1, done)
+            self.assertIn("needs two CPUs", done.stdout)
+
+    def test_on_one_cpu_rows_that_sleep_are_measured(self):
+        for row in BLOCKING:
+            done = run("bench", "latency", "--row", row, "--seconds", "0.05", "--json", "-", preexec_fn=on_one_cpu)
+            self.assertEqual(done.returncode, 0, done)
+            self.assertEqual(json.loads(done.stdout)["regime"], "same_cpu")
+
+
+class Killed(unittest.TestCase):
+    def start(self):
+        """A row under way: the command, its asking process, its answering one, and the files of its bus."""
+        command = subprocess.Popen(
+            [QUOIT, "bench", "latency", "--row", "shm.wait", "--seconds", "60"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        self.addCleanup(command.kill)
+        files = f"/dev/shm/quoit.bench-{command.pid}*"
+        asks = answers = None
+
+        def under_way():
+            nonlocal asks, answers
+            asks = next(iter(children_of(command.pid)), None)
+            answers = next(iter(children_of(asks)), None) if asks else None
+            # The bus, two topics, and a lane of two files for each.
+            return command.poll() is not None or (answers is not None and len(glob.glob(files)) >= 7)
+
+        wait_until("the row is under way", under_way)
+        self.assertIsNone(command.poll(), "the command ended before it was killed")
+        return command, asks, answers, files
+
+    def test_if_a_measuring_process_dies_the_command_says_so_and_leaves_nothing(self):
+        for victim in (0, 1):
+            command, *processes, files = self.start()
+            os.kill(processes[victim], signal.SIGKILL)
+            _, words = command.communicate(timeout=HANGS_AFTER_S)
+            self.assertEqual(command.returncode, 1)
+            self.assertIn("process died", words)
+            self.assertFalse(any(runs(process) for process in processes))
+            self.assertEqual(glob.glob(files), [])
+
+    def test_an_interrupted_command_leaves_nothing(self):
+        for signal_sent in (signal.SIGINT, signal.SIGTERM):
+            command, asks, answers, files = self.start()
+            command.send_signal(signal_sent)
+            command.communicate(timeout=HANGS_AFTER_S)
+            self.assertEqual(command.returncode, -signal_sent)
+            self.assertFalse(runs(asks) or runs(answers))
+            self.assertEqual(glob.glob(files), [])
+
+    def test_what_a_killed_command_leaves_is_gone_after_the_next_one(self):
+        command, asks, answers, files = self.start()
+        command.kill()
+        command.communicate(timeout=HANGS_AFTER_S)
+        wait_until("its processes are gone too", lambda: not runs(asks) and not runs(answers))
+        self.assertEqual(run("bench", "latency", "--row", "raw.futex", "--seconds", "0.05").returncode, 0)
+        self.assertEqual(glob.glob(files), [])
+
+    def test_a_running_row_is_seen_from_outside(self):
+        command, _, _, _ = self.start()
+        bus = f"bench-{command.pid}"
+        topics = [json.loads(line) for line in run("topic", "list", "--bus", bus, "--json").stdout.splitlines()]
+        self.assertEqual({topic["topic"] for topic in topics}, {"there", "back"})
+        by_environment = run("topic", "list", "--json", env={**os.environ, "QUOIT_BUS": bus}).stdout.splitlines()
+        self.assertEqual(len(by_environment), 2)
+        command.terminate()
+        command.communicate(timeout=HANGS_AFTER_S)
+
+
+class Lists(unittest.TestCase):
+    def test_a_bus_that_is_not_there_has_no_topics(self):
+        for what in ("topic", "node"):
+            done = run(what, "list", "--bus", "no-such-bus")
+            self.assertEqual((done.returncode, done.stdout), (0, ""))
+
+
+class Floors(unittest.TestCase):
+    def test_each_runs_alone(self):
+        for program in FLOORS:
+            name = os.path.basename(program)
+            done = run("--seconds", "0.05", program=program)
+            if len(CPUS) < 2 and name != "futex":
+                self.assertEqual(done.returncode, 1, done)
+                continue
+            self.assertEqual(done.returncode, 0, done)
+            self.assertRegex(done.stdout, rf"^{name}: CPUs \d+ and \d+, round trip p50 [\d.]+ ns, .* max \d+")
+
+    def test_wrong_usage_exits_with_2(self):
+        for program in FLOORS:
+            for arguments in (["--nonsense"], ["nonsense"], ["--seconds", "0"], ["--cpus", "0,9999"]):
+                self.assertEqual(run(*arguments, program=program).returncode, 2, (program, arguments))
+
+    @needs_two_cpus
+    def test_if_a_process_dies_so_does_the_other(self):
+        for program in FLOORS:
+            for victim in ("asks", "answers"):
+                command = subprocess.Popen([program, "--seconds", "60"], stderr=subprocess.DEVNULL)
+                self.addCleanup(command.kill)
+                wait_until("it has forked", lambda: children_of(command.pid))
+                (answers,) = children_of(command.pid)
+                os.kill(answers if victim == "answers" else command.pid, signal.SIGKILL)
+                command.wait(timeout=HANGS_AFTER_S)
+                wait_until("both are gone", lambda: not runs(answers))
+
+
+if __name__ == "__main__":
+    result = unittest.main(argv=sys.argv[:1], exit=False, verbosity=2).result
+    wrong = len(result.failures) + len(result.errors)
+    for test, reason in result.skipped:
+        print(f"SKIP: {test}: {reason}")
+    print(f"{result.testsRun - wrong - len(result.skipped)} passed, {wrong} failed, {len(result.skipped)} skipped")
+    sys.exit(1 if wrong else 0)
