@@ -268,9 +268,9 @@ void subscriber_core::drop_drained() noexcept {
   auto& links = parts_->links;
   for (std::size_t i = 0; i < links.size();) {
     lane_link& link = *links[i];
-    lane_frame frame;
-    if (!link.drained || link.reader.held() > 0 || link.reader.take(frame) != take_status::drained) {
-      link.drained = link.drained && link.reader.held() > 0;
+    // Asked again: an adopter may have opened the lane since, and published.
+    link.drained = link.drained && link.reader.drained();
+    if (!link.drained || link.reader.held() > 0) {
       ++i;
       continue;
     }

@@ -133,6 +133,13 @@ bool lane_reader::ready() noexcept {
   return h.word != 0 && !h.is(frame_kind::claimed);
 }
 
+bool lane_reader::drained() noexcept {
+  look_at_state();
+  if (!closed_ || resync_due_ || position_ >= safe_end_) return false;
+  // sync(lane.commit): as in take(); nothing is taken here
+  return load_acquire(memory_.word(geometry_.offset(position_))) == 0;
+}
+
 // ---- the slot ------------------------------------------------------------------------------------------
 
 u64 lane_reader::stride_bits(u64 begin, u64 end) const noexcept {

@@ -129,6 +129,9 @@ class QUOIT_EXPORT lane_reader {
   // Looks whether the lane was closed, or opened again by an adopter; take() says `drained` after that.
   void look_at_state() noexcept;
 
+  // True if the lane is closed and everything in it was taken. Takes nothing.
+  bool drained() noexcept;
+
   // True if a take would return something other than `nothing`.
   bool ready() noexcept;
 

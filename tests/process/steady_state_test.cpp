@@ -1,0 +1,132 @@
+// In the steady state: no system call when nobody sleeps, and no allocation, on error paths too.
+#include <doctest/doctest.h>
+
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+#include "support/bus_guard.hpp"
+#include "support/child.hpp"
+#include "support/messages.hpp"
+#include "support/skip.hpp"
+
+using namespace quoit::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+unsigned long allocations = 0;
+
+// From here on a system call other than exit_group kills.
+bool allow_no_system_call() {
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+  };
+  sock_fprog program{sizeof filter / sizeof filter[0], filter};
+  return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+// Publishes and receives a hundred thousand times; false if anything was wrong.
+bool busy(quoit::publisher<checked>& pub, quoit::subscriber<checked>& sub) {
+  for (std::uint64_t n = 0; n < 100'000; ++n) {
+    auto loan = pub.try_loan();
+    if (!loan) return false;
+    **loan = checked::make(0, n);
+    std::move(*loan).publish();
+    auto s = sub.poll();
+    if (!s || !*s || (*s)->number != n) return false;
+    auto nothing = sub.poll();
+    if (!nothing || *nothing) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  ++allocations;
+  void* const p = std::malloc(bytes == 0 ? 1 : bytes);
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+
+TEST_CASE("publishing and polling make no system call when nobody sleeps") {
+  const bus_guard name;
+  for (const auto policy : {quoit::policy::block, quoit::policy::overwrite}) {
+    child worker([&] {
+      auto bus = quoit::bus::open(name.name()).value();
+      auto pub = bus.publisher<checked>("t", {.policy = policy}).value();
+      auto sub = bus.subscriber<checked>("t").value();
+      if (!busy(pub, sub)) return 1;
+      if (!allow_no_system_call()) return 77;
+      const bool good = busy(pub, sub);
+      ::syscall(SYS_exit_group, good ? 0 : 2);
+      return 3;
+    });
+    const ending how = worker.wait();
+    if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
+    CHECK_MESSAGE(how.status == 0, "status ", how.status, " signal ", how.signal, " (31: a system call)");
+  }
+  { auto bus = quoit::bus::open(name.name()).value(); }
+}
+
+TEST_CASE("the filter of this test does kill on a system call") {
+  child worker([] {
+    if (!allow_no_system_call()) return 77;
+    ::getppid();
+    return 0;
+  });
+  const ending how = worker.wait();
+  if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
+  CHECK(how.signal == SIGSYS);
+}
+
+TEST_CASE("publishing, polling, waiting and their errors allocate nothing") {
+  const bus_guard name;
+  auto bus = quoit::bus::open(name.name(), {.spin_max = 10us}).value();
+  auto pub = bus.publisher<checked>("t", {.loans_max = 2}).value();
+  auto sub = bus.subscriber<checked>("t", {.samples_max = 2}).value();
+  auto over = bus.publisher<checked>("o", {.policy = quoit::policy::overwrite, .capacity_bytes = 4096}).value();
+  auto lossy = bus.subscriber<checked>("o").value();
+  REQUIRE(busy(pub, sub));
+  const unsigned long before = allocations;
+  bool good = busy(pub, sub);
+  {
+    auto a = pub.try_loan();
+    auto b = pub.try_loan();
+    auto c = pub.try_loan();  // too many
+    good = good && a && b && !c;
+    if (a) std::move(*a).publish();
+  }
+  {
+    for (int i = 0; i < 4; ++i) good = good && pub.publish(checked::make(0, 0)).has_value();
+    auto a = sub.poll();
+    auto b = sub.poll();
+    auto c = sub.poll();  // too many
+    good = good && a && b && !c;
+  }
+  while (pub.publish(checked::make(0, 0))) {
+  }  // would block
+  good = good && pub.loan_for(100us).error() == quoit::errc::timed_out;
+  for (int i = 0; i < 1000; ++i) good = good && over.publish(checked::make(0, 0)).has_value();
+  good = good && lossy.poll().error() == quoit::errc::lagged;
+  for (;;) {
+    auto s = sub.poll();
+    if (!s || !*s) break;
+  }
+  good = good && sub.wait(100us).error() == quoit::errc::timed_out;
+  CHECK(good);
+  CHECK(allocations == before);
+}
