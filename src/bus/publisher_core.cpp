@@ -126,7 +126,7 @@ result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono
   lane_slots& slots = *writer_->memory().slots;
   const deadline end(timeout);
   const node_settings& settings = self.settings();
-  deadline recheck(settings.recheck);
+  deadline& recheck = parts_->recheck;
   for (;;) {
     const deadline spin(settings.how == wait::block ? std::chrono::nanoseconds(0) : settings.spin_max);
     do {
@@ -142,7 +142,7 @@ result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono
       store_release(slots.waiting, 1);
       // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
       QUOIT_RULE(C2_writer_fence) full_fence();
-      if (!writer_->would_grant(payload_bytes)) pause.sleep(std::min(end.left(), recheck.left()));
+      if (!writer_->would_grant(payload_bytes)) pause.sleep(std::min(end.left(), settings.recheck));
       // relaxed: a reader that still takes it rings a node that is awake
       store_relaxed(slots.waiting, 0);
     }

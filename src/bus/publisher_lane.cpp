@@ -84,11 +84,12 @@ void write_entry(publisher_parts& parts, publisher_entry& entry, const lane_head
   store_release(entry.state, static_cast<u64>(participant_state::active));
 }
 
-bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans_max) {
+// Goes on with a lane whose publisher is gone, at its end.
+bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans_max, participant_state left_as) {
   topic& control = parts.control;
   for (u32 i = 0; i < control.publishers(); ++i) {
     publisher_entry& entry = control.publisher(i);
-    if (control.state(entry) != participant_state::dead) continue;
+    if (control.state(entry) != left_as) continue;
     const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
     auto lane = open_lane(control.file_name(), generation, access::read_write);
     if (!lane || !same_geometry(lane->geometry, geometry) ||
@@ -149,11 +150,13 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   topic& control = parts.control;
   control.clean_dead(*parts.owner);
   if (auto ok = check_subscriptions(control, geometry); !ok) return ok;
-  if (adopt_lane(parts, geometry, options.loans_max)) return {};
+  if (adopt_lane(parts, geometry, options.loans_max, participant_state::dead)) return {};
 
   u32 index = 0;
   while (index < control.publishers() && control.state(control.publisher(index)) != participant_state::free) ++index;
   if (index == control.publishers()) {
+    // Publishers that come and go faster than somebody reads fill the table with lanes that are not read yet.
+    if (adopt_lane(parts, geometry, options.loans_max, participant_state::closed)) return {};
     return tl::unexpected(error(errc::limit_reached,
                                 "topic " + control.name() + " has " + std::to_string(control.publishers()) +
                                     " lanes; whoever makes the topic chooses limits.publishers_max",

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "bus/deadline.hpp"
 #include "quoit/detail/publisher_core.hpp"
 #include "topic/topic.hpp"
 
@@ -16,6 +17,8 @@ struct publisher_parts {
   u64 lane_generation = 0;
   quoit::policy policy = quoit::policy::block;
   u32 spin_misses = 0;
+  // When the lock of whoever is in the way is probed next; it outlives the single wait, which may be shorter.
+  deadline recheck{std::chrono::nanoseconds(0)};
 };
 
 // The geometry that the options ask for. Errors: invalid_argument, message_too_large.

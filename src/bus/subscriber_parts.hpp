@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "bus/deadline.hpp"
 #include "quoit/detail/subscriber_core.hpp"
 #include "topic/topic.hpp"
 
@@ -40,6 +41,8 @@ struct subscriber_parts {
   std::size_t next = 0;  // the link to look at first
   u64 lost_before = 0;   // on lanes that are gone
   bool spinning_pays = true;
+  // When the publishers' locks are probed next; it outlives the single wait, which may be shorter.
+  deadline recheck{std::chrono::nanoseconds(0)};
 };
 
 }  // namespace quoit::inline v1::detail

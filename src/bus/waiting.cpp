@@ -61,21 +61,21 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
   subscriber_parts& first = *cores[0]->parts_;
   node& self = *first.owner;
   const node_settings& settings = self.settings();
+  const auto recheck_all = [&] {
+    for (subscriber_core* const core : cores) core->recheck_publishers();
+    first.recheck = deadline(settings.recheck);
+  };
   const auto began = std::chrono::steady_clock::now();
   const deadline end(timeout);
 
   if (settings.how == wait::spin || (settings.how == wait::adaptive && first.spinning_pays)) {
     const deadline spin(settings.how == wait::spin ? timeout : std::min(timeout, settings.spin_max));
-    deadline recheck(settings.recheck);
     do {
       for (int turn = 0; turn < 64; ++turn) {
         if (const std::size_t i = look(); i < cores.size()) return i;
         cpu_relax();
       }
-      if (settings.how == wait::spin && recheck.over()) {
-        for (subscriber_core* const core : cores) core->recheck_publishers();
-        recheck = deadline(settings.recheck);
-      }
+      if (settings.how == wait::spin && first.recheck.over()) recheck_all();
     } while (!spin.over());
   }
 
@@ -88,7 +88,10 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
       const std::size_t i = look();
       if (i == cores.size() && !self.any_ready()) {
         const auto left = end.left();
-        if (left.count() == 0) return tl::unexpected(error(errc::timed_out));
+        if (left.count() == 0) {
+          if (first.recheck.over()) recheck_all();
+          return tl::unexpected(error(errc::timed_out));
+        }
         const auto asleep = std::chrono::steady_clock::now();
         for (subscriber_core* const core : cores) core->show_counters();
         pause.sleep(std::min(left, settings.recheck));
@@ -98,8 +101,9 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
     // Taken before the lanes are looked at: what is fired from now on is for the next round.
     self.take_ready();
     std::size_t i = look();
-    if (i == cores.size() && late) {
-      for (subscriber_core* const core : cores) core->recheck_publishers();
+    // Not only when late: a caller whose timeouts are shorter than that never is.
+    if (i == cores.size() && (late || first.recheck.over())) {
+      recheck_all();
       i = look();
     }
     self.count_sleep(late && i < cores.size());

@@ -176,6 +176,8 @@ TEST_CASE("processes that open and close the same topic are killed in the middle
         if (!b) return b.error() == errc::busy ? 0 : 30;
         if (kind % 2 == 0) {
           auto p = b->publisher<checked>("t");
+          // Whoever is between two instructions with lanes unread keeps them in the table.
+          if (!p && p.error() == errc::limit_reached) continue;
           if (!p) return std::fprintf(stderr, "%s\n", p.error().message().c_str()), 31;
           if (!p->publish(checked::make(1, 1)) && false) return 32;
         } else {

@@ -322,6 +322,23 @@ TEST_CASE("a subscriber that was there first gets the first message of a publish
   CHECK(name.files().size() == 2);
 }
 
+TEST_CASE("publishers that come and go faster than anybody reads go on in lanes of those who left") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto sub = must(bus.subscriber<checked>("t", {.limits = {.publishers_max = 4}}));
+  std::uint64_t published = 0;
+  for (std::uint64_t p = 0; p < 100; ++p) {
+    auto pub = must(bus.publisher<checked>("t"));
+    for (int i = 0; i < 3; ++i) REQUIRE(pub.publish(checked::make(p, published++)));
+  }
+  std::uint64_t received = 0;
+  for (auto s = must(sub.poll()); s; s = must(sub.poll())) {
+    REQUIRE(s->intact());
+    ++received;
+  }
+  CHECK(received == published);
+}
+
 TEST_CASE("more samples than a subscription may hold are refused, the held ones stay") {
   const bus_guard name;
   auto bus = open(name);
