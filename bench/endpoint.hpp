@@ -78,13 +78,14 @@ class endpoint : public side {
       if (loan.error().code() != quoit::errc::would_block) fail("taking a loan", loan.error());
     }
   }
-  template <bool Blocks>
-  quoit::sample<T> receive() {
+  // Calls `then` with the next message, which is given back afterwards.
+  template <bool Blocks, class Then>
+  void receive(Then then) {
     for (;;) {
       auto sample = Blocks ? subscriber_->wait(patience) : subscriber_->poll();
       if (!sample) [[unlikely]]
         fail("receiving", sample.error());
-      if (*sample) return std::move(*sample);
+      if (*sample) return then(*sample);
     }
   }
   template <class Size>

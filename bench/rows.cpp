@@ -45,16 +45,17 @@ class round_trip : public endpoint<T> {
     for (std::uint64_t i = 0; i < what.turns; ++i) {
       const std::uint64_t begin = due.begin(i);
       this->send(what.payload_bytes, touched);
-      this->copy_out(this->template receive<Blocks>(), touched);
+      this->template receive<Blocks>([&](const auto& sample) { this->copy_out(sample, touched); });
       h.record(floors::ticks() - begin);
     }
   }
   template <class Size>
   void answer(const order& what, Size touched) {
     for (std::uint64_t i = 0; i < what.turns; ++i) {
-      const auto sample = this->template receive<Blocks>();
-      this->copy_out(sample, touched);
-      this->send(what.payload_bytes, touched);
+      this->template receive<Blocks>([&](const auto& sample) {
+        this->copy_out(sample, touched);
+        this->send(what.payload_bytes, touched);
+      });
     }
   }
 };
