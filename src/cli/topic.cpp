@@ -30,26 +30,49 @@ std::vector<std::string> chosen_buses(const choices& c) {
 }
 
 const char* name_of(quoit::policy p) {
-  return p == quoit::policy::block ? "block" : p == quoit::policy::overwrite ? "overwrite" : p == quoit::policy::fail ? "fail" : "?";
+  return p == quoit::policy::block       ? "block"
+         : p == quoit::policy::overwrite ? "overwrite"
+         : p == quoit::policy::fail      ? "fail"
+                                         : "?";
 }
 const char* name_of(quoit::mode m) {
-  return m == quoit::mode::automatic ? "automatic" : m == quoit::mode::reliable ? "reliable" : m == quoit::mode::lossy ? "lossy" : "?";
+  return m == quoit::mode::automatic  ? "automatic"
+         : m == quoit::mode::reliable ? "reliable"
+         : m == quoit::mode::lossy    ? "lossy"
+                                      : "?";
 }
 
 nlohmann::ordered_json to_json(const std::string& bus, const quoit::topic_info& t) {
   nlohmann::ordered_json publishers = nlohmann::ordered_json::array();
   for (const auto& p : t.publishers) {
-    publishers.push_back({{"number", p.number}, {"node", p.node}, {"state", p.state}, {"policy", name_of(p.policy)},
-                          {"capacity_bytes", p.capacity_bytes}, {"message_bytes_max", p.message_bytes_max},
-                          {"messages", p.messages}, {"bytes", p.message_bytes}, {"refused", p.refused}, {"wakes", p.wakes}});
+    publishers.push_back({{"number", p.number},
+                          {"node", p.node},
+                          {"state", p.state},
+                          {"policy", name_of(p.policy)},
+                          {"capacity_bytes", p.capacity_bytes},
+                          {"message_bytes_max", p.message_bytes_max},
+                          {"messages", p.messages},
+                          {"bytes", p.message_bytes},
+                          {"refused", p.refused},
+                          {"wakes", p.wakes}});
   }
   nlohmann::ordered_json subscriptions = nlohmann::ordered_json::array();
   for (const auto& s : t.subscriptions) {
-    subscriptions.push_back({{"number", s.number}, {"node", s.node}, {"mode", name_of(s.mode)},
-                             {"samples_max", s.samples_max}, {"received", s.received}, {"lost", s.lost}});
+    subscriptions.push_back({{"number", s.number},
+                             {"node", s.node},
+                             {"mode", name_of(s.mode)},
+                             {"samples_max", s.samples_max},
+                             {"received", s.received},
+                             {"lost", s.lost}});
   }
-  return {{"bus", bus}, {"topic", t.name}, {"type", t.type_name}, {"fields", t.type_fields}, {"type_bytes", t.type_bytes},
-          {"type_alignment", t.type_alignment}, {"publishers", publishers}, {"subscriptions", subscriptions},
+  return {{"bus", bus},
+          {"topic", t.name},
+          {"type", t.type_name},
+          {"fields", t.type_fields},
+          {"type_bytes", t.type_bytes},
+          {"type_alignment", t.type_alignment},
+          {"publishers", publishers},
+          {"subscriptions", subscriptions},
           {"problem", t.problem}};
 }
 
@@ -81,8 +104,8 @@ void list_topics(const choices& c, int& status) {
         continue;
       }
       if (!head) {
-        fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10}\n", "bus", "topic", "type", "bytes", "pubs", "subs",
-                   "messages", "lost");
+        fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10}\n", "bus", "topic", "type", "bytes", "pubs",
+                   "subs", "messages", "lost");
         head = true;
       }
       std::uint64_t messages = 0, lost = 0;
@@ -102,18 +125,19 @@ void list_nodes(const choices& c, int& status) {
     if (!read_bus(name, bus, status)) continue;
     for (const auto& n : bus.nodes) {
       if (c.json) {
-        const nlohmann::ordered_json one = {{"bus", name}, {"node", n.number}, {"name", n.name}, {"pid", n.pid}, {"uid", n.uid},
-                                            {"alive", n.alive}, {"sleeps", n.sleeps}, {"late_wakes", n.late_wakes}};
+        const nlohmann::ordered_json one = {
+            {"bus", name},  {"node", n.number}, {"name", n.name},     {"pid", n.pid},
+            {"uid", n.uid}, {"alive", n.alive}, {"sleeps", n.sleeps}, {"late_wakes", n.late_wakes}};
         fmt::print("{}\n", one.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
         continue;
       }
       if (!head) {
-        fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", "bus", "node", "name", "pid", "uid", "state", "sleeps",
-                   "late wakes");
+        fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", "bus", "node", "name", "pid", "uid",
+                   "state", "sleeps", "late wakes");
         head = true;
       }
-      fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", name, n.number, n.name.empty() ? "-" : n.name, n.pid,
-                 n.uid, n.alive ? "alive" : "dead", n.sleeps, n.late_wakes);
+      fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", name, n.number, n.name.empty() ? "-" : n.name,
+                 n.pid, n.uid, n.alive ? "alive" : "dead", n.sleeps, n.late_wakes);
     }
   }
 }
