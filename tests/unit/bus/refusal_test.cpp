@@ -1,0 +1,244 @@
+// What is refused, and how it is said.
+#include <doctest/doctest.h>
+
+#include <quoit.hpp>
+#include <string>
+#include <vector>
+
+#include "support/bus_guard.hpp"
+#include "support/messages.hpp"
+
+using namespace quoit::test;
+using namespace std::chrono_literals;
+using quoit::errc;
+using quoit::mode;
+using quoit::policy;
+
+namespace {
+
+struct point {
+  double x, y;
+};
+struct other_point {
+  float x, y, z, w;
+};
+QUOIT_FIELDS(point, x, y)
+
+template <class T>
+T must(quoit::result<T> r) {
+  if (!r) FAIL(r.error().message());
+  return std::move(*r);
+}
+quoit::bus open(const bus_guard& name, quoit::bus_options options = {}) {
+  return must(quoit::bus::open(name.name(), options));
+}
+
+}  // namespace
+
+TEST_CASE("another type on a topic is refused, and both are named") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("points"));
+  const auto wrong = bus.subscriber<other_point>("points");
+  REQUIRE_FALSE(wrong);
+  CHECK(wrong.error().code() == errc::type_mismatch);
+  CHECK(wrong.error().message().find("point, of 16 bytes, aligned to 8, fields x:f64@0 y:f64@8") != std::string::npos);
+  CHECK(wrong.error().message().find("other_point") != std::string::npos);
+  CHECK_FALSE(bus.publisher<quoit::bytes>("points"));
+}
+
+TEST_CASE("names outside the grammar are refused") {
+  const bus_guard name;
+  auto bus = open(name);
+  for (const std::string_view bad : {"", "/", "a//b", "a/", "//a", "a+b", "a@b", "a b", "ä", "a\nb"}) {
+    const auto p = bus.publisher<point>(bad);
+    REQUIRE_FALSE(p);
+    CHECK(p.error().code() == errc::invalid_name);
+  }
+  CHECK_FALSE(bus.publisher<point>(std::string(161, 'a')));
+  CHECK(bus.publisher<point>(std::string(160, 'a')));
+  CHECK(bus.publisher<point>("/a/b-c_d.e~f"));
+  for (const std::string_view bad : {".", "a.b", "a/b", "a@b", "123456789012345678901234567890123"}) {
+    const auto b = quoit::bus::open(bad);
+    REQUIRE_FALSE(b);
+    CHECK(b.error().code() == errc::invalid_name);
+  }
+}
+
+TEST_CASE("a leading slash means nothing") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("/a/b"));
+  auto sub = must(bus.subscriber<point>("a/b"));
+  REQUIRE(pub.publish({1, 2}));
+  CHECK(must(sub.poll()));
+}
+
+TEST_CASE("under block a loan is refused while a reliable subscriber is behind, and names it") {
+  const bus_guard name;
+  auto bus = open(name, {.node_name = "the slow one"});
+  auto pub = must(bus.publisher<checked>("t"));
+  auto sub = must(bus.subscriber<checked>("t"));
+  std::uint64_t n = 0;
+  while (pub.publish(checked::make(0, n))) ++n;
+  auto refused = pub.try_loan();
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == errc::would_block);
+  CHECK(pub.blocked_by().node == "the slow one");
+  CHECK(pub.blocked_by().pid == static_cast<std::uint32_t>(::getpid()));
+  const auto late = pub.loan_for(5ms);
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code() == errc::timed_out);
+  for (std::uint64_t i = 0; i < n; ++i) CHECK(must(sub.poll())->number == i);
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("under fail nobody waits") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t", {.policy = policy::fail}));
+  auto sub = must(bus.subscriber<checked>("t"));
+  while (pub.publish(checked::make(0, 0))) {
+  }
+  const auto loan = pub.loan_for(1h);
+  REQUIRE_FALSE(loan);
+  CHECK(loan.error().code() == errc::would_block);
+}
+
+TEST_CASE("a reliable subscription and an overwriting publisher refuse each other") {
+  const bus_guard name;
+  auto bus = open(name);
+  {
+    auto pub = must(bus.publisher<point>("a", {.policy = policy::overwrite}));
+    const auto sub = bus.subscriber<point>("a", {.mode = mode::reliable});
+    REQUIRE_FALSE(sub);
+    CHECK(sub.error().code() == errc::policy_conflict);
+    CHECK(bus.subscriber<point>("a", {.mode = mode::lossy}));
+  }
+  {
+    auto sub = must(bus.subscriber<point>("b", {.mode = mode::reliable}));
+    const auto pub = bus.publisher<point>("b", {.policy = policy::overwrite});
+    REQUIRE_FALSE(pub);
+    CHECK(pub.error().code() == errc::policy_conflict);
+  }
+  {
+    auto pub = must(bus.publisher<point>("c", {.lossy_subscribers = false}));
+    const auto sub = bus.subscriber<point>("c", {.mode = mode::lossy});
+    REQUIRE_FALSE(sub);
+    CHECK(sub.error().code() == errc::policy_conflict);
+  }
+}
+
+TEST_CASE("more samples than a subscription may hold are refused, the held ones stay") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t"));
+  auto sub = must(bus.subscriber<checked>("t", {.samples_max = 2}));
+  for (std::uint64_t n = 0; n < 3; ++n) REQUIRE(pub.publish(checked::make(0, n)));
+  auto a = must(sub.poll());
+  auto b = must(sub.poll());
+  const auto c = sub.poll();
+  REQUIRE_FALSE(c);
+  CHECK(c.error().code() == errc::too_many_samples);
+  CHECK(c.error().message().find("samples_max") != std::string::npos);
+  a.release();
+  CHECK(must(sub.poll())->number == 2);
+  CHECK(b->number == 1);
+}
+
+TEST_CASE("more loans than a publisher may have are refused") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("t", {.loans_max = 2}));
+  auto a = must(pub.try_loan());
+  auto b = must(pub.try_loan());
+  const auto c = pub.try_loan();
+  REQUIRE_FALSE(c);
+  CHECK(c.error().code() == errc::too_many_loans);
+  CHECK(c.error().message().find("loans_max") != std::string::npos);
+  std::move(a).publish();
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("with everything held an overwriting publisher is refused and names who holds most") {
+  const bus_guard name;
+  auto bus = open(name, {.node_name = "hoarder"});
+  auto pub = must(bus.publisher<checked>("t", {.policy = policy::overwrite, .capacity_bytes = 4096, .strides = 8}));
+  auto sub = must(bus.subscriber<checked>("t", {.samples_max = 100}));
+  CHECK_FALSE(pub.never_refuses());
+  std::vector<quoit::sample<checked>> held;
+  std::uint64_t n = 0;
+  for (; n < 1000 && pub.publish(checked::make(0, n)); ++n) held.push_back(must(sub.poll()));
+  REQUIRE(n < 1000);
+  const auto loan = pub.try_loan();
+  REQUIRE_FALSE(loan);
+  CHECK(loan.error().code() == errc::would_block);
+  CHECK(pub.blocked_by().node == "hoarder");
+  for (std::uint64_t i = 0; i < n; ++i) CHECK(held[i]->number == i);
+  held.clear();
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("a message too large names the capacity that it needs") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<quoit::bytes>("t", {.capacity_bytes = 4096}));
+  const auto loan = pub.try_loan_bytes(10'000);
+  REQUIRE_FALSE(loan);
+  CHECK(loan.error().code() == errc::message_too_large);
+  const std::uint64_t capacity = loan.error().value();
+  auto larger = must(bus.publisher<quoit::bytes>("t", {.capacity_bytes = capacity}));
+  CHECK(larger.try_loan_bytes(10'000));
+  const auto fixed = bus.publisher<std::array<char, 100'000>>("big", {.capacity_bytes = 65536});
+  REQUIRE_FALSE(fixed);
+  CHECK(fixed.error().code() == errc::message_too_large);
+  CHECK(bus.publisher<std::array<char, 100'000>>("big", {.capacity_bytes = fixed.error().value()}));
+  CHECK(bus.publisher<std::array<char, 100'000>>("big"));
+}
+
+TEST_CASE("options that cannot be are refused with what they may be") {
+  const bus_guard name;
+  auto bus = open(name);
+  const auto code = [&](const quoit::publisher_options& o) { return bus.publisher<point>("t", o).error().code(); };
+  CHECK(code({.alignment = 3}) == errc::invalid_argument);
+  CHECK(code({.strides = 5}) == errc::invalid_argument);
+  CHECK(code({.loans_max = 0}) == errc::invalid_argument);
+  CHECK(code({.limits = {.publishers_max = 0}}) == errc::invalid_argument);
+  CHECK(code({.capacity_bytes = std::uint64_t{1} << 40}) == errc::invalid_argument);
+  CHECK(bus.subscriber<point>("t", {.samples_max = 0}).error().code() == errc::invalid_argument);
+  CHECK(quoit::bus::open(name.name(), {.nodes_max = 0}).error().code() == errc::invalid_argument);
+}
+
+TEST_CASE("each limit that is reached names its option") {
+  const bus_guard name;
+  auto bus = open(name, {.nodes_max = 2});
+  auto second = open(name);
+  const auto third = quoit::bus::open(name.name());
+  REQUIRE_FALSE(third);
+  CHECK(third.error().code() == errc::limit_reached);
+  CHECK(third.error().message().find("nodes_max") != std::string::npos);
+
+  const quoit::topic_limits limits{.publishers_max = 1, .subscriptions_max = 1};
+  auto pub = must(bus.publisher<point>("t", {.limits = limits}));
+  const auto pub2 = bus.publisher<point>("t");
+  REQUIRE_FALSE(pub2);
+  CHECK(pub2.error().code() == errc::limit_reached);
+  CHECK(pub2.error().message().find("publishers_max") != std::string::npos);
+  auto sub = must(bus.subscriber<point>("t"));
+  const auto sub2 = bus.subscriber<point>("t");
+  REQUIRE_FALSE(sub2);
+  CHECK(sub2.error().message().find("subscriptions_max") != std::string::npos);
+}
+
+TEST_CASE("an error is a small value that can be copied and moved") {
+  quoit::error a(errc::no_space, "the words", 7, ENOSPC);
+  quoit::error b = a;
+  quoit::error c = std::move(a);
+  CHECK(b.words() == "the words");
+  CHECK(c.words() == "the words");
+  c = quoit::error(errc::lagged, 3);
+  CHECK(c.words().empty());
+  CHECK(c.message() == "lagged: 3 messages were overwritten before they were read");
+  CHECK(b.message().find("No space left on device") != std::string::npos);
+  CHECK(b == errc::no_space);
+}
