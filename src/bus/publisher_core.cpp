@@ -55,15 +55,19 @@ publisher_core::~publisher_core() = default;
 
 void publisher_core::close() noexcept {
   open_ = false;
+  if (epoch_ == fork_epoch && writer_->close()) wake_sleepers();
+  if (loans_ == 0) finish();
+}
+
+void publisher_core::finish() noexcept {
   if (epoch_ == fork_epoch) {
-    if (writer_->close()) wake_sleepers();
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
       parts_->control.remove_if_unused();
     }
   }
-  if (loans_ == 0) delete this;
+  delete this;
 }
 
 void publisher_core::abandon(const lane_claim& claim) noexcept {
@@ -131,7 +135,8 @@ result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono
     const deadline spin(settings.how == wait::block ? std::chrono::nanoseconds(0) : settings.spin_max);
     do {
       auto claim = try_claim(payload_bytes);
-      if (claim || claim.error().code() != errc::would_block) return claim;
+      // What was in the way may have moved on, and a loan of one's own be in the way now.
+      if (claim || claim.error().code() != errc::would_block || !writer_->refusal().by_reader) return claim;
       if (end.over()) return tl::unexpected(error(errc::timed_out, writer_->refusal().slot));
       cpu_relax();
     } while (settings.how == wait::spin ? !recheck.over() : !spin.over());
@@ -151,7 +156,7 @@ result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono
       const u32 slot = writer_->refusal().slot;
       if (writer_->refusal().by_reader && slot < parts_->control.subscriptions()) {
         const node_id whom = topic::owner_of(parts_->control.subscription(slot));
-        if (!self.alive(whom)) self.clean_if_dead(whom);
+        if (!self.alive(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
       }
       recheck = deadline(settings.recheck);
     }

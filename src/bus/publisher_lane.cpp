@@ -98,14 +98,17 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
       continue;
     }
     parts.writer.emplace(lane_writer::adopt_tag{}, lane->memory(), geometry, loans_max);
+    parts.lane_generation = generation;
+    // Entered first: if we die while the lane is open again, whoever cleans up after us finds it by its entry.
+    write_entry(parts, entry, *lane->memory().head);
     if (!parts.writer->adopt()) {
       parts.writer.reset();
+      // sync(topic.entry): as it was
+      store_release(entry.state, static_cast<u64>(left_as));
       continue;
     }
     parts.lane = std::move(*lane);
     parts.index = i;
-    parts.lane_generation = generation;
-    write_entry(parts, entry, *parts.lane.memory().head);
     // What the dead had claimed became void: that can make messages visible (B5).
     control.roster_changed(*parts.owner, i);
     return true;
@@ -155,6 +158,11 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   u32 index = 0;
   while (index < control.publishers() && control.state(control.publisher(index)) != participant_state::free) ++index;
   if (index == control.publishers()) {
+    // Whoever left a lane last may have died before it removed it.
+    index = 0;
+    while (index < control.publishers() && !control.retire_lane_if_left(index)) ++index;
+  }
+  if (index == control.publishers()) {
     // Publishers that come and go faster than somebody reads fill the table with lanes that are not read yet.
     if (adopt_lane(parts, geometry, options.loans_max, participant_state::closed)) return {};
     return tl::unexpected(error(errc::limit_reached,
@@ -177,15 +185,21 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
     const bool reliable = wants_reliable(control.subscription(i), options.policy == policy::overwrite);
     (reliable ? slots.reliable_active : slots.lossy_active)[i / 64] |= u64{1} << (i % 64);
   }
-  parts.lane_generation = control.header().next_lane_generation;
+  publisher_entry& entry = control.publisher(index);
+  // Somebody may have died between placing a lane and entering it.
+  remove_lane(control.file_name(), load_relaxed(entry.lane_generation));  // relaxed: under the topic's lock
+  parts.lane_generation = load_relaxed(control.header().next_lane_generation);  // relaxed: as above
+  // A generation is spent before its files have names, and the free entry says whose they are: so whoever dies
+  // here leaves no generation that is used twice, and no files that nobody removes.
+  store_release(entry.lane_generation, parts.lane_generation);  // sync(topic.entry): before the files
+  store_release(control.header().next_lane_generation, parts.lane_generation + 1);  // sync(topic.entry): as above
   auto placed = place_lane(std::move(*made), control.file_name(), parts.lane_generation,
                            parts.owner->settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   parts.lane = std::move(*placed);
   parts.index = index;
   parts.writer.emplace(parts.lane.memory(), geometry, options.loans_max);
-  write_entry(parts, control.publisher(index), head);
-  control.header().next_lane_generation = parts.lane_generation + 1;
+  write_entry(parts, entry, head);
   control.roster_changed(*parts.owner, index);
   return {};
 }

@@ -32,7 +32,7 @@ std::unique_ptr<lane_link> make_link(const subscriber_parts& parts, u32 index, l
   const publisher_entry& entry = parts.control.publisher(index);
   auto link = std::make_unique<lane_link>(std::move(lane), parts.index, how, parts.options.samples_max);
   link->owner = parts.owner.get();
-  link->publisher = topic::owner_of(entry);
+  link->control = &parts.control;
   link->publisher_id[0] = load_relaxed(entry.id[0]);        // relaxed: ordered by state()
   link->publisher_id[1] = load_relaxed(entry.id[1]);        // relaxed: ordered by state()
   link->generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
@@ -187,7 +187,8 @@ result<void> subscriber_core::poll_slow(held_message& out) noexcept {
     const std::size_t at = (parts_->next + i) % links.size();
     lane_link& link = *links[at];
     if (link.drained) {
-      drained = true;
+      // With a sample held in it, it cannot be left yet.
+      drained = drained || link.reader.held() == 0;
       continue;
     }
     const take_status status = link.reader.take(out.frame);
@@ -235,14 +236,12 @@ void subscriber_core::look_at_roster() noexcept {
   const u64 seen = load_acquire(*roster_);
   if (seen == roster_seen_) return;
   topic& control = parts_->control;
-  const auto entry_of = [&](const lane_link& link) -> const publisher_entry* {
+  const auto in_table = [&](const lane_link& link) {
     const publisher_entry& entry = control.publisher(link.index);
-    const bool there = control.state(entry) != participant_state::free &&
-                       load_relaxed(entry.lane_generation) == link.generation;  // relaxed: ordered by state()
-    return there ? &entry : nullptr;
+    return control.state(entry) != participant_state::free &&
+           load_relaxed(entry.lane_generation) == link.generation;  // relaxed: ordered by state()
   };
   for (auto& link : parts_->links) {
-    if (const publisher_entry* const entry = entry_of(*link)) link->publisher = topic::owner_of(*entry);
     // Closed, or open again for an adopter.
     link->reader.look_at_state();
     link->drained = false;
@@ -250,7 +249,7 @@ void subscriber_core::look_at_roster() noexcept {
   for (u32 i = 0; i < control.publishers(); ++i) {
     if (control.state(control.publisher(i)) == participant_state::free) continue;
     const bool known = std::any_of(parts_->links.begin(), parts_->links.end(), [&](const auto& link) {
-      return link->index == i && entry_of(*link) != nullptr;
+      return link->index == i && in_table(*link);
     });
     if (known) continue;
     if (auto link = follow_lane(*parts_, i)) parts_->links.push_back(std::move(link));
@@ -263,8 +262,9 @@ void subscriber_core::look_at_roster() noexcept {
 // an adopter opens a lane again only while everybody is on it.
 void subscriber_core::drop_drained() noexcept {
   topic& control = parts_->control;
-  auto lock = control.lock();
-  if (!lock) return;  // at the next look, then
+  // Never waited for: its holder may be stopped, and this is a poll. At the next look, then.
+  auto lock = control.lock(std::chrono::nanoseconds(0));
+  if (!lock) return;
   auto& links = parts_->links;
   for (std::size_t i = 0; i < links.size();) {
     lane_link& link = *links[i];

@@ -17,13 +17,14 @@ struct lane_link {
 
   static void poke(void* self) {
     auto* const link = static_cast<lane_link*>(self);
-    link->owner->ring_node(link->publisher);
+    // Whoever has the lane by now: it may have been adopted since we looked.
+    link->owner->ring_node(topic::owner_of(link->control->publisher(link->index)));
   }
 
   lane_file lane;
   lane_reader reader;
   node* owner = nullptr;
-  node_id publisher{};
+  const topic* control = nullptr;
   u64 publisher_id[2] = {};
   u32 index = 0;  // in the publisher table
   u64 generation = 0;

@@ -29,10 +29,18 @@ void subscriber_core::show_counters() noexcept {
 
 void subscriber_core::recheck_publishers() noexcept {
   node& self = *parts_->owner;
+  const topic& control = parts_->control;
+  bool drained = false;
   for (const auto& link : parts_->links) {
-    const node_id whom = link->publisher;
-    if (!self.alive(whom)) self.clean_if_dead(whom);
+    drained = drained || (link->drained && link->reader.held() == 0);
+    const publisher_entry& entry = control.publisher(link->index);
+    // What was closed was cleaned up after.
+    if (control.state(entry) != participant_state::active) continue;
+    const node_id whom = topic::owner_of(entry);
+    // A lock that somebody holds is not waited for: he who waits here waits for a message.
+    if (!self.alive(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
   }
+  if (drained) drop_drained();
 }
 
 result<void> subscriber_core::wait(std::chrono::nanoseconds timeout) noexcept {

@@ -18,18 +18,19 @@ result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geome
 
 result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions) {
-  // Under the topic's lock, and with a generation that was never used: what has these names already is a
-  // left-over of somebody who died between placing a lane and entering it in the table.
-  remove_lane(topic_file, generation);
-  auto slots = place_shm(lane.slots, lane_slots_file_name(topic_file, generation), permissions);
-  if (!slots) {
+  // Under the topic's lock, and with a generation that was never used: nothing has these names.
+  const auto taken = [](const std::string& name) { return error(errc::corrupt, name + " is there already: remove it"); };
+  const std::string slots_name = lane_slots_file_name(topic_file, generation);
+  auto slots = place_shm(lane.slots, slots_name, permissions);
+  if (!slots || !*slots) {
     unlink_shm(lane.data.name);
-    return tl::unexpected(std::move(slots.error()));
+    return tl::unexpected(slots ? taken(slots_name) : std::move(slots.error()));
   }
-  auto data = place_shm(lane.data, lane_data_file(topic_file, generation), permissions);
-  if (!data) {
+  const std::string data_name = lane_data_file(topic_file, generation);
+  auto data = place_shm(lane.data, data_name, permissions);
+  if (!data || !*data) {
     unlink_shm(lane.slots.name);
-    return tl::unexpected(std::move(data.error()));
+    return tl::unexpected(data ? taken(data_name) : std::move(data.error()));
   }
   return lane_file{std::move(lane.data.memory), std::move(lane.slots.memory), lane.geometry};
 }

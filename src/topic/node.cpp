@@ -225,7 +225,7 @@ bool node::alive(node_id id) noexcept {
   return held_by_other(probe_.get(), static_cast<off_t>(node_lock_byte(id.index)), 1);
 }
 
-void node::clean_if_dead(node_id id) {
+void node::clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout) {
   if (!valid(id) || id == this->id()) return;
   const off_t byte = static_cast<off_t>(node_lock_byte(id.index));
   if (held_by_other(probe_.get(), byte, 1)) return;
@@ -236,7 +236,7 @@ void node::clean_if_dead(node_id id) {
   const bool in_use = load_acquire(e.state) == entry_in_use;
   const node_id found{id.index, load_relaxed(e.generation)};  // relaxed: the byte is ours
   const node_id whom = in_use ? found : id;
-  const bool clean = clean_topics_after(*this, whom);
+  const bool clean = clean_topics_after(*this, whom, lock_timeout);
   // sync(node.record): cleaned up, for whoever takes the entry
   if (in_use && clean) store_release(e.state, 0);
   unlock(probe_.get(), byte);
@@ -247,7 +247,8 @@ void node::clean_all_dead() {
     // sync(node.record): as above
     if (i == index_ && life_ && generation_ != 0) continue;
     if (load_acquire(entry(i).state) == 0) continue;
-    clean_if_dead({i, load_relaxed(entry(i).generation)});  // relaxed: read again under the byte
+    // relaxed: read again under the byte
+    clean_if_dead({i, load_relaxed(entry(i).generation)}, settings_.lock_timeout);
   }
 }
 

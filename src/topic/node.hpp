@@ -57,8 +57,9 @@ class node {
   bool alive(node_id id) noexcept;
 
   // Takes the byte of a node that is dead, cleans up whatever it left in every topic, and frees its entry.
-  // Nothing if it lives, or if somebody else is at it. Takes topic locks: the caller holds none.
-  void clean_if_dead(node_id id);
+  // Nothing if it lives, or if somebody else is at it. Takes topic locks, and waits this long for each: the caller
+  // holds none. What could not be cleaned up is left to the next one.
+  void clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout);
   void clean_all_dead();
 
   // Marks subscription `ready_bit` ready and rings. True: it took a system call.

@@ -45,6 +45,11 @@ result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds
   }
 }
 
+// True if a lane that could not be opened is no lane any more; false if somebody else could open it.
+bool is_gone(const error& why) {
+  return why == errc::not_found || why == errc::corrupt || why == errc::newer_version;
+}
+
 }  // namespace
 
 // ---- opening -------------------------------------------------------------------------------------------
@@ -69,7 +74,7 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
   }
   const std::string file = topic_file(owner->bus(), *bare);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
-    auto opened = open_file(owner, file);
+    auto opened = open_file(owner, file, owner->settings().lock_timeout);
     if (opened) {
       if (auto ok = opened->control.check_type(type); !ok) {
         // A topic that only the dead have left is nobody's.
@@ -89,12 +94,13 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
   return tl::unexpected(busy_topic(file));
 }
 
-result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const std::string& file_name) {
+result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
+                                       std::chrono::nanoseconds lock_timeout) {
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     auto file = open_shm(file_name, access::read_write);
     if (!file) return tl::unexpected(std::move(file.error()));
     guarded_fd descriptor(std::move(*file));
-    auto locked = lock_file(descriptor.get(), file_name, owner->settings().lock_timeout);
+    auto locked = lock_file(descriptor.get(), file_name, lock_timeout);
     if (!locked) return tl::unexpected(std::move(locked.error()));
     if (!*locked) continue;
     topic control;
@@ -200,11 +206,11 @@ result<void> topic::check_type(const type_info& type) const {
                                   "; asked for " + described(type.name, type.bytes, type.alignment, type.fields)));
 }
 
-result<topic_lock> topic::lock() const {
+result<topic_lock> topic::lock(std::chrono::nanoseconds timeout) const {
   auto file = open_shm(file_name_, access::read_write);
   if (!file) return tl::unexpected(std::move(file.error()));
   guarded_fd descriptor(std::move(*file));
-  auto locked = lock_file(descriptor.get(), file_name_, lock_timeout_);
+  auto locked = lock_file(descriptor.get(), file_name_, timeout);
   if (!locked) return tl::unexpected(std::move(locked.error()));
   if (!*locked) return tl::unexpected(error(errc::not_found, path_of(file_name_) + " was removed"));
   return topic_lock(std::move(descriptor));
@@ -274,10 +280,15 @@ void topic::remove_subscription(node& self, u32 index) {
   const u64 bit = u64{1} << (index % 64);
   // sync(wake.armed): nobody is woken for this entry any more
   fetch_and(header().armed[index / 64], ~bit);
+  bool left_all = true;
   for (u32 p = 0; p < publishers_; ++p) {
     if (state(publisher(p)) == participant_state::free) continue;
     auto lane = open_lane_slots(file_name_, publisher(p).lane_generation);
-    if (!lane || index >= lane->subscriptions) continue;
+    if (!lane) {
+      left_all = left_all && is_gone(lane.error());
+      continue;
+    }
+    if (index >= lane->subscriptions) continue;
     // sync(lane.active): the leaver's loads, if it lives, come before the writer's stores
     fetch_and(lane->slots().reliable_active[index / 64], ~bit);
     fetch_and(lane->slots().lossy_active[index / 64], ~bit);
@@ -285,20 +296,25 @@ void topic::remove_subscription(node& self, u32 index) {
     poke_writer(self, p, lane->slots());
     retire_lane_if_left(p);
   }
+  // A slot that could not be reached is still somebody's wall: whoever can reach it frees the entry.
+  if (!left_all) return;
   // sync(topic.entry): free, for whoever registers next
   store_release(subscription(index).state, static_cast<u64>(participant_state::free));
 }
 
+// Everybody is told before the entry changes: a cleaner that dies here leaves it to the next one to do all of this.
 void topic::close_lane(node& self, u32 index, participant_state becomes) {
   publisher_entry& entry = publisher(index);
   if (auto lane = open_lane_slots(file_name_, entry.lane_generation)) {
     // sync(lane.state): every frame of the lane is whole: its writer is gone
     store_release(lane->slots().state, static_cast<u64>(lane_state::closed));
+  } else if (!is_gone(lane.error())) {
+    return;
   }
+  roster_changed(self, index);
   // sync(topic.entry): closed, for whoever looks at the table
   store_release(entry.state, static_cast<u64>(becomes));
   retire_lane_if_left(index);
-  roster_changed(self, index);
 }
 
 bool topic::retire_lane_if_left(u32 index) {
@@ -312,6 +328,8 @@ bool topic::retire_lane_if_left(u32 index) {
         return false;
       }
     }
+  } else if (!is_gone(lane.error())) {
+    return false;
   }
   remove_lane(file_name_, entry.lane_generation);
   // sync(topic.entry): free, for the next publisher

@@ -45,12 +45,14 @@ class topic {
   static result<opened> open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
                              const topic_limits& limits);
   // Opens what is there, whatever its type, by the name of its file. Errors: also not_found.
-  static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name);
+  static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
+                                  std::chrono::nanoseconds lock_timeout);
   // The same without the lock, and read as it stands: for listings.
   static result<topic> look(const std::string& file_name);
 
   // Errors: busy, not_found, system.
-  result<topic_lock> lock() const;
+  result<topic_lock> lock() const { return lock(lock_timeout_); }
+  result<topic_lock> lock(std::chrono::nanoseconds timeout) const;
 
   const std::string& file_name() const noexcept { return file_name_; }
   std::string name() const;

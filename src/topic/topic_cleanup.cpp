@@ -5,7 +5,7 @@
 
 namespace quoit::inline v1::detail {
 
-bool clean_topics_after(node& self, node_id dead) {
+bool clean_topics_after(node& self, node_id dead, std::chrono::nanoseconds lock_timeout) {
   bool complete = true;
   // The cleaner needs a handle that nobody else owns: it only looks, and takes the topic's own lock.
   const std::shared_ptr<node> borrowed(&self, [](node*) {});
@@ -24,7 +24,7 @@ bool clean_topics_after(node& self, node_id dead) {
     }
     // A topic whose maker died before it entered itself has no participant at all.
     if (!concerned && look->count_active_publishers() + look->count_active_subscriptions() > 0) continue;
-    auto opened = topic::open_file(borrowed, file);
+    auto opened = topic::open_file(borrowed, file, lock_timeout);
     if (!opened) {
       complete = complete && opened.error().code() == errc::not_found;
       continue;

@@ -65,7 +65,8 @@ class QUOIT_EXPORT publisher_core {
   result<std::size_t> publish_batch(const std::byte* messages, std::size_t message_bytes,
                                     std::size_t count) noexcept;
 
-  // The handle went. Closes the lane and leaves the topic; what loans are open goes on to live, and is lost.
+  // The handle went. Closes the lane; what loans are open goes on to live, and is lost. The topic is left with the
+  // last of them: until then nobody else may write where they lie.
   void close() noexcept;
 
   u32 subscribers() const noexcept;
@@ -93,8 +94,9 @@ class QUOIT_EXPORT publisher_core {
     }
   }
   void give_back() noexcept {
-    if (--loans_ == 0 && !open_) [[unlikely]] delete this;
+    if (--loans_ == 0 && !open_) [[unlikely]] finish();
   }
+  void finish() noexcept;
   void fire_armed() noexcept;
   error refused(claim_status status, u32 payload_bytes) const noexcept;
   u64 stamp() const noexcept;
