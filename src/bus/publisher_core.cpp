@@ -86,10 +86,10 @@ void publisher_core::fire_armed() noexcept {
     for (u64 bits = load_relaxed(armed_[word]); bits != 0; bits &= bits - 1) {
       const u32 index = word * 64 + static_cast<u32>(std::countr_zero(bits));
       if (index >= control.subscriptions()) break;
+      if (!take_armed(armed_[word], bits & ~(bits - 1))) continue;
       const subscription_entry& entry = control.subscription(index);
-      // relaxed: written before its first arm, and its bit is taken out before the entry is used again
-      const u32 ready_bit = load_relaxed(entry.ready_bit);
-      calls += parts_->owner->fire_node(topic::owner_of(entry), armed_[word], bits & ~(bits - 1), ready_bit);
+      // relaxed: written before it armed, and we took its bit
+      calls += parts_->owner->mark_and_ring(topic::owner_of(entry), load_relaxed(entry.ready_bit));
     }
   }
   if (calls == 0) return;

@@ -20,7 +20,7 @@ void subscriber_core::set_armed_bit() noexcept {
   u64& word = parts_->control.header().armed[parts_->index / 64];
   const u64 bit = u64{1} << (parts_->index % 64);
   // relaxed: ours alone to set; where it is still set, nobody has fired since the last fence
-  if ((load_relaxed(word) & bit) == 0) fetch_or(word, bit);  // sync(wake.armed): partner of fire()
+  if ((load_relaxed(word) & bit) == 0) fetch_or(word, bit);  // sync(wake.armed): partner of take_armed()
 }
 
 void subscriber_core::show_counters() noexcept {

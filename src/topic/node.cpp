@@ -61,12 +61,12 @@ result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options
 
 // False: the segment went away under us, or somebody else was first; again from the name.
 result<bool> node::try_open(const bus_options& options) {
-  auto file = open_shm(file_name_, access::read_write);
+  auto file = open_shm_for_locks(file_name_);
   if (!file) {
     if (file.error().code() != errc::not_found) return tl::unexpected(std::move(file.error()));
     return create(options);
   }
-  probe_ = guarded_fd(std::move(*file));
+  probe_ = std::move(*file);
   switch (lock(probe_.get(), shm_lock_byte, settings_.lock_timeout)) {
     case lock_status::taken: break;
     case lock_status::held_by_other: return tl::unexpected(busy_bus(file_name_));
@@ -138,9 +138,9 @@ result<void> node::check_header() {
 
 // With the lock of the bus: takes a byte, then writes the record.
 result<bool> node::enter(const bus_options& options) {
-  auto life = open_shm(file_name_, access::read_write);
+  auto life = open_shm_for_locks(file_name_);
   if (!life) return tl::unexpected(std::move(life.error()));
-  life_ = guarded_fd(std::move(*life));
+  life_ = std::move(*life);
   for (u32 pass = 0; pass < 2; ++pass) {
     for (u32 i = 0; i < nodes_; ++i) {
       // sync(node.record): a record that is free was cleaned up after
@@ -254,22 +254,11 @@ void node::clean_all_dead() {
 
 // ---- waking --------------------------------------------------------------------------------------------
 
-bool node::fire_node(node_id id, u64& armed_word, u64 armed_bit, u32 ready_bit) noexcept {
-  if (!valid(id) || ready_bit >= ready_bits) {
-    // A record that nobody of us wrote: the bit is taken so that it is not looked at again and again.
-    fetch_and(armed_word, ~armed_bit);  // sync(wake.armed): taken, and nobody to wake
-    return false;
-  }
+bool node::mark_and_ring(node_id id, u32 ready_bit) noexcept {
+  // A record that nobody of us wrote names nobody to wake.
+  if (!valid(id) || ready_bit >= ready_bits) return false;
   node_entry& e = entry(id.index);
-  return fire(armed_word, armed_bit, e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
-}
-
-void node::mark_and_ring(node_id id, u32 ready_bit) noexcept {
-  if (!valid(id) || ready_bit >= ready_bits) return;
-  node_entry& e = entry(id.index);
-  // sync(wake.ready): what we mark for is visible to whoever takes this bit
-  fetch_or(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64));
-  ring(e.bell);
+  return detail::mark_and_ring(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
 }
 
 void node::ring_node(node_id id) noexcept {

@@ -63,8 +63,7 @@ class node {
   void clean_all_dead();
 
   // Marks subscription `ready_bit` ready and rings. True: it took a system call.
-  bool fire_node(node_id id, u64& armed_word, u64 armed_bit, u32 ready_bit) noexcept;
-  void mark_and_ring(node_id id, u32 ready_bit) noexcept;
+  bool mark_and_ring(node_id id, u32 ready_bit) noexcept;
   void ring_node(node_id id) noexcept;
 
   // For listings.

@@ -29,11 +29,17 @@ inline bool ring(doorbell& bell) {
   return true;
 }
 
-// Takes the armed bit of a subscription, marks it ready in its node and rings that node. The bit is cleared
-// before the node is rung, never after: it may be set again by then. True if that took a system call.
-inline bool fire(u64& armed_word, u64 armed_bit, u64& ready_word, u64 ready_bit, doorbell& bell) {
-  // sync(wake.armed): whoever takes the bit wakes
-  if ((fetch_and(armed_word, ~armed_bit) & armed_bit) == 0) return false;
+// Firing a subscription is taking its armed bit, then marking it ready in its node and ringing that node: in this
+// order, for the bit may be set again by the time the node is rung. Who a bit belongs to is asked after it was taken.
+
+// True: the bit was set, and it is for the caller to wake.
+inline bool take_armed(u64& armed_word, u64 armed_bit) {
+  // sync(wake.armed): whoever takes the bit wakes; what its owner wrote before it armed is visible to the taker
+  return (fetch_and(armed_word, ~armed_bit) & armed_bit) != 0;
+}
+
+// True if that took a system call.
+inline bool mark_and_ring(u64& ready_word, u64 ready_bit, doorbell& bell) {
   // sync(wake.ready): the commit that we fire for is visible to whoever takes this bit
   fetch_or(ready_word, ready_bit);
   return ring(bell);

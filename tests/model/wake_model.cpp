@@ -1,5 +1,5 @@
-// Waking under a weak memory model: the real fire(), ring() and nap of src/wake, two publishers, one node with
-// two subscriptions, and no recheck: a wake that is lost is a run without end.
+// Waking under a weak memory model: the real take_armed(), mark_and_ring() and nap of src/wake, two publishers, one
+// node with two subscriptions, and no recheck: a wake that is lost is a run without end.
 #define QUOIT_MODEL_OWN_WORDS
 #include <chrono>
 #include <cstdio>
@@ -63,7 +63,7 @@ struct waking : rl::test_suite<waking, publishers + 1> {
     for (u64 bits = armed; bits != 0; bits &= bits - 1) {
       const u64 bit = bits & ~(bits - 1);
       if (on("B1_clear_before_ring")) {
-        fire(w.words.armed, bit, w.words.ready, bit, w.words.bell);
+        if (take_armed(w.words.armed, bit)) mark_and_ring(w.words.ready, bit, w.words.bell);
       } else {
         quoit::detail::fetch_or(w.words.ready, bit);
         ring(w.words.bell);
