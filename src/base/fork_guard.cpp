@@ -1,5 +1,6 @@
 #include "base/fork_guard.hpp"
 
+#include <fcntl.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -37,10 +38,12 @@ registry& all() {
 
 }  // namespace
 
+guarded_fd::fork_pause::fork_pause() { all().mutex.lock(); }
+guarded_fd::fork_pause::~fork_pause() { all().mutex.unlock(); }
+
 guarded_fd::guarded_fd(fd value) : epoch_(fork_epoch) {
-  registry& r = all();
-  const std::lock_guard hold(r.mutex);
-  r.descriptors.push_back(value.get());
+  if (!value) return;
+  all().descriptors.push_back(value.get());
   value_ = value.release();
 }
 
@@ -67,6 +70,10 @@ void guarded_fd::reset() noexcept {
     *it = r.descriptors.back();
     r.descriptors.pop_back();
   }
+  struct flock everything {};
+  everything.l_type = F_UNLCK;
+  everything.l_whence = SEEK_SET;
+  ::fcntl(descriptor, F_OFD_SETLK, &everything);
   ::close(descriptor);
 }
 

@@ -2,6 +2,9 @@
 //
 // The child closes every descriptor that is guarded (closing there does not unlock for the parent, as an
 // explicit unlock would), and `fork_epoch` changes in it, so that handles made before answer `forked`.
+//
+// Descriptors are copied without these handlers too, for as long as posix_spawn() takes to reach exec. So the
+// owner unlocks before it closes: a close would do so only with the last copy.
 #pragma once
 
 #include "base/fd.hpp"
@@ -9,11 +12,16 @@
 
 namespace quoit::inline v1::detail {
 
-// A descriptor that is closed in a child. Thread safety: distinct objects, any thread.
+// A descriptor that is closed in a child, and whose locks go with it. Thread safety: distinct objects, any thread.
 class guarded_fd {
  public:
   guarded_fd() = default;
-  explicit guarded_fd(fd value);
+  // Guards what `open` returns, an fd. No other thread forks between the two: the child would have an unguarded copy.
+  template <class Open>
+  static guarded_fd opened_by(Open&& open) {
+    const fork_pause pause;
+    return guarded_fd(open());
+  }
   guarded_fd(guarded_fd&& other) noexcept;
   guarded_fd& operator=(guarded_fd&& other) noexcept;
   ~guarded_fd() { reset(); }
@@ -23,6 +31,16 @@ class guarded_fd {
   void reset() noexcept;
 
  private:
+  // While one exists, fork() waits.
+  class fork_pause {
+   public:
+    fork_pause();
+    ~fork_pause();
+    fork_pause(const fork_pause&) = delete;
+    fork_pause& operator=(const fork_pause&) = delete;
+  };
+  explicit guarded_fd(fd value);
+
   int value_ = -1;
   std::uint32_t epoch_ = 0;
 };

@@ -51,6 +51,16 @@ error no_space(const std::string& name, std::size_t bytes) {
                bytes, ENOSPC);
 }
 
+// `why` is set to the errno if it fails.
+guarded_fd open_guarded(const std::string& name, int& why) {
+  const std::string path = "/" + name;
+  return guarded_fd::opened_by([&] {
+    fd descriptor(::shm_open(path.c_str(), O_RDWR | O_CLOEXEC, 0));
+    if (!descriptor) why = errno;
+    return descriptor;
+  });
+}
+
 // Every page is touched here, and not on somebody's fast path.
 void populate(const mapping& memory) noexcept {
   if (::madvise(memory.data(), memory.bytes(), MADV_POPULATE_WRITE) == 0) return;
@@ -72,13 +82,13 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes) {
     memory_of = fd(::shm_open(("/" + file.name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!memory_of) return tl::unexpected(failed("creating", file.name, errno));
     // The lock goes through a description of its own: a mapping keeps a description, and with it the lock.
-    fd lock_of(::shm_open(("/" + file.name).c_str(), O_RDWR | O_CLOEXEC, 0));
+    int why = EAGAIN;
+    guarded_fd lock_of = open_guarded(file.name, why);
     // Somebody who tidies up may have seen it before it was locked.
     if (lock_of && try_lock(lock_of.get(), shm_lock_byte) == lock_status::taken && !is_unlinked(lock_of.get())) {
-      file.descriptor = guarded_fd(std::move(lock_of));
+      file.descriptor = std::move(lock_of);
       break;
     }
-    const int why = lock_of ? EAGAIN : errno;
     unlink_shm(file.name);
     if (attempt == 100 || (!lock_of && why != ENOENT)) return tl::unexpected(failed("locking", file.name, why));
   }
@@ -126,6 +136,13 @@ result<fd> open_shm(const std::string& name, access how) {
   const int flags = how == access::read ? O_RDONLY : O_RDWR;
   fd descriptor(::shm_open(("/" + name).c_str(), flags | O_CLOEXEC, 0));
   if (!descriptor) return tl::unexpected(failed("opening", name, errno));
+  return descriptor;
+}
+
+result<guarded_fd> open_shm_for_locks(const std::string& name) {
+  int why = 0;
+  guarded_fd descriptor = open_guarded(name, why);
+  if (!descriptor) return tl::unexpected(failed("opening", name, why));
   return descriptor;
 }
 

@@ -43,6 +43,9 @@ result<bool> place_shm(shm_file& file, const std::string& name, const shm_permis
 // An object that is there. Errors: not_found, no_permission, system.
 result<fd> open_shm(const std::string& name, access how);
 
+// The same, for nothing but its locks: guarded from a forked child, and never mapped through.
+result<guarded_fd> open_shm_for_locks(const std::string& name);
+
 // Maps an object that is locked, and so cannot change its name, through a description of its own.
 result<mapping> map_by_name(const std::string& name, std::size_t bytes, access how);
 

@@ -97,9 +97,9 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
 result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
                                        std::chrono::nanoseconds lock_timeout) {
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
-    auto file = open_shm(file_name, access::read_write);
+    auto file = open_shm_for_locks(file_name);
     if (!file) return tl::unexpected(std::move(file.error()));
-    guarded_fd descriptor(std::move(*file));
+    guarded_fd descriptor = std::move(*file);
     auto locked = lock_file(descriptor.get(), file_name, lock_timeout);
     if (!locked) return tl::unexpected(std::move(locked.error()));
     if (!*locked) continue;
@@ -207,9 +207,9 @@ result<void> topic::check_type(const type_info& type) const {
 }
 
 result<topic_lock> topic::lock(std::chrono::nanoseconds timeout) const {
-  auto file = open_shm(file_name_, access::read_write);
+  auto file = open_shm_for_locks(file_name_);
   if (!file) return tl::unexpected(std::move(file.error()));
-  guarded_fd descriptor(std::move(*file));
+  guarded_fd descriptor = std::move(*file);
   auto locked = lock_file(descriptor.get(), file_name_, timeout);
   if (!locked) return tl::unexpected(std::move(locked.error()));
   if (!*locked) return tl::unexpected(error(errc::not_found, path_of(file_name_) + " was removed"));
