@@ -20,7 +20,8 @@ int main(int argc, char** argv) {
   const auto count = static_cast<std::uint64_t>(args.number("--count", 100'000));
   for (std::uint64_t i = 0; i < count && !stop_wanted; ++i) {
     const reading r{source, i + 1 == count, i, static_cast<double>(i) * 0.5};
-    if (auto ok = publisher->publish_for(r, 10s); !ok) return failed("publishing", ok.error());
+    if (auto ok = publisher->publish_for(r, 10s); !ok) return failed("publishing", ok.error(), publisher->blocked_by());
   }
+  if (stop_wanted) return failed("interrupted");
   std::printf("source %u published %llu readings\n", source, static_cast<unsigned long long>(count));
 }

@@ -1,48 +1,56 @@
 // Sends a file: read(2) puts it straight into shared memory, in loans.
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <cerrno>
 #include <quoit.hpp>
 #include <thread>
 
 #include "../common/arguments.hpp"
-#include "chunk.hpp"
+#include "part.hpp"
 
 using namespace std::chrono_literals;
 
 int main(int argc, char** argv) {
   const arguments args(argc, argv, "[--bus NAME] [--subscribers N] FILE");
+  if (args.rest.size() != 1) args.fail();
   stop_on_ctrl_c();
-  if (args.rest.size() != 1) return std::fprintf(stderr, "usage: %s [--bus NAME] [--subscribers N] FILE\n", argv[0]), 2;
   const char* const path = args.rest[0].c_str();
   const int file = ::open(path, O_RDONLY | O_CLOEXEC);
-  if (file < 0) return std::perror(path), 1;
+  struct stat status{};
+  if (file < 0 || ::fstat(file, &status) != 0) return std::perror(path), 1;
 
   auto bus = quoit::bus::open(args.bus(), {.node_name = "file publisher"});
   if (!bus) return failed("opening the bus", bus.error());
-  // Nothing is lost: the publisher waits for its subscribers (policy block). The ring holds some tens of parts.
-  auto publisher = bus->publisher<quoit::bytes>(topic, {.capacity_bytes = 8 << 20, .message_bytes_max = chunk_bytes});
+  // Nothing is lost: policy block waits for the subscribers. The ring takes 31 parts.
+  auto publisher = bus->publisher<part>("files/transfer", {.policy = quoit::policy::block, .capacity_bytes = 8 << 20});
   if (!publisher) return failed("opening the topic", publisher.error());
   while (publisher->subscribers() < args.number("--subscribers", 1) && !stop_wanted) std::this_thread::sleep_for(1ms);
 
   const bool progress = ::isatty(STDOUT_FILENO) != 0;
   const auto begin = std::chrono::steady_clock::now();
-  unsigned long long bytes = 0;
-  for (ssize_t got = 1; got > 0 && !stop_wanted;) {
-    auto loan = publisher->loan_bytes_for(chunk_bytes, 30s);
+  std::uint64_t sent = 0;
+  for (bool end = false; !end;) {
+    if (stop_wanted) return failed("interrupted: the file is not whole");
+    auto loan = publisher->loan_uninit_for(1s);  // not initialised: read(2) overwrites it anyway
     if (!loan) {
-      const quoit::blocker who = publisher->blocked_by();
-      std::fprintf(stderr, "waiting for subscription %u of \"%s\", pid %u\n", who.subscription, who.node.c_str(), who.pid);
-      return failed("loan", loan.error());
+      failed("waiting", loan.error(), publisher->blocked_by());
+      if (loan.error() == quoit::errc::timed_out) continue;  // it may be stopped: it is not thrown out
+      return 1;
     }
-    got = ::read(file, loan->data().data(), loan->size());
-    if (got < 0) return std::perror(path), 1;
-    bytes += static_cast<unsigned long long>(got);
-    std::move(*loan).publish(static_cast<std::size_t>(got));  // the last one is empty: the end
-    if (progress) std::printf("\r%llu MB", bytes / 1'000'000), std::fflush(stdout);
+    part& p = **loan;
+    const ssize_t got = ::read(file, p.data, sizeof p.data);
+    if (got < 0) return std::perror(path), 1;  // the loan is abandoned: nobody sees it
+    p.file_bytes = static_cast<std::uint64_t>(status.st_size);
+    p.offset = sent;
+    p.bytes = static_cast<std::uint64_t>(got);
+    std::move(*loan).publish();
+    sent += static_cast<std::uint64_t>(got);
+    end = got == 0;
+    if (progress) std::printf("\r%llu MB", static_cast<unsigned long long>(sent / 1'000'000)), std::fflush(stdout);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::printf("%ssent %llu bytes in %.3f s, %.0f MB/s\n", progress ? "\r" : "", bytes, seconds,
-              static_cast<double>(bytes) / seconds / 1e6);
+  std::printf("%ssent %llu bytes in %.3f s, %.0f MB/s\n", progress ? "\r" : "", static_cast<unsigned long long>(sent),
+              seconds, static_cast<double>(sent) / seconds / 1e6);
 }

@@ -2,21 +2,22 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstring>
+#include <cerrno>
 #include <quoit.hpp>
 
 #include "../common/arguments.hpp"
-#include "chunk.hpp"
+#include "part.hpp"
 
 using namespace std::chrono_literals;
 
 namespace {
 
-bool write_all(int file, std::span<const std::byte> data) {
-  while (!data.empty()) {
-    const ssize_t written = ::write(file, data.data(), data.size());
+bool write_all(int file, const std::byte* data, std::size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t written = ::write(file, data, bytes);
     if (written < 0) return false;
-    data = data.subspan(static_cast<std::size_t>(written));
+    data += written;
+    bytes -= static_cast<std::size_t>(written);
   }
   return true;
 }
@@ -25,37 +26,44 @@ bool write_all(int file, std::span<const std::byte> data) {
 
 int main(int argc, char** argv) {
   const arguments args(argc, argv, "[--bus NAME] OUTPUT");
+  if (args.rest.size() != 1) args.fail();
   stop_on_ctrl_c();
-  if (args.rest.size() != 1) return std::fprintf(stderr, "usage: %s [--bus NAME] OUTPUT\n", argv[0]), 2;
   const char* const path = args.rest[0].c_str();
   const int file = ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file < 0) return std::perror(path), 1;
 
   auto bus = quoit::bus::open(args.bus(), {.node_name = "file subscriber"});
   if (!bus) return failed("opening the bus", bus.error());
-  auto subscriber = bus->subscriber<quoit::bytes>(topic, {.mode = quoit::mode::reliable});
+  auto subscriber = bus->subscriber<part>("files/transfer", {.mode = quoit::mode::reliable});
   if (!subscriber) return failed("opening the topic", subscriber.error());
 
   const bool progress = ::isatty(STDOUT_FILENO) != 0;
-  unsigned long long bytes = 0;
-  bool begun = false;
-  while (!stop_wanted) {
+  std::chrono::steady_clock::time_point begin;
+  std::uint64_t received = 0;
+  for (bool begun = false; !stop_wanted;) {
     auto sample = subscriber->wait(200ms);
     if (!sample) {
       if (sample.error() != quoit::errc::timed_out) return failed("receiving", sample.error());
       // Once it has begun, silence and no publisher mean that it died in the middle.
-      if (begun && subscriber->publishers() == 0) return std::fprintf(stderr, "the publisher is gone\n"), 1;
+      if (begun && subscriber->publishers() == 0) return failed("the publisher is gone, the file is not whole");
       continue;
     }
+    const part& p = **sample;
+    if (!begun) begin = std::chrono::steady_clock::now();
     begun = true;
-    const std::span<const std::byte> part = **sample;
-    if (part.empty()) {
-      std::printf("%sreceived %llu bytes\n", progress ? "\r" : "", bytes);
+    // Nothing is lost from here to the end; but we may have come in the middle, or two files are sent at once.
+    if (p.offset != received || p.bytes > sizeof p.data) return failed("this is not the next part of the file");
+    if (p.bytes == 0) {
+      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+      std::printf("%sreceived %llu bytes in %.3f s, %.0f MB/s\n", progress ? "\r" : "",
+                  static_cast<unsigned long long>(received), seconds, static_cast<double>(received) / seconds / 1e6);
       return ::close(file) == 0 ? 0 : (std::perror(path), 1);
     }
-    if (!write_all(file, part)) return std::perror(path), 1;
-    bytes += part.size();
-    if (progress) std::printf("\r%llu MB", bytes / 1'000'000), std::fflush(stdout);
+    if (!write_all(file, p.data, p.bytes)) return std::perror(path), 1;
+    received += p.bytes;
+    if (progress && p.file_bytes > 0)
+      std::printf("\r%3.0f %%", 100.0 * static_cast<double>(received) / static_cast<double>(p.file_bytes)),
+          std::fflush(stdout);
   }
-  return 1;
+  return failed("interrupted: the file is not whole");
 }

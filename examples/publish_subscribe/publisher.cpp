@@ -22,17 +22,19 @@ int main(int argc, char** argv) {
 
   const long count = args.number("--count", -1);
   const std::chrono::milliseconds interval(args.number("--interval-ms", 100));
-  for (long i = 0; i != count && !stop_wanted; ++i) {
+  for (long i = 0; i != count && !stop_wanted;) {
     auto loan = publisher->loan_for(1s);  // a quote in shared memory
     if (!loan) {
-      if (loan.error() == quoit::errc::timed_out) continue;  // a subscriber is in the way: try again, so that Ctrl-C works
-      return failed("loan", loan.error());
+      failed("waiting", loan.error(), publisher->blocked_by());
+      if (loan.error() == quoit::errc::timed_out) continue;  // somebody does not read: try again
+      return 1;
     }
     (*loan)->bid = 99.5 + 0.01 * static_cast<double>(i % 10);
     (*loan)->ask = (*loan)->bid + 0.02;
     (*loan)->size = static_cast<std::uint32_t>(100 + i);
     std::strcpy((*loan)->symbol, "QUOIT");
-    std::move(*loan).publish();
+    std::move(*loan).publish();  // cannot fail
+    ++i;
     std::this_thread::sleep_for(interval);
   }
   std::printf("published %llu quotes\n", static_cast<unsigned long long>(publisher->sequence()));

@@ -16,30 +16,29 @@ int main(int argc, char** argv) {
 
   auto bus = quoit::bus::open(args.bus(), {.node_name = "stanzas"});
   if (!bus) return failed("opening the bus", bus.error());
-  // Room for messages of up to 64 KiB: the lane is made large enough.
+  // A stanza of more than 64 KiB would be refused; the ring holds them all before a subscriber has read one.
   auto publisher = bus->publisher<quoit::text>("packages", {.capacity_bytes = 4 << 20, .message_bytes_max = 64 << 10});
   if (!publisher) return failed("opening the topic", publisher.error());
   while (publisher->subscribers() < args.number("--subscribers", 1) && !stop_wanted) std::this_thread::sleep_for(10ms);
 
   unsigned long stanzas = 0;
-  const auto publish = [&](const std::string& stanza) -> quoit::result<void> {
-    ++stanzas;
-    // Space for all of it; waits while a subscriber is behind.
-    return publisher->publish_for(stanza, 10s);
-  };
   std::string stanza;
-  for (std::string line; std::getline(file, line) && !stop_wanted;) {
+  for (bool more = true; more && !stop_wanted;) {
+    std::string line;
+    more = static_cast<bool>(std::getline(file, line));
     if (!line.empty()) {
       stanza += line + '\n';
       continue;
     }
-    if (auto ok = publish(stanza); !ok) return failed("publishing", ok.error());
+    if (stanza.empty()) continue;
+    // Copied once, into a space of its size; waits while a subscriber is behind.
+    if (auto ok = publisher->publish_for(stanza, 10s); !ok)
+      return failed("publishing", ok.error(), publisher->blocked_by());
+    ++stanzas;
     stanza.clear();
   }
-  if (!stanza.empty()) {
-    if (auto ok = publish(stanza); !ok) return failed("publishing", ok.error());
-  }
+  if (stop_wanted) return failed("interrupted");
   // An empty message ends the stream: that is between these two programs, quoit does not care.
-  if (auto ok = publisher->publish_for("", 10s); !ok) return failed("publishing", ok.error());
+  if (auto ok = publisher->publish_for("", 10s); !ok) return failed("publishing", ok.error(), publisher->blocked_by());
   std::printf("published %lu stanzas\n", stanzas);
 }

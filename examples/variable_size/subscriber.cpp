@@ -33,8 +33,10 @@ int main(int argc, char** argv) {
   while (!stop_wanted) {
     auto sample = subscriber->wait(200ms);
     if (!sample) {
-      if (sample.error() == quoit::errc::timed_out) continue;
-      return failed("receiving", sample.error());
+      if (sample.error() != quoit::errc::timed_out) return failed("receiving", sample.error());
+      // Once it has begun, silence and no publisher mean that it died in the middle.
+      if (stanzas > 0 && subscriber->publishers() == 0) return failed("the publisher is gone");
+      continue;
     }
     const std::string_view stanza = **sample;
     if (stanza.empty()) break;
@@ -49,6 +51,7 @@ int main(int argc, char** argv) {
       longest_name = field(stanza, "Package: ");
     }
   }
-  std::printf("%lu stanzas, %lu bytes; the longest, of %s, has %zu bytes\n", stanzas, bytes, longest_name.c_str(), longest);
+  std::printf("%lu stanzas, %lu bytes; the longest, of %s, has %zu bytes\n", stanzas, bytes, longest_name.c_str(),
+              longest);
   std::printf("installed size, added up: %lu MiB\n", installed_kib / 1024);
 }
