@@ -56,7 +56,9 @@ class measurement {
     const bool line = !order_.yields;
     if (line) out_.line_before = floor_ns(floor_kind::line);
     out_.floor_before = floor_ns(row_.floor);
-    const bool strayed = measure_row();
+    bool strayed = line_strays();
+    strayed = measure_row() || strayed;
+    strayed = line_strays() || strayed;
     out_.floor_after = floor_ns(row_.floor);
     if (line) out_.line_after = floor_ns(floor_kind::line);
     out_.ratio = out_.p50 / ((out_.floor_before + out_.floor_after) / 2);
@@ -94,29 +96,38 @@ class measurement {
   // True if the cores were not as far apart as before all the time.
   bool measure_row() {
     histogram h, warm;
+    const bool at_rate = wanted_.rate > 0;
     order one = order_;
+    if (at_rate) {
+      const double turns = wanted_.rate * std::min(0.1, wanted_.seconds / 5);
+      one.turns = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(turns), 1, row_.turns);
+    }
     if (row_.make != nullptr) {
       pair_.open(order_);
       // Pages, caches, branch predictors.
-      if (wanted_.rate > 0)
-        one.turns = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(wanted_.rate / 10), 1, row_.turns);
       pair_.run(one, warm);
-      // At a fixed rate, all in one order: what is late at its end is late in what follows.
-      if (wanted_.rate > 0)
-        one.turns = std::max<std::uint64_t>(static_cast<std::uint64_t>(wanted_.rate * wanted_.seconds), 1);
     }
+    // The last turn is due just before the time is over. A rate that cannot be kept ends at twice the time.
+    const std::uint64_t turns_due =
+        at_rate ? std::max<std::uint64_t>(static_cast<std::uint64_t>(wanted_.rate * wanted_.seconds), 1)
+                : ~std::uint64_t{0};
+    const double seconds_max = wanted_.seconds * (at_rate ? 2 : 1);
     usage used;
-    std::uint64_t busy_ns = 0, orders = 0, strays = 0;
+    std::uint64_t busy_ns = 0, orders = 0, strays = 0, turns = 0;
     const std::uint64_t begin = floors::monotonic_ns();
     do {
+      one.first_turn = turns;
+      one.turns = std::min(one.turns, turns_due - turns);
       const std::uint64_t order_begin = floors::monotonic_ns();
       used += row_.make != nullptr ? pair_.run(one, h) : pair_.floor(row_.floor, one.turns, one.touch_bytes, h);
       busy_ns += floors::monotonic_ns() - order_begin;
+      turns += one.turns;
       ++orders;
-      strays += line_strays() ? 1 : 0;
-    } while (wanted_.rate == 0 && static_cast<double>(floors::monotonic_ns() - begin) < wanted_.seconds * 1e9);
+      // A schedule does not wait.
+      if (!at_rate) strays += line_strays() ? 1 : 0;
+    } while (turns < turns_due && static_cast<double>(floors::monotonic_ns() - begin) < seconds_max * 1e9);
     if (row_.make != nullptr) pair_.close();
-    fill(h, used, orders * one.turns, busy_ns);
+    fill(h, used, turns, busy_ns);
     return static_cast<double>(strays) > stray_share_max * static_cast<double>(orders);
   }
 
@@ -159,7 +170,7 @@ void interrupt(int signal) {
 
 int measure_here(report& to, const row_type& row, const request& wanted, const char* bus) {
   // The floors take a second at most, opening half a minute where locks are held.
-  end_after(to.pair, static_cast<unsigned>(attempts_max * (wanted.seconds + 2) * 4 + 60));
+  end_after(to.pair, static_cast<unsigned>(attempts_max * (2 * wanted.seconds + 2) * 2 + 60));
   try {
     pair_runner pair(to.pair, wanted.cpus, row.make);
     to.row = measurement(pair, row, wanted, bus).run();

@@ -40,6 +40,9 @@ std::string table_line(const measured& row) {
   if (row.cpu_share < 0.9) {
     line += fmt::format("{:<16} other programs had its CPUs for {:.0f} % of the time\n", "", (1 - row.cpu_share) * 100);
   }
+  if (row.rate > 0 && row.messages_per_s < 1.9 * row.rate) {
+    line += fmt::format("{:<16} it cannot keep this rate: {:.0f} round trips a second\n", "", row.messages_per_s / 2);
+  }
   return line;
 }
 

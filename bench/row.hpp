@@ -22,7 +22,8 @@ constexpr const char* name_of(floor_kind f) {
 struct order {
   enum class kind : std::uint32_t { quit, open, run, close, line, slot, futex };
   kind what = kind::quit;
-  std::uint64_t turns = 0;  // round trips, or messages of a row that goes one way
+  std::uint64_t turns = 0;       // round trips, or messages of a row that goes one way
+  std::uint64_t first_turn = 0;  // how many came before, of the same row
   std::uint64_t payload_bytes = 0;
   std::uint64_t touch_bytes = 0;  // of the payload, that are written and read
   double rate = 0;                // turns a second; 0: as fast as they go

@@ -6,15 +6,18 @@ namespace bench {
 namespace {
 
 // Turns that should begin at a fixed rate are timed from when they should have begun: one that had to wait for the one
-// before it is not forgiven.
+// before it is not forgiven, nor is the first one of an order.
 class schedule {
  public:
-  schedule(double rate, bool yields)
-      : interval_(rate > 0 ? 1e9 / rate / floors::ns_per_tick() : 0), yields_(yields), first_(floors::ticks()) {}
+  void go_on(const order& what) {
+    interval_ = what.rate > 0 ? 1e9 / what.rate / floors::ns_per_tick() : 0;
+    yields_ = what.yields;
+    if (what.first_turn == 0) begin_ = floors::ticks();
+  }
   // Waits until the turn is due, and says since when it is.
-  std::uint64_t begin(std::uint64_t turn) const {
+  std::uint64_t wait_for(std::uint64_t turn) const {
     if (interval_ == 0) return floors::ticks();
-    const std::uint64_t due = first_ + static_cast<std::uint64_t>(interval_ * static_cast<double>(turn));
+    const std::uint64_t due = begin_ + static_cast<std::uint64_t>(interval_ * static_cast<double>(turn));
     while (floors::ticks() < due) {
       if (yields_) ::sched_yield();
     }
@@ -22,9 +25,9 @@ class schedule {
   }
 
  private:
-  double interval_;  // ticks
-  bool yields_;
-  std::uint64_t first_;
+  double interval_ = 0;  // ticks
+  bool yields_ = false;
+  std::uint64_t begin_ = 0;
 };
 
 template <class T, bool Blocks>
@@ -41,9 +44,10 @@ class round_trip : public endpoint<T> {
  private:
   template <class Size>
   void ask(const order& what, Size touched, histogram& h) {
-    const schedule due(what.rate, what.yields);
+    schedule_.go_on(what);
+    const schedule due = schedule_;
     for (std::uint64_t i = 0; i < what.turns; ++i) {
-      const std::uint64_t begin = due.begin(i);
+      const std::uint64_t begin = due.wait_for(what.first_turn + i);
       this->send(what.payload_bytes, touched);
       this->template receive<Blocks>([&](const auto& sample) { this->copy_out(sample, touched); });
       h.record(floors::ticks() - begin);
@@ -58,6 +62,8 @@ class round_trip : public endpoint<T> {
       });
     }
   }
+
+  schedule schedule_;
 };
 
 // What is recorded is the time of runs of messages, a message's share of it.

@@ -44,8 +44,6 @@ bench::request request_of(const choices& c) {
   wanted.touch_asked_for = c.touch_bytes;
   wanted.seconds = c.seconds;
   wanted.rate = c.rate;
-  if (c.touch_bytes.value_or(0) > c.payload_bytes.value_or(wanted.payload_bytes))
-    usage_error("--touch: more than --payload");
   return wanted;
 }
 
@@ -64,6 +62,12 @@ std::vector<const bench::row_type*> rows_of(const choices& c, const bench::reque
     }
     if (found == nullptr) usage_error(fmt::format("--row {}: there is no such row; there are{}", name, known));
     picked.push_back(found);
+  }
+  for (const bench::row_type* row : picked) {
+    const std::uint64_t payload_bytes = bench::size_of(*row, wanted).payload_bytes;
+    if (!row->payload_fixed && c.touch_bytes.value_or(0) > payload_bytes) {
+      usage_error(fmt::format("--touch {}: a message of {} has {} bytes", *c.touch_bytes, row->name, payload_bytes));
+    }
   }
   return picked;
 }

@@ -75,6 +75,15 @@ TEST_CASE("the table gives each time with its unit") {
   CHECK(line.back() == '\n');
 }
 
+TEST_CASE("the table says when a rate was more than the row can keep") {
+  bench::measured row = sample_row();
+  row.rate = 1'000;
+  row.messages_per_s = 2'000;
+  CHECK(bench::table_line(row).find("cannot keep") == std::string::npos);
+  row.messages_per_s = 1'000;
+  CHECK(bench::table_line(row).find("it cannot keep this rate: 500 round trips a second") != std::string::npos);
+}
+
 TEST_CASE("the table says when other programs had the row's CPUs") {
   bench::measured row = sample_row();
   CHECK(bench::table_line(row).find("other programs") == std::string::npos);

@@ -143,6 +143,10 @@ class Rows(unittest.TestCase):
         self.assertEqual(row["turns"], 10)
         self.assertEqual(row["rate_per_s"], 200)
 
+    def test_a_rate_that_cannot_be_kept_ends_nevertheless(self):
+        row = self.measure("shm.wait", "--rate", "1e8")
+        self.assertLess(row["turns"], 1e8 * 0.05)
+
     def test_on_one_cpu_rows_that_poll_are_refused_with_the_reason(self):
         for row in FLOOR_OF:
             if row in BLOCKING:
