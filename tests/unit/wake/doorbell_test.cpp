@@ -1,0 +1,79 @@
+#include "wake/doorbell.hpp"
+
+#include <doctest/doctest.h>
+
+#include <thread>
+
+using namespace quoit::detail;
+using namespace std::chrono_literals;
+
+TEST_CASE("whoever is awake is not rung") {
+  doorbell bell{};
+  CHECK_FALSE(ring(bell));
+  CHECK(bell.word == 0);
+  { const nap over(bell); }
+  CHECK_FALSE(ring(bell));
+}
+
+TEST_CASE("whoever sleeps is rung once, by whoever comes first") {
+  doorbell bell{};
+  const nap pause(bell);
+  CHECK(ring(bell));
+  CHECK_FALSE(ring(bell));
+  CHECK(bell.word == 1);
+}
+
+TEST_CASE("a ring between the last look and the sleep ends the sleep") {
+  doorbell bell{};
+  nap pause(bell);
+  REQUIRE(ring(bell));
+  pause.sleep(-1ns);  // for ever, if the ring were lost
+  CHECK(bell.sleeping == 0);
+}
+
+TEST_CASE("an armed bit is taken once, and only that bit") {
+  u64 armed = 0b101;
+  CHECK(take_armed(armed, 0b100));
+  CHECK_FALSE(take_armed(armed, 0b100));
+  CHECK_FALSE(take_armed(armed, 0b010));
+  CHECK(armed == 0b001);
+}
+
+TEST_CASE("what was marked is there for whoever wakes") {
+  doorbell bell{};
+  u64 ready = 0;
+  u64 seen = 0;
+  std::thread sleeper([&] {
+    for (;;) {
+      nap pause(bell);
+      if (load_relaxed(ready) == 0) pause.sleep(-1ns);
+      if ((seen = exchange(ready, 0)) != 0) return;
+    }
+  });
+  std::this_thread::sleep_for(1ms);
+  mark_and_ring(ready, 0b10, bell);
+  sleeper.join();
+  CHECK(seen == 0b10);
+}
+
+TEST_CASE("ten thousand messages between two threads lose no wake") {
+  doorbell bells[2]{};
+  u64 ready[2]{};
+  int rounds[2]{};
+  const auto play = [&](int self, bool serves) {
+    if (serves) mark_and_ring(ready[1 - self], 1, bells[1 - self]);
+    for (int i = 0; i < 10'000; ++i) {
+      while (exchange(ready[self], 0) == 0) {
+        nap pause(bells[self]);
+        if (load_relaxed(ready[self]) == 0) pause.sleep(-1ns);
+      }
+      ++rounds[self];
+      mark_and_ring(ready[1 - self], 1, bells[1 - self]);
+    }
+  };
+  std::thread other(play, 1, false);
+  play(0, true);
+  other.join();
+  CHECK(rounds[0] == 10'000);
+  CHECK(rounds[1] == 10'000);
+}
