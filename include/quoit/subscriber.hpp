@@ -19,7 +19,8 @@ class subscriber {
   // The next message, or an empty sample if there is none. Never blocks, allocates nothing.
   //
   // Errors: lagged (value(): messages overwritten before they were read; the next poll goes on behind them),
-  // too_many_samples, corrupt, newer_version, forked, closed.
+  // too_many_samples, corrupt, newer_version, forked, closed; no_permission or system, once, if a publisher came
+  // whose lane cannot be opened: it is tried again, and the other publishers' messages go on.
   result<sample<T>> poll() noexcept {
     detail::held_message message;
     if (auto ok = core_->poll(message); !ok) [[unlikely]] return tl::unexpected(std::move(ok.error()));

@@ -70,11 +70,13 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
 }
 
 // A lane that is younger than the subscription: its maker set our slot. Nothing if it did not, because the
-// lane was closed when we came, or we have left it.
-std::unique_ptr<lane_link> follow_lane(const subscriber_parts& parts, u32 index) {
+// lane was closed when we came, or we have left it; nor if it was removed meanwhile.
+result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u32 index) {
   auto lane = open_lane_of(parts, parts.control.publisher(index));
-  // Removed meanwhile, or of somebody who does not let us in: the other lanes go on.
-  if (!lane) return nullptr;
+  if (!lane) {
+    if (is_gone(lane.error())) return nullptr;
+    return tl::unexpected(std::move(lane.error()));
+  }
   const lane_slots& slots = *lane->memory().slots;
   const u64 bit = u64{1} << (parts.index % 64);
   // sync(lane.active): the slot was set before the lane had a name
@@ -181,6 +183,11 @@ result<void> subscriber_core::poll_slow(held_message& out) noexcept {
   if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
   if (!open_) return tl::unexpected(error(errc::closed));
   look_at_roster();
+  if (parts_->missing_why) {
+    auto why = tl::unexpected(std::move(*parts_->missing_why));
+    parts_->missing_why.reset();
+    return why;
+  }
   auto& links = parts_->links;
   bool drained = false;
   for (std::size_t i = 0; i < links.size(); ++i) {
@@ -225,7 +232,7 @@ result<void> subscriber_core::failed(take_status status, lane_reader& reader) no
 void subscriber_core::set_only() noexcept {
   only_ = nullptr;
   only_link_ = nullptr;
-  if (parts_->links.size() != 1 || parts_->links.front()->drained) return;
+  if (parts_->links.size() != 1 || parts_->links.front()->drained || parts_->lane_missing) return;
   only_link_ = parts_->links.front().get();
   only_ = &only_link_->reader;
 }
@@ -234,7 +241,8 @@ void subscriber_core::set_only() noexcept {
 void subscriber_core::look_at_roster() noexcept {
   // sync(topic.roster): the entries are as new as this number
   const u64 seen = load_acquire(*roster_);
-  if (seen == roster_seen_) return;
+  if (seen == roster_seen_ && !parts_->lane_missing) return;
+  parts_->lane_missing = false;
   topic& control = parts_->control;
   const auto in_table = [&](const lane_link& link) {
     const publisher_entry& entry = control.publisher(link.index);
@@ -252,7 +260,14 @@ void subscriber_core::look_at_roster() noexcept {
       return link->index == i && in_table(*link);
     });
     if (known) continue;
-    if (auto link = follow_lane(*parts_, i)) parts_->links.push_back(std::move(link));
+    auto link = follow_lane(*parts_, i);
+    if (!link) {
+      // The other lanes go on. The publisher of this one will wait for us: so we say so, once, and try again.
+      parts_->lane_missing = true;
+      if (seen != roster_seen_) parts_->missing_why = std::move(link.error());
+    } else if (*link) {
+      parts_->links.push_back(std::move(*link));
+    }
   }
   roster_seen_ = seen;
   set_only();

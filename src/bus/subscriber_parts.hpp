@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bus/deadline.hpp"
@@ -42,6 +43,9 @@ struct subscriber_parts {
   std::size_t next = 0;  // the link to look at first
   u64 lost_before = 0;   // on lanes that are gone
   bool spinning_pays = true;
+  // A lane could not be opened, for want of rights or descriptors. It is tried again at each look; poll() says so once.
+  bool lane_missing = false;
+  std::optional<error> missing_why;
   // When the publishers' locks are probed next; it outlives the single wait, which may be shorter.
   deadline recheck{std::chrono::nanoseconds(0)};
 };

@@ -10,6 +10,7 @@ namespace quoit::inline v1::detail {
 
 bool subscriber_core::ready() noexcept {
   look_at_roster();
+  if (parts_->missing_why) return true;
   for (auto& link : parts_->links) {
     if (!link->drained && link->reader.ready()) return true;
   }

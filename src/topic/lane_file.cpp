@@ -67,6 +67,10 @@ result<lane_file> open_lane(const std::string& topic_file, u64 generation, acces
   return lane_file{std::move(*data), std::move(slots->memory), *geometry};
 }
 
+bool is_gone(const error& why) noexcept {
+  return why == errc::not_found || why == errc::corrupt || why == errc::newer_version;
+}
+
 void remove_lane(const std::string& topic_file, u64 generation) noexcept {
   unlink_shm(lane_data_file(topic_file, generation));
   unlink_shm(lane_slots_file_name(topic_file, generation));

@@ -46,6 +46,10 @@ struct lane_slots_file {
 result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation,
                                         access how = access::read_write);
 
+// True if a lane that could not be opened, for this reason, is no lane any more; false if somebody else could open
+// it, or the same one later.
+bool is_gone(const error& why) noexcept;
+
 void remove_lane(const std::string& topic_file, u64 generation) noexcept;
 
 }  // namespace quoit::inline v1::detail

@@ -45,11 +45,6 @@ result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds
   }
 }
 
-// True if a lane that could not be opened is no lane any more; false if somebody else could open it.
-bool is_gone(const error& why) {
-  return why == errc::not_found || why == errc::corrupt || why == errc::newer_version;
-}
-
 }  // namespace
 
 // ---- opening -------------------------------------------------------------------------------------------
