@@ -4,7 +4,8 @@
 // explicit unlock would), and `fork_epoch` changes in it, so that handles made before answer `forked`.
 //
 // Descriptors are copied without these handlers too, for as long as posix_spawn() takes to reach exec. So the
-// owner unlocks before it closes: a close would do so only with the last copy.
+// owner unlocks before it closes: a close would do so only with the last copy. A process that is killed in the middle
+// of a fork stays alive for the others until its child has run the handlers, microseconds later.
 #pragma once
 
 #include "base/fd.hpp"

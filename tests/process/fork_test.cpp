@@ -70,13 +70,14 @@ TEST_CASE("a parent that dies is dead, however long its forked child lives") {
     if (!pub.publish(checked::make(0, 0))) return 1;
     const pid_t grandchild = ::fork();
     if (grandchild == 0) {
-      // It holds mappings and descriptors of its parent until the test is over.
+      // It holds mappings of its parent until the test is over. Descriptors were closed inside fork(): until it has
+      // come out of there it keeps its parent's lock.
+      if (::write(ready[1], "x", 1) != 1) ::_exit(2);
       ::close(go[1]);
       char c;
       if (::read(go[0], &c, 1) != 0) ::_exit(1);
       ::_exit(0);
     }
-    if (::write(ready[1], "x", 1) != 1) return 2;
     for (;;) ::pause();
     return 0;
   });
