@@ -21,6 +21,7 @@ namespace quoit::inline v1 {
 template <class T>
 class loan {
  public:
+  loan() = default;  // empty
   loan(loan&& other) noexcept : core_(std::exchange(other.core_, nullptr)), claim_(other.claim_) {}
   loan& operator=(loan&& other) noexcept {
     if (this != &other) {
@@ -32,7 +33,7 @@ class loan {
   }
   ~loan() { drop(); }
 
-  // False for a loan that was moved from or published.
+  // False for a loan that is empty: it was moved from or published.
   explicit operator bool() const noexcept { return core_ != nullptr; }
 
   T& operator*() const noexcept
@@ -67,13 +68,12 @@ class loan {
  private:
   template <class>
   friend class publisher;
-  loan(detail::publisher_core* core, const detail::lane_claim& claim) noexcept : core_(core), claim_(claim) {}
   void drop() noexcept {
     if (core_ != nullptr) std::exchange(core_, nullptr)->abandon(claim_);
   }
 
-  detail::publisher_core* core_;
-  detail::lane_claim claim_;
+  detail::publisher_core* core_ = nullptr;
+  detail::lane_claim claim_{};
 };
 
 }  // namespace quoit::inline v1

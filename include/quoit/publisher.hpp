@@ -34,26 +34,26 @@ class publisher {
   result<loan<T>> try_loan() noexcept
     requires(!variable_size<T>)
   {
-    return constructed(core_->try_claim(sizeof(T)));
+    return constructed();
   }
   // The same; waits for space, at most `timeout`. Blocks this thread.
   // Errors: also timed_out; would_block at once under policy fail, and where loans of one's own are in the way.
   result<loan<T>> loan_for(std::chrono::nanoseconds timeout) noexcept
     requires(!variable_size<T>)
   {
-    return constructed(core_->claim_for(sizeof(T), timeout));
+    return constructed(timeout);
   }
 
   // The same without initialising it: what is not written is what lay there before.
   result<loan<T>> try_loan_uninit() noexcept
     requires(!variable_size<T>)
   {
-    return wrapped(core_->try_claim(sizeof(T)));
+    return wrapped(sizeof(T));
   }
   result<loan<T>> loan_uninit_for(std::chrono::nanoseconds timeout) noexcept
     requires(!variable_size<T>)
   {
-    return wrapped(core_->claim_for(sizeof(T), timeout));
+    return wrapped(sizeof(T), timeout);
   }
 
   // A message of `n` bytes, not initialised. Errors: as try_loan(), and message_too_large (value(): the
@@ -61,55 +61,55 @@ class publisher {
   result<loan<T>> try_loan_bytes(std::size_t n) noexcept
     requires variable_size<T>
   {
-    return wrapped(core_->try_claim(clamped(n)));
+    return wrapped(clamped(n));
   }
   result<loan<T>> loan_bytes_for(std::size_t n, std::chrono::nanoseconds timeout) noexcept
     requires variable_size<T>
   {
-    return wrapped(core_->claim_for(clamped(n), timeout));
+    return wrapped(clamped(n), timeout);
   }
 
   // Copies a message into shared memory and publishes it. Never blocks. Errors: as try_loan().
   result<void> publish(const T& value) noexcept
     requires(!variable_size<T>)
   {
-    return copied(core_->try_claim(sizeof(T)), &value, sizeof(T));
+    return copied(&value, sizeof(T));
   }
   result<void> publish_for(const T& value, std::chrono::nanoseconds timeout) noexcept
     requires(!variable_size<T>)
   {
-    return copied(core_->claim_for(sizeof(T), timeout), &value, sizeof(T));
+    return copied(&value, sizeof(T), timeout);
   }
   result<void> publish(std::span<const std::byte> message) noexcept
     requires std::same_as<T, bytes>
   {
-    return copied(core_->try_claim(clamped(message.size())), message.data(), message.size());
+    return copied(message.data(), message.size());
   }
   result<void> publish_for(std::span<const std::byte> message, std::chrono::nanoseconds timeout) noexcept
     requires std::same_as<T, bytes>
   {
-    return copied(core_->claim_for(clamped(message.size()), timeout), message.data(), message.size());
+    return copied(message.data(), message.size(), timeout);
   }
   result<void> publish(std::string_view message) noexcept
     requires std::same_as<T, text>
   {
-    return copied(core_->try_claim(clamped(message.size())), message.data(), message.size());
+    return copied(message.data(), message.size());
   }
   result<void> publish_for(std::string_view message, std::chrono::nanoseconds timeout) noexcept
     requires std::same_as<T, text>
   {
-    return copied(core_->claim_for(clamped(message.size()), timeout), message.data(), message.size());
+    return copied(message.data(), message.size(), timeout);
   }
   // Encodes into shared memory.
   result<void> publish(const T& value)
     requires coded<T>
   {
-    return encoded(core_->try_claim(clamped(codec<T>::encoded_bytes(value))), value);
+    return encoded(value);
   }
   result<void> publish_for(const T& value, std::chrono::nanoseconds timeout)
     requires coded<T>
   {
-    return encoded(core_->claim_for(clamped(codec<T>::encoded_bytes(value)), timeout), value);
+    return encoded(value, timeout);
   }
 
   // Copies messages and publishes them, with one look for sleepers for all. How many were published: fewer
@@ -148,26 +148,38 @@ class publisher {
   static std::uint32_t clamped(std::size_t n) noexcept {
     return n < 0xffffffffu ? static_cast<std::uint32_t>(n) : 0xffffffffu;
   }
-  result<loan<T>> wrapped(result<detail::lane_claim> claim) noexcept {
-    if (!claim) [[unlikely]] return tl::unexpected(std::move(claim.error()));
-    return loan<T>(core_.get(), *claim);
+  // `timeout`: one, or none for what never blocks.
+  template <class... Timeout>
+  result<loan<T>> wrapped(std::uint32_t n, Timeout... timeout) noexcept {
+    result<loan<T>> out(tl::in_place);
+    if (core_->claim(n, out->claim_, timeout...)) [[likely]] {
+      out->core_ = core_.get();
+    } else {
+      out = tl::unexpected(core_->why_refused());
+    }
+    return out;
   }
-  result<loan<T>> constructed(result<detail::lane_claim> claim) noexcept {
-    if (!claim) [[unlikely]] return tl::unexpected(std::move(claim.error()));
-    ::new (static_cast<void*>(claim->payload)) T();
-    return loan<T>(core_.get(), *claim);
+  template <class... Timeout>
+  result<loan<T>> constructed(Timeout... timeout) noexcept {
+    auto out = wrapped(sizeof(T), timeout...);
+    if (out) [[likely]] ::new (static_cast<void*>(out->claim_.payload)) T();
+    return out;
   }
-  result<void> copied(result<detail::lane_claim> claim, const void* message, std::size_t n) noexcept {
-    if (!claim) [[unlikely]] return tl::unexpected(std::move(claim.error()));
-    if (n != 0) std::memcpy(claim->payload, message, n);
-    core_->commit(*claim, claim->payload_bytes);
+  template <class... Timeout>
+  result<void> copied(const void* message, std::size_t n, Timeout... timeout) noexcept {
+    detail::lane_claim claim;
+    if (!core_->claim(clamped(n), claim, timeout...)) [[unlikely]] return tl::unexpected(core_->why_refused());
+    if (n != 0) std::memcpy(claim.payload, message, n);
+    core_->commit(claim, claim.payload_bytes);
     return {};
   }
-  result<void> encoded(result<detail::lane_claim> claim, const T& value) {
-    if (!claim) return tl::unexpected(std::move(claim.error()));
-    loan<T> loaned(core_.get(), *claim);  // abandoned if the codec throws
-    const std::size_t used = codec<T>::encode(value, loaned.data());
-    std::move(loaned).publish(used);
+  template <class... Timeout>
+  result<void> encoded(const T& value, Timeout... timeout) {
+    auto loaned = wrapped(clamped(codec<T>::encoded_bytes(value)), timeout...);
+    if (!loaned) return tl::unexpected(std::move(loaned.error()));
+    // Abandoned if the codec throws.
+    const std::size_t used = codec<T>::encode(value, loaned->data());
+    std::move(*loaned).publish(used);
     return {};
   }
 

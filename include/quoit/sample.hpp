@@ -81,8 +81,6 @@ class sample {
   friend class subscriber;
   template <class>
   friend class batch;
-  sample(detail::subscriber_core* core, const detail::held_message& message) noexcept
-      : core_(core), message_(message) {}
   void drop() noexcept {
     if (core_ != nullptr) std::exchange(core_, nullptr)->release(message_);
   }

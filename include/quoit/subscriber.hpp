@@ -22,12 +22,15 @@ class subscriber {
   // too_many_samples, corrupt, newer_version, forked, closed; no_permission or system, once, if a publisher came
   // whose lane cannot be opened: it is tried again, and the other publishers' messages go on.
   result<sample<T>> poll() noexcept {
-    detail::held_message message;
-    if (auto ok = core_->poll(message); !ok) [[unlikely]] return tl::unexpected(std::move(ok.error()));
-    if (message.reader == nullptr) return sample<T>();
-    sample<T> taken(core_.get(), message);
-    if (!detail::size_fits<T>(message.frame.payload_bytes)) [[unlikely]] return tl::unexpected(error(errc::corrupt));
-    return taken;
+    result<sample<T>> out(tl::in_place);
+    const auto polled = core_->poll(out->message_);
+    if (polled == detail::subscriber_core::polled::message) [[likely]] {
+      out->core_ = core_.get();
+      if (!detail::size_fits<T>(out->data().size())) [[unlikely]] out = tl::unexpected(error(errc::corrupt));
+    } else if (polled == detail::subscriber_core::polled::failed) [[unlikely]] {
+      out = tl::unexpected(core_->why_failed());
+    }
+    return out;
   }
 
   // What lies together of the next publisher's messages, given back all at once. May be empty. As poll().

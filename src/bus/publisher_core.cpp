@@ -97,12 +97,14 @@ void publisher_core::fire_armed() noexcept {
   writer_->add_wakes(calls);
 }
 
-error publisher_core::refused(claim_status status, u32 payload_bytes) const noexcept {
-  switch (status) {
+error publisher_core::why_refused() const noexcept {
+  if (epoch_ != fork_epoch) return error(errc::forked);
+  if (!open_) return error(errc::closed);
+  switch (refusal_) {
     case claim_status::too_large: {
       const lane_geometry& g = writer_->geometry();
       lane_request request{};
-      request.payload_bytes_max = payload_bytes;
+      request.payload_bytes_max = refused_bytes_;
       request.payload_alignment = g.payload_alignment;
       request.frame_alignment = g.alignment;
       request.strides = g.strides;
@@ -111,21 +113,20 @@ error publisher_core::refused(claim_status status, u32 payload_bytes) const noex
       return error(errc::message_too_large, std::max(capacity_for(request), g.ring_bytes));
     }
     case claim_status::too_many: return error(errc::too_many_loans, writer_->unresolved());
+    case claim_status::timed_out: return error(errc::timed_out, writer_->refusal().slot);
     default: return error(errc::would_block, writer_->refusal().slot);
   }
 }
 
-result<lane_claim> publisher_core::claim_for(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept {
-  auto claim = try_claim(payload_bytes);
+bool publisher_core::claim(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {
+  if (claim(payload_bytes, out)) return true;
   // Under `fail` nobody waits; nor for a loan of one's own.
-  if (claim || claim.error().code() != errc::would_block || parts_->policy == policy::fail ||
-      !writer_->refusal().by_reader) {
-    return claim;
-  }
-  return wait_for_space(payload_bytes, timeout);
+  const bool worth_waiting = epoch_ == fork_epoch && open_ && refusal_ == claim_status::would_block &&
+                             parts_->policy != policy::fail && writer_->refusal().by_reader;
+  return worth_waiting && wait_for_space(payload_bytes, out, timeout);
 }
 
-result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept {
+bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {
   node& self = *parts_->owner;
   lane_slots& slots = *writer_->memory().slots;
   const deadline end(timeout);
@@ -134,10 +135,13 @@ result<lane_claim> publisher_core::wait_for_space(u32 payload_bytes, std::chrono
   for (;;) {
     const deadline spin(settings.how == wait::block ? std::chrono::nanoseconds(0) : settings.spin_max);
     do {
-      auto claim = try_claim(payload_bytes);
+      if (claim(payload_bytes, out)) return true;
       // What was in the way may have moved on, and a loan of one's own be in the way now.
-      if (claim || claim.error().code() != errc::would_block || !writer_->refusal().by_reader) return claim;
-      if (end.over()) return tl::unexpected(error(errc::timed_out, writer_->refusal().slot));
+      if (refusal_ != claim_status::would_block || !writer_->refusal().by_reader) return false;
+      if (end.over()) {
+        refusal_ = claim_status::timed_out;
+        return false;
+      }
       cpu_relax();
     } while (settings.how == wait::spin ? !recheck.over() : !spin.over());
 
@@ -169,13 +173,13 @@ result<std::size_t> publisher_core::publish_batch(const std::byte* messages, std
   std::size_t done = 0;
   const u64 stamp_of_batch = stamped_ ? stamp() : 0;
   for (; done < count; ++done) {
-    auto claim = try_claim(static_cast<u32>(message_bytes));
-    if (!claim) {
-      if (done == 0) return tl::unexpected(std::move(claim.error()));
+    lane_claim place;
+    if (!claim(static_cast<u32>(message_bytes), place)) {
+      if (done == 0) return tl::unexpected(why_refused());
       break;
     }
-    std::memcpy(claim->payload, messages + done * message_bytes, message_bytes);
-    visible = writer_->commit(*claim, claim->payload_bytes, stamp_of_batch) || visible;
+    std::memcpy(place.payload, messages + done * message_bytes, message_bytes);
+    visible = writer_->commit(place, place.payload_bytes, stamp_of_batch) || visible;
     --loans_;
   }
   if (visible) wake_sleepers();

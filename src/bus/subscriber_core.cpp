@@ -1,6 +1,7 @@
 #include "quoit/detail/subscriber_core.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/random.hpp"
 #include "bus/subscriber_parts.hpp"
@@ -179,14 +180,13 @@ void subscriber_core::finish() noexcept {
 
 // ---- polling -------------------------------------------------------------------------------------------
 
-result<void> subscriber_core::poll_slow(held_message& out) noexcept {
-  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
-  if (!open_) return tl::unexpected(error(errc::closed));
+subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
+  if (epoch_ != fork_epoch || !open_) return polled::failed;
   look_at_roster();
   if (parts_->missing_why) {
-    auto why = tl::unexpected(std::move(*parts_->missing_why));
+    parts_->failure = std::move(*parts_->missing_why);
     parts_->missing_why.reset();
-    return why;
+    return polled::failed;
   }
   auto& links = parts_->links;
   bool drained = false;
@@ -210,21 +210,29 @@ result<void> subscriber_core::poll_slow(held_message& out) noexcept {
     out.reader = &link.reader;
     out.link = &link;
     ++samples_;
-    return {};
+    return polled::message;
   }
   if (drained) drop_drained();
-  return {};
+  return polled::nothing;
 }
 
-result<void> subscriber_core::failed(take_status status, lane_reader& reader) noexcept {
+subscriber_core::polled subscriber_core::failed(take_status status, const lane_reader& reader) noexcept {
+  error& why = parts_->failure;
   switch (status) {
-    case take_status::lagged: return tl::unexpected(error(errc::lagged, reader.lost()));
-    case take_status::too_many: return tl::unexpected(error(errc::too_many_samples, parts_->options.samples_max));
-    case take_status::newer_version: return tl::unexpected(error(errc::newer_version));
-    case take_status::corrupt: return tl::unexpected(error(errc::corrupt));
-    case take_status::drained: only_ = nullptr; return {};
-    default: return {};
+    case take_status::lagged: why = error(errc::lagged, reader.lost()); break;
+    case take_status::too_many: why = error(errc::too_many_samples, parts_->options.samples_max); break;
+    case take_status::newer_version: why = error(errc::newer_version); break;
+    case take_status::corrupt: why = error(errc::corrupt); break;
+    case take_status::drained: only_ = nullptr; return polled::nothing;
+    default: return polled::nothing;
   }
+  return polled::failed;
+}
+
+error subscriber_core::why_failed() noexcept {
+  if (epoch_ != fork_epoch) return error(errc::forked);
+  if (!open_) return error(errc::closed);
+  return std::exchange(parts_->failure, error(errc::corrupt));
 }
 
 // ---- lanes that come and go ----------------------------------------------------------------------------

@@ -46,6 +46,7 @@ struct subscriber_parts {
   // A lane could not be opened, for want of rights or descriptors. It is tried again at each look; poll() says so once.
   bool lane_missing = false;
   std::optional<error> missing_why;
+  error failure{errc::corrupt};  // of the last poll that failed
   // When the publishers' locks are probed next; it outlives the single wait, which may be shorter.
   deadline recheck{std::chrono::nanoseconds(0)};
 };

@@ -22,6 +22,7 @@ enum class claim_status : u8 {
   would_block,    // readers, or claims of our own that are not resolved, are in the way
   too_large,      // more than payload_bytes_max
   too_many,       // as many claims as the table holds are unresolved
+  timed_out,      // never said by a lane, but by who waits for one: space did not come in time
 };
 
 // A frame that was claimed and is neither committed nor abandoned.

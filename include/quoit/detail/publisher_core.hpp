@@ -37,20 +37,23 @@ class QUOIT_EXPORT publisher_core {
   static result<publisher_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
                                       const message_type& type, const publisher_options& options);
 
-  // Takes a frame; the claim is to be committed or abandoned.
-  result<lane_claim> try_claim(u32 payload_bytes) noexcept {
-    lane_claim claim;
+  // Takes a frame: `out` is to be committed or abandoned. Filled in place, as is the loan around it: a claim that is
+  // copied on its way costs as much as the rest. False: why_refused().
+  bool claim(u32 payload_bytes, lane_claim& out) noexcept {
     if (epoch_ == fork_epoch && open_) [[likely]] {
-      const claim_status status = writer_->claim(payload_bytes, claim);
-      if (status == claim_status::ok) [[likely]] {
+      refusal_ = writer_->claim(payload_bytes, out);
+      if (refusal_ == claim_status::ok) [[likely]] {
         ++loans_;
-        return claim;
+        return true;
       }
-      return tl::unexpected(refused(status, payload_bytes));
+      refused_bytes_ = payload_bytes;
     }
-    return tl::unexpected(error(open_ ? errc::forked : errc::closed));
+    return false;
   }
-  result<lane_claim> claim_for(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept;
+  // The same; waits for space, at most `timeout`.
+  bool claim(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;
+  // Why the last claim() was refused: would_block, timed_out, too_many_loans, message_too_large, forked, closed.
+  error why_refused() const noexcept;
 
   void commit(const lane_claim& claim, u32 payload_bytes) noexcept {
     if (epoch_ != fork_epoch || !open_) [[unlikely]] return give_back();
@@ -61,7 +64,7 @@ class QUOIT_EXPORT publisher_core {
   void abandon(const lane_claim& claim) noexcept;
 
   // Copies messages of one size into the lane and wakes once. How many: fewer than asked for if the lane is
-  // full. Errors: as try_claim(), if there was not even room for one.
+  // full. Errors: as why_refused(), if there was not even room for one.
   result<std::size_t> publish_batch(const std::byte* messages, std::size_t message_bytes,
                                     std::size_t count) noexcept;
 
@@ -98,9 +101,8 @@ class QUOIT_EXPORT publisher_core {
   }
   void finish() noexcept;
   void fire_armed() noexcept;
-  error refused(claim_status status, u32 payload_bytes) const noexcept;
   u64 stamp() const noexcept;
-  result<lane_claim> wait_for_space(u32 payload_bytes, std::chrono::nanoseconds timeout) noexcept;
+  bool wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;
 
   std::unique_ptr<publisher_parts> parts_;
   lane_writer* writer_;  // of parts_
@@ -110,6 +112,8 @@ class QUOIT_EXPORT publisher_core {
   u32 loans_ = 0;
   bool open_ = true;
   bool stamped_;
+  claim_status refusal_ = claim_status::ok;  // of the last claim
+  u32 refused_bytes_ = 0;
   u64 wakes_ = 0;
 };
 

@@ -31,9 +31,9 @@ class QUOIT_EXPORT subscriber_core {
   static result<subscriber_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
                                        const message_type& type, const subscriber_options& options);
 
-  // The next message; `out` stays empty if there is none.
-  // Errors: lagged (value: lost), too_many_samples, corrupt, newer_version, forked, closed.
-  result<void> poll(held_message& out) noexcept {
+  enum class polled : u8 { message, nothing, failed };
+  // The next message, into `out`, which is the inside of a sample: it is not copied on its way. failed: why_failed().
+  polled poll(held_message& out) noexcept {
     // sync(topic.roster): lanes that were entered before this number are found by whoever reads it
     if (epoch_ == fork_epoch && load_acquire(*roster_) == roster_seen_ && only_ != nullptr) [[likely]] {
       const take_status status = only_->take(out.frame);
@@ -41,13 +41,16 @@ class QUOIT_EXPORT subscriber_core {
         out.reader = only_;
         out.link = only_link_;
         ++samples_;
-        return {};
+        return polled::message;
       }
-      if (status == take_status::nothing) return {};
+      if (status == take_status::nothing) return polled::nothing;
       return failed(status, *only_);
     }
     return poll_slow(out);
   }
+  // Why the last poll() failed: lagged (value: lost), too_many_samples, corrupt, newer_version, forked, closed, and
+  // what opening a lane answers. Once.
+  error why_failed() noexcept;
 
   void release(const held_message& message) noexcept {
     if (epoch_ == fork_epoch) [[likely]] message.reader->release(message.frame);
@@ -75,8 +78,8 @@ class QUOIT_EXPORT subscriber_core {
   explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
   ~subscriber_core();
 
-  result<void> poll_slow(held_message& out) noexcept;
-  result<void> failed(take_status status, lane_reader& reader) noexcept;
+  polled poll_slow(held_message& out) noexcept;
+  polled failed(take_status status, const lane_reader& reader) noexcept;
   void finish() noexcept;
   void look_at_roster() noexcept;
   void drop_drained() noexcept;
