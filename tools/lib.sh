@@ -18,7 +18,7 @@ debian_packages_build=(
   libcli11-dev libfmt-dev nlohmann-json3-dev
 )
 debian_packages_test=(doctest-dev librapidcheck-dev relacy-dev)
-debian_packages_check=('clang-19|clang' 'libclang-rt-19-dev|libclang-rt-dev' 'llvm-19|llvm' shellcheck)
+debian_packages_check=('clang-19|clang' 'libclang-rt-19-dev|libclang-rt-dev' 'llvm-19|llvm' 'clang-format-19|clang-format' shellcheck)
 
 fedora_line='dnf install gcc-c++ meson ninja-build cmake pkgconf-pkg-config python3 git boost-devel liburing-devel cli11-devel fmt-devel json-devel doctest-devel'
 arch_line='pacman -S --needed gcc meson ninja cmake pkgconf python git boost liburing tl-expected cli11 fmt nlohmann-json doctest'

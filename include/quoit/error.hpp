@@ -28,9 +28,9 @@ enum class errc : std::uint16_t {
   no_space,           // value(): bytes needed; the memory file system is full
   no_permission,      // of another user, and no mode or group lets this one in
   not_found,
-  newer_version,      // made by a version of another layout; the words name both
-  corrupt,            // no version of quoit writes such bytes
-  system,             // a system call failed in a way that has no other name here; see system_errno()
+  newer_version,  // made by a version of another layout; the words name both
+  corrupt,        // no version of quoit writes such bytes
+  system,         // a system call failed in a way that has no other name here; see system_errno()
 };
 
 QUOIT_EXPORT std::string_view name(errc code) noexcept;

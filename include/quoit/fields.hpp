@@ -94,13 +94,13 @@ QUOIT_EXPORT std::string fields_text(const field* fields, std::size_t count);
 #define QUOIT_DETAIL_EXPAND2(...) \
   QUOIT_DETAIL_EXPAND1(QUOIT_DETAIL_EXPAND1(QUOIT_DETAIL_EXPAND1(QUOIT_DETAIL_EXPAND1(__VA_ARGS__))))
 #define QUOIT_DETAIL_EXPAND1(...) __VA_ARGS__
-#define QUOIT_DETAIL_FIELDS(type, one, ...)                                                     \
-  , ::quoit::detail::make_field<decltype(type::one)>(#one, offsetof(type, one))                 \
+#define QUOIT_DETAIL_FIELDS(type, one, ...)                                     \
+  , ::quoit::detail::make_field<decltype(type::one)>(#one, offsetof(type, one)) \
         __VA_OPT__(QUOIT_DETAIL_FIELDS_AGAIN QUOIT_DETAIL_PARENS(type, __VA_ARGS__))
 #define QUOIT_DETAIL_FIELDS_AGAIN() QUOIT_DETAIL_FIELDS
 
-#define QUOIT_FIELDS(type, ...)                                                            \
-  [[maybe_unused]] constexpr auto quoit_fields_of(::std::type_identity<type>) noexcept {   \
-    return ::quoit::detail::make_description(                                              \
-        #type __VA_OPT__(QUOIT_DETAIL_EXPAND(QUOIT_DETAIL_FIELDS(type, __VA_ARGS__))));    \
+#define QUOIT_FIELDS(type, ...)                                                          \
+  [[maybe_unused]] constexpr auto quoit_fields_of(::std::type_identity<type>) noexcept { \
+    return ::quoit::detail::make_description(                                            \
+        #type __VA_OPT__(QUOIT_DETAIL_EXPAND(QUOIT_DETAIL_FIELDS(type, __VA_ARGS__))));  \
   }

@@ -17,7 +17,7 @@ struct node_info {
   std::string name;       // as it calls itself
   std::uint32_t pid = 0;  // in its own pid namespace
   std::uint32_t uid = 0;
-  bool alive = false;     // holds its lock; a stopped process is alive
+  bool alive = false;  // holds its lock; a stopped process is alive
   std::uint64_t sleeps = 0;
   std::uint64_t late_wakes = 0;  // sleeps that the recheck ended, with a message there
 };

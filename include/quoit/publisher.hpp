@@ -162,13 +162,15 @@ class publisher {
   template <class... Timeout>
   result<loan<T>> constructed(Timeout... timeout) noexcept {
     auto out = wrapped(sizeof(T), timeout...);
-    if (out) [[likely]] ::new (static_cast<void*>(out->claim_.payload)) T();
+    if (out) [[likely]]
+      ::new (static_cast<void*>(out->claim_.payload)) T();
     return out;
   }
   template <class... Timeout>
   result<void> copied(const void* message, std::size_t n, Timeout... timeout) noexcept {
     detail::lane_claim claim;
-    if (!core_->claim(clamped(n), claim, timeout...)) [[unlikely]] return tl::unexpected(core_->why_refused());
+    if (!core_->claim(clamped(n), claim, timeout...)) [[unlikely]]
+      return tl::unexpected(core_->why_refused());
     if (n != 0) std::memcpy(claim.payload, message, n);
     core_->commit(claim, claim.payload_bytes);
     return {};

@@ -27,8 +27,7 @@ class sample {
   using view_type = typename detail::view<T>::type;
 
   sample() = default;  // empty
-  sample(sample&& other) noexcept
-      : core_(std::exchange(other.core_, nullptr)), message_(other.message_) {}
+  sample(sample&& other) noexcept : core_(std::exchange(other.core_, nullptr)), message_(other.message_) {}
   sample& operator=(sample&& other) noexcept {
     if (this != &other) {
       drop();
@@ -51,9 +50,7 @@ class sample {
   {
     return reinterpret_cast<const T*>(message_.frame.payload);
   }
-  std::span<const std::byte> data() const noexcept {
-    return {message_.frame.payload, message_.frame.payload_bytes};
-  }
+  std::span<const std::byte> data() const noexcept { return {message_.frame.payload, message_.frame.payload_bytes}; }
   // The value that a codec reads from the message. Errors: what the codec answers.
   result<T> decode() const
     requires coded<T>

@@ -26,7 +26,8 @@ class subscriber {
     const auto polled = core_->poll(out->message_);
     if (polled == detail::subscriber_core::polled::message) [[likely]] {
       out->core_ = core_.get();
-      if (!detail::size_fits<T>(out->data().size())) [[unlikely]] out = tl::unexpected(error(errc::corrupt));
+      if (!detail::size_fits<T>(out->data().size())) [[unlikely]]
+        out = tl::unexpected(error(errc::corrupt));
     } else if (polled == detail::subscriber_core::polled::failed) [[unlikely]] {
       out = tl::unexpected(core_->why_failed());
     }

@@ -45,10 +45,10 @@ result<std::vector<node_info>> read_nodes(const std::string& file_name) {
     node_info node;
     node.number = i;
     node.name.assign(entry.name, ::strnlen(entry.name, sizeof entry.name));
-    node.pid = load_relaxed(entry.pid);            // relaxed: for people
-    node.uid = load_relaxed(entry.uid);            // relaxed: for people
-    node.sleeps = load_relaxed(entry.sleeps);      // relaxed: a counter
-    node.late_wakes = load_relaxed(entry.late);    // relaxed: a counter
+    node.pid = load_relaxed(entry.pid);          // relaxed: for people
+    node.uid = load_relaxed(entry.uid);          // relaxed: for people
+    node.sleeps = load_relaxed(entry.sleeps);    // relaxed: a counter
+    node.late_wakes = load_relaxed(entry.late);  // relaxed: a counter
     node.alive = held_by_other(file->get(), static_cast<off_t>(node_lock_byte(i)), 1);
     nodes.push_back(std::move(node));
   }

@@ -54,10 +54,7 @@ error::error(const error& other)
     : value_(other.value_), words_(copy_words(other.words())), errno_(other.errno_), code_(other.code_) {}
 
 error::error(error&& other) noexcept
-    : value_(other.value_),
-      words_(std::exchange(other.words_, nullptr)),
-      errno_(other.errno_),
-      code_(other.code_) {}
+    : value_(other.value_), words_(std::exchange(other.words_, nullptr)), errno_(other.errno_), code_(other.code_) {}
 
 error& error::operator=(error other) noexcept {
   value_ = other.value_;
@@ -83,16 +80,13 @@ std::string error::message() const {
         text += ": it needs a lane of at least " + std::to_string(value_) + " bytes (option capacity_bytes)";
         break;
       case errc::too_many_samples:
-        text += ": release one, or open the subscriber with a larger samples_max (now " +
-                std::to_string(value_) + ")";
+        text += ": release one, or open the subscriber with a larger samples_max (now " + std::to_string(value_) + ")";
         break;
       case errc::too_many_loans:
-        text += ": publish or drop one, or open the publisher with a larger loans_max (now " +
-                std::to_string(value_) + ")";
+        text +=
+            ": publish or drop one, or open the publisher with a larger loans_max (now " + std::to_string(value_) + ")";
         break;
-      case errc::forked:
-        text += ": this handle belongs to the parent process; open the bus again in the child";
-        break;
+      case errc::forked: text += ": this handle belongs to the parent process; open the bus again in the child"; break;
       default: break;
     }
   }

@@ -11,7 +11,7 @@ namespace quoit::inline v1::detail {
 namespace {
 
 struct flock on_bytes(short type, off_t first, off_t count) noexcept {
-  struct flock range {};
+  struct flock range{};
   range.l_type = type;
   range.l_whence = SEEK_SET;
   range.l_start = first;

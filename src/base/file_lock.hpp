@@ -1,9 +1,9 @@
 // Open-file-description write locks on single bytes: the truth about who is alive.
 //
 // A lock belongs to the description that took it: it goes when the last descriptor and the last mapping of that
-// description go, in whichever process. So nothing is mapped through a description that locks. A probe through the description that
-// holds the byte says "free": liveness descriptions are opened for nothing else, and own bytes are never
-// probed. A forked child would hold its parent's locks with it: see fork_guard.hpp.
+// description go, in whichever process. So nothing is mapped through a description that locks. A probe through the
+// description that holds the byte says "free": liveness descriptions are opened for nothing else, and own bytes are
+// never probed. A forked child would hold its parent's locks with it: see fork_guard.hpp.
 #pragma once
 
 #include <sys/types.h>

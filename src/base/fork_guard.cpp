@@ -47,8 +47,7 @@ guarded_fd::guarded_fd(fd value) : epoch_(fork_epoch) {
   value_ = value.release();
 }
 
-guarded_fd::guarded_fd(guarded_fd&& other) noexcept
-    : value_(std::exchange(other.value_, -1)), epoch_(other.epoch_) {}
+guarded_fd::guarded_fd(guarded_fd&& other) noexcept : value_(std::exchange(other.value_, -1)), epoch_(other.epoch_) {}
 
 guarded_fd& guarded_fd::operator=(guarded_fd&& other) noexcept {
   if (this != &other) {
@@ -70,7 +69,7 @@ void guarded_fd::reset() noexcept {
     *it = r.descriptors.back();
     r.descriptors.pop_back();
   }
-  struct flock everything {};
+  struct flock everything{};
   everything.l_type = F_UNLCK;
   everything.l_whence = SEEK_SET;
   ::fcntl(descriptor, F_OFD_SETLK, &everything);

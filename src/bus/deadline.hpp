@@ -10,7 +10,8 @@ class deadline {
  public:
   explicit deadline(std::chrono::nanoseconds timeout) noexcept
       : end_(std::chrono::steady_clock::now() +
-             std::clamp<std::chrono::nanoseconds>(timeout, std::chrono::nanoseconds(0), std::chrono::hours(24 * 365))) {}
+             std::clamp<std::chrono::nanoseconds>(timeout, std::chrono::nanoseconds(0), std::chrono::hours(24 * 365))) {
+  }
 
   std::chrono::nanoseconds left() const noexcept {
     return std::max<std::chrono::nanoseconds>(end_ - std::chrono::steady_clock::now(), std::chrono::nanoseconds(0));

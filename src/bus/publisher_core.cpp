@@ -17,8 +17,8 @@ result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner,
     return tl::unexpected(error(errc::invalid_argument, "policy is none of block, overwrite, fail"));
   }
   if (options.loans_max == 0 || options.loans_max > 65536) {
-    return tl::unexpected(error(errc::invalid_argument, "loans_max is " + std::to_string(options.loans_max) +
-                                                            ": it must be 1 to 65536"));
+    return tl::unexpected(
+        error(errc::invalid_argument, "loans_max is " + std::to_string(options.loans_max) + ": it must be 1 to 65536"));
   }
   // Before anything is made: most mistakes are in here.
   if (auto geometry = geometry_for(type, options, options.limits.subscriptions_max); !geometry) {

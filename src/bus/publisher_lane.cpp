@@ -75,11 +75,11 @@ void write_entry(publisher_parts& parts, publisher_entry& entry, const lane_head
   const node_id self = parts.owner->id();
   // relaxed: ordered by the release of the state
   store_relaxed(entry.lane_generation, parts.lane_generation);
-  store_relaxed(entry.node_generation, self.generation);              // relaxed: as above
-  store_relaxed(entry.node, self.index);                              // relaxed: as above
-  store_relaxed(entry.policy, static_cast<u32>(parts.policy));        // relaxed: as above
-  store_relaxed(entry.id[0], head.publisher_id[0]);                   // relaxed: as above
-  store_relaxed(entry.id[1], head.publisher_id[1]);                   // relaxed: as above
+  store_relaxed(entry.node_generation, self.generation);        // relaxed: as above
+  store_relaxed(entry.node, self.index);                        // relaxed: as above
+  store_relaxed(entry.policy, static_cast<u32>(parts.policy));  // relaxed: as above
+  store_relaxed(entry.id[0], head.publisher_id[0]);             // relaxed: as above
+  store_relaxed(entry.id[1], head.publisher_id[1]);             // relaxed: as above
   // sync(topic.entry): the entry is whole for whoever finds it in use
   store_release(entry.state, static_cast<u64>(participant_state::active));
 }
@@ -118,8 +118,7 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
 
 }  // namespace
 
-result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options,
-                                   u32 subscriptions) {
+result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions) {
   lane_request request{};
   request.capacity_bytes = options.capacity_bytes != 0 ? options.capacity_bytes : capacity_default;
   request.payload_alignment = std::max<u32>(type.alignment, 1);
@@ -187,14 +186,14 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   }
   publisher_entry& entry = control.publisher(index);
   // Somebody may have died between placing a lane and entering it.
-  remove_lane(control.file_name(), load_relaxed(entry.lane_generation));  // relaxed: under the topic's lock
+  remove_lane(control.file_name(), load_relaxed(entry.lane_generation));        // relaxed: under the topic's lock
   parts.lane_generation = load_relaxed(control.header().next_lane_generation);  // relaxed: as above
   // A generation is spent before its files have names, and the free entry says whose they are: so whoever dies
   // here leaves no generation that is used twice, and no files that nobody removes.
   store_release(entry.lane_generation, parts.lane_generation);  // sync(topic.entry): before the files
   store_release(control.header().next_lane_generation, parts.lane_generation + 1);  // sync(topic.entry): as above
-  auto placed = place_lane(std::move(*made), control.file_name(), parts.lane_generation,
-                           parts.owner->settings().permissions);
+  auto placed =
+      place_lane(std::move(*made), control.file_name(), parts.lane_generation, parts.owner->settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   parts.lane = std::move(*placed);
   parts.index = index;

@@ -34,8 +34,8 @@ std::unique_ptr<lane_link> make_link(const subscriber_parts& parts, u32 index, l
   auto link = std::make_unique<lane_link>(std::move(lane), parts.index, how, parts.options.samples_max);
   link->owner = parts.owner.get();
   link->control = &parts.control;
-  link->publisher_id[0] = load_relaxed(entry.id[0]);        // relaxed: ordered by state()
-  link->publisher_id[1] = load_relaxed(entry.id[1]);        // relaxed: ordered by state()
+  link->publisher_id[0] = load_relaxed(entry.id[0]);       // relaxed: ordered by state()
+  link->publisher_id[1] = load_relaxed(entry.id[1]);       // relaxed: ordered by state()
   link->generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
   link->index = index;
   return link;
@@ -50,12 +50,14 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
   const bool can_be_reliable = lane->geometry.reliable_allowed && !overwrites(entry);
   const mode asked = parts.options.mode;
   if (asked == mode::reliable && !can_be_reliable) {
-    return tl::unexpected(conflict(control, "with policy overwrite, which waits for nobody; subscribe with mode "
-                                            "automatic or lossy"));
+    return tl::unexpected(conflict(control,
+                                   "with policy overwrite, which waits for nobody; subscribe with mode "
+                                   "automatic or lossy"));
   }
   const bool reliable = can_be_reliable && asked != mode::lossy;
   if (!reliable && !lane->geometry.lossy_allowed) {
-    return tl::unexpected(conflict(control, "with lossy_subscribers = false; subscribe with mode automatic or reliable"));
+    return tl::unexpected(
+        conflict(control, "with lossy_subscribers = false; subscribe with mode automatic or reliable"));
   }
   auto link = make_link(parts, index, std::move(*lane), reliable ? reading::reliable : reading::lossy);
   lane_reader& reader = link->reader;
@@ -64,7 +66,8 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
                        : from.kind == start::from::earliest ? reader.start_with_history(~u64{0})
                                                             : reader.start_with_history(from.messages);
   if (!started) {
-    return tl::unexpected(error(errc::corrupt, "a lane of topic " + control.name() + " holds what no publisher writes"));
+    return tl::unexpected(
+        error(errc::corrupt, "a lane of topic " + control.name() + " holds what no publisher writes"));
   }
   reader.look_at_state();
   return link;
@@ -96,8 +99,8 @@ result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owne
                                                const message_type& type, const subscriber_options& options) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
   if (options.samples_max == 0 || options.samples_max > 65536) {
-    return tl::unexpected(error(errc::invalid_argument, "samples_max is " + std::to_string(options.samples_max) +
-                                                            ": it must be 1 to 65536"));
+    return tl::unexpected(error(errc::invalid_argument,
+                                "samples_max is " + std::to_string(options.samples_max) + ": it must be 1 to 65536"));
   }
   if (options.mode > mode::lossy || options.start.kind > start::from::last) {
     return tl::unexpected(error(errc::invalid_argument, "mode or start is none of its values"));
@@ -128,12 +131,12 @@ result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owne
   const auto id = random_id();
   // relaxed: ordered by the release of the state
   store_relaxed(entry.node, owner->id().index);
-  store_relaxed(entry.node_generation, owner->id().generation);      // relaxed: as above
-  store_relaxed(entry.ready_bit, parts->ready_bit);                  // relaxed: as above
-  store_relaxed(entry.mode, static_cast<u32>(options.mode));         // relaxed: as above
-  store_relaxed(entry.samples_max, options.samples_max);             // relaxed: as above
-  store_relaxed(entry.id[0], id[0]);                                 // relaxed: as above
-  store_relaxed(entry.id[1], id[1]);                                 // relaxed: as above
+  store_relaxed(entry.node_generation, owner->id().generation);  // relaxed: as above
+  store_relaxed(entry.ready_bit, parts->ready_bit);              // relaxed: as above
+  store_relaxed(entry.mode, static_cast<u32>(options.mode));     // relaxed: as above
+  store_relaxed(entry.samples_max, options.samples_max);         // relaxed: as above
+  store_relaxed(entry.id[0], id[0]);                             // relaxed: as above
+  store_relaxed(entry.id[1], id[1]);                             // relaxed: as above
   // sync(topic.entry): whole, for whoever finds it active
   store_release(entry.state, static_cast<u64>(participant_state::active));
 
@@ -264,9 +267,8 @@ void subscriber_core::look_at_roster() noexcept {
   }
   for (u32 i = 0; i < control.publishers(); ++i) {
     if (control.state(control.publisher(i)) == participant_state::free) continue;
-    const bool known = std::any_of(parts_->links.begin(), parts_->links.end(), [&](const auto& link) {
-      return link->index == i && in_table(*link);
-    });
+    const bool known = std::any_of(parts_->links.begin(), parts_->links.end(),
+                                   [&](const auto& link) { return link->index == i && in_table(*link); });
     if (known) continue;
     auto link = follow_lane(*parts_, i);
     if (!link) {
@@ -300,7 +302,8 @@ void subscriber_core::drop_drained() noexcept {
     parts_->lost_before += link.reader.lost_total();
     link.reader.stop();
     const publisher_entry& entry = control.publisher(link.index);
-    if (load_relaxed(entry.lane_generation) == link.generation) control.retire_lane_if_left(link.index);  // relaxed: under the lock
+    // relaxed: under the lock
+    if (load_relaxed(entry.lane_generation) == link.generation) control.retire_lane_if_left(link.index);
     links.erase(links.begin() + static_cast<std::ptrdiff_t>(i));
   }
   set_only();

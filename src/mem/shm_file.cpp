@@ -40,12 +40,12 @@ error failed(const std::string& doing, const std::string& name, int why) {
 }
 
 error no_space(const std::string& name, std::size_t bytes) {
-  struct statvfs fs {};
+  struct statvfs fs{};
   std::string free = "an unknown number of";
   if (::statvfs(shm_directory, &fs) == 0) free = std::to_string(std::uint64_t{fs.f_bavail} * fs.f_frsize);
   return error(errc::no_space,
-               "allocating " + std::to_string(bytes) + " bytes for " + path_of(name) + ": " + shm_directory +
-                   " has " + free +
+               "allocating " + std::to_string(bytes) + " bytes for " + path_of(name) + ": " + shm_directory + " has " +
+                   free +
                    " bytes free; make it larger (mount -o remount,size=..., docker --shm-size) or the lanes smaller "
                    "(publisher_options capacity_bytes)",
                bytes, ENOSPC);
@@ -155,14 +155,14 @@ result<mapping> map_by_name(const std::string& name, std::size_t bytes, access h
 }
 
 std::uint64_t file_bytes(int fd) noexcept {
-  struct stat status {};
+  struct stat status{};
   return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
 void unlink_shm(const std::string& name) noexcept { ::shm_unlink(("/" + name).c_str()); }
 
 bool is_unlinked(int fd) noexcept {
-  struct stat status {};
+  struct stat status{};
   return ::fstat(fd, &status) == 0 && status.st_nlink == 0;
 }
 

@@ -52,9 +52,7 @@ u64 capacity_for(const lane_request& request) noexcept {
 }
 
 result<lane_geometry> make_geometry(const lane_request& request) {
-  const auto refuse = [](std::string words) {
-    return tl::unexpected(error(errc::invalid_argument, words));
-  };
+  const auto refuse = [](std::string words) { return tl::unexpected(error(errc::invalid_argument, words)); };
   if (!power_of_two(request.strides) || request.strides < strides_min || request.strides > strides_max) {
     return refuse("strides is " + std::to_string(request.strides) + ": it must be 8, 16, 32 or 64");
   }
@@ -76,22 +74,21 @@ result<lane_geometry> make_geometry(const lane_request& request) {
                   std::to_string(ring_bytes_max));
   }
   const u64 need = capacity_for(request);
-  const u64 frame_max = frame_bytes_limit(
-      ring_bytes_max, request.strides, request.lossy_allowed,
-      std::max(request.frame_alignment, request.payload_alignment));
+  const u64 frame_max = frame_bytes_limit(ring_bytes_max, request.strides, request.lossy_allowed,
+                                          std::max(request.frame_alignment, request.payload_alignment));
   if (request.payload_bytes_max + 64 > frame_max) {
     return tl::unexpected(error(errc::message_too_large,
                                 "messages of " + std::to_string(request.payload_bytes_max) +
-                                    " bytes do not fit into the largest lane, of " +
-                                    std::to_string(ring_bytes_max) + " bytes",
+                                    " bytes do not fit into the largest lane, of " + std::to_string(ring_bytes_max) +
+                                    " bytes",
                                 ring_bytes_max));
   }
   const u64 ring = std::bit_ceil(std::max(request.capacity_bytes, u64{1}));
   if (ring < need) {
     return tl::unexpected(error(errc::message_too_large,
                                 "messages of " + std::to_string(request.payload_bytes_max) +
-                                    " bytes need capacity_bytes of at least " + std::to_string(need) +
-                                    " here; it is " + std::to_string(request.capacity_bytes),
+                                    " bytes need capacity_bytes of at least " + std::to_string(need) + " here; it is " +
+                                    std::to_string(request.capacity_bytes),
                                 need));
   }
   return sized(request, ring);
@@ -136,11 +133,11 @@ result<lane_geometry> read_geometry(const lane_header& shared, u64 data_file_byt
   if (prefix.magic != lane_magic || slots.magic != slots_magic) return refuse("no lane: the magic number is wrong");
   for (const segment_prefix* p : {&prefix, &slots}) {
     if (p->layout_major != layout_major || p->required_features != 0) {
-      return tl::unexpected(error(errc::newer_version,
-                                  "lane segment: layout " + std::to_string(p->layout_major) + "." +
-                                      std::to_string(p->layout_minor) + ", required features " +
-                                      std::to_string(p->required_features) + "; this library reads layout " +
-                                      std::to_string(layout_major)));
+      return tl::unexpected(error(errc::newer_version, "lane segment: layout " + std::to_string(p->layout_major) + "." +
+                                                           std::to_string(p->layout_minor) + ", required features " +
+                                                           std::to_string(p->required_features) +
+                                                           "; this library reads layout " +
+                                                           std::to_string(layout_major)));
     }
   }
   lane_geometry g{};
@@ -156,7 +153,8 @@ result<lane_geometry> read_geometry(const lane_header& shared, u64 data_file_byt
   g.reliable_allowed = shared.reliable_allowed != 0;
   const u64 data_offset = shared.data_offset;
   if ((g.flags & ~frame_flags_known) != 0) {
-    return tl::unexpected(error(errc::newer_version, "lane segment: frames with flags that this library does not know"));
+    return tl::unexpected(
+        error(errc::newer_version, "lane segment: frames with flags that this library does not know"));
   }
   if (!power_of_two(g.ring_bytes) || g.ring_bytes > ring_bytes_max) return refuse("the ring is no power of two");
   if (!power_of_two(g.strides) || g.strides < strides_min || g.strides > strides_max) return refuse("strides");

@@ -14,7 +14,7 @@ struct lane_request {
   u32 strides;            // 8 to 64, a power of two
   u32 subscriptions;      // slots
   bool stamped;
-  bool lossy_allowed;     // costs: no message may be larger than a stride
+  bool lossy_allowed;  // costs: no message may be larger than a stride
   bool reliable_allowed;
 };
 

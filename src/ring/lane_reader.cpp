@@ -9,8 +9,8 @@ namespace {
 constexpr u32 start_attempts_max = 1000;
 }  // namespace
 
-lane_reader::lane_reader(const lane_memory& memory, const lane_geometry& geometry, u32 slot, reading how,
-                         u32 held_max, lane_poke poke)
+lane_reader::lane_reader(const lane_memory& memory, const lane_geometry& geometry, u32 slot, reading how, u32 held_max,
+                         lane_poke poke)
     : memory_(memory),
       geometry_(geometry),
       held_max_(std::max(held_max, 1u)),
@@ -58,8 +58,7 @@ take_status lane_reader::take_slow(lane_frame& out) noexcept {
     }
     const u64 end = position_ + geometry_.extent(h.payload_bytes());
     if (h.kind_bits() == 0 || h.flags() != geometry_.flags || end > geometry_.lap_end(position_) ||
-        h.payload_bytes() > geometry_.payload_bytes_max ||
-        h.sequence_low() != (sequence_ & sequence_low_mask)) {
+        h.payload_bytes() > geometry_.payload_bytes_max || h.sequence_low() != (sequence_ & sequence_low_mask)) {
       return take_status::corrupt;
     }
     if (h.is(frame_kind::claimed)) {
@@ -94,8 +93,7 @@ take_status lane_reader::at_end(bool claimed, u32 claimed_bytes) noexcept {
   // The publisher may have committed between our load of the header and its death.
   // sync(lane.commit): as in take()
   const frame_header again{load_acquire(memory_.word(geometry_.offset(position_)))};
-  const bool still_claimed =
-      QUOIT_RULE_ON(A11_second_load) ? again.is(frame_kind::claimed) : claimed;
+  const bool still_claimed = QUOIT_RULE_ON(A11_second_load) ? again.is(frame_kind::claimed) : claimed;
   if (still_claimed && claimed) {
     ++voids_;
     return step_over(geometry_.extent(claimed_bytes), true) ? take_status::message : take_status::corrupt;
@@ -251,8 +249,7 @@ void lane_reader::count() noexcept {
 // A checkpoint whose frame may still be whole: the newest, or the oldest, that begins at or behind
 // `not_before` and has at most `count_max` messages before it. It counts only once the place is covered and
 // `reserved` was asked again (A5).
-bool lane_reader::find_checkpoint(u64 not_before, u64 count_max, bool newest,
-                                  lane_checkpoint& out) const noexcept {
+bool lane_reader::find_checkpoint(u64 not_before, u64 count_max, bool newest, lane_checkpoint& out) const noexcept {
   bool found = false;
   for (u32 i = 0; i < geometry_.strides; ++i) {
     const lane_checkpoint& entry = memory_.head->checkpoints[i];

@@ -43,9 +43,9 @@ claim_status lane_writer::claim_slow(u32 payload_bytes, lane_claim& out) noexcep
     entry& newest = at(first_claim_ + table_count_ - 1);
     if (!newest.claimed_stored && !newest.resolved) {
       // sync(lane.commit): the zero, or the next claim, behind this frame is there for whoever reads `claimed`
-      store_release(header(newest.position), frame_header::make(newest.payload_bytes, frame_kind::claimed,
-                                                                geometry_.flags, newest.sequence)
-                                                 .word);
+      store_release(
+          header(newest.position),
+          frame_header::make(newest.payload_bytes, frame_kind::claimed, geometry_.flags, newest.sequence).word);
       newest.claimed_stored = true;
     }
   }
@@ -67,8 +67,7 @@ claim_status lane_writer::claim_slow(u32 payload_bytes, lane_claim& out) noexcep
 
 void lane_writer::spill_single() noexcept {
   if (table_count_ != 0) return;
-  at(first_claim_) = {frontier_, frontier_, tail_, next_sequence_ - 1, 0, single_payload_bytes_,
-                      false,     false,     false};
+  at(first_claim_) = {frontier_, frontier_, tail_, next_sequence_ - 1, 0, single_payload_bytes_, false, false, false};
   table_count_ = 1;
 }
 
@@ -163,8 +162,7 @@ void lane_writer::verify_reserved(const slots_seen& seen) noexcept {
 void lane_writer::verify(u64 stride, const slots_seen& seen) noexcept {
   const u64 bit = stride_bit(stride);
   const u64 end = (stride + 1) << geometry_.stride_shift;
-  const bool walled =
-      QUOIT_RULE_ON(A3_walls) && seen.wall != no_wall && end > seen.wall + geometry_.ring_bytes;
+  const bool walled = QUOIT_RULE_ON(A3_walls) && seen.wall != no_wall && end > seen.wall + geometry_.ring_bytes;
   const bool held = QUOIT_RULE_ON(A3_masks) && (seen.held & bit) != 0;
   walled_ = walled ? walled_ | bit : walled_ & ~bit;
   verified_ = walled || held ? verified_ & ~bit : verified_ | bit;
@@ -215,8 +213,7 @@ void lane_writer::name_refusal() noexcept {
 
 // ---- resolving -----------------------------------------------------------------------------------------
 
-bool lane_writer::resolve_slow(const lane_claim& claim, u32 payload_bytes, frame_kind kind,
-                               u64 stamp) noexcept {
+bool lane_writer::resolve_slow(const lane_claim& claim, u32 payload_bytes, frame_kind kind, u64 stamp) noexcept {
   spill_single();
   entry& e = at(claim.index);
   const bool newest = e.end == tail_;
@@ -239,8 +236,7 @@ bool lane_writer::resolve_slow(const lane_claim& claim, u32 payload_bytes, frame
     store_relaxed(header(e.position + word_bytes), e.stamp);
   }
   // sync(lane.commit): payload, words and what is behind the frame are whole for whoever reads this header
-  store_release(header(e.position),
-                frame_header::make(payload_bytes, kind, geometry_.flags, e.sequence).word);
+  store_release(header(e.position), frame_header::make(payload_bytes, kind, geometry_.flags, e.sequence).word);
   e.resolved = true;
   e.voided = kind == frame_kind::voided;
   if (!e.voided) payload_total_ += payload_bytes;
@@ -270,7 +266,7 @@ void lane_writer::pop_resolved() noexcept {
     const entry& e = at(first_claim_);
     // The skip in front of it was resolved when it was stored.
     if (e.before != e.position) note_place(e.position, e.sequence);
-    if (e.voided) QUOIT_RULE(A8_voids_are_not_lost) ++voids_;
+    if (e.voided) QUOIT_RULE(A8_voids_are_not_lost)++ voids_;
     last_stamp_ = std::max(last_stamp_, e.stamp);
     frontier_ = e.end;
     ++first_claim_;
@@ -287,7 +283,7 @@ void lane_writer::note_place(u64 position, u64 sequence) noexcept {
   checkpoint_due_ = geometry_.stride_begin(position) + geometry_.stride_bytes;
   lane_checkpoint& record = memory_.head->checkpoints[geometry_.stride_of(position) & (geometry_.strides - 1)];
   store_relaxed(record.sequence, sequence);  // relaxed: the release of `position` orders both
-  store_relaxed(record.voids, voids_);   // relaxed: as above
+  store_relaxed(record.voids, voids_);       // relaxed: as above
   // sync(lane.checkpoint): sequence and voids belong to the position that a reader loads first
   store_release(record.position, position);
 }

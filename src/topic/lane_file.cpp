@@ -19,7 +19,9 @@ result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geome
 result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions) {
   // Under the topic's lock, and with a generation that was never used: nothing has these names.
-  const auto taken = [](const std::string& name) { return error(errc::corrupt, name + " is there already: remove it"); };
+  const auto taken = [](const std::string& name) {
+    return error(errc::corrupt, name + " is there already: remove it");
+  };
   const std::string slots_name = lane_slots_file_name(topic_file, generation);
   auto slots = place_shm(lane.slots, slots_name, permissions);
   if (!slots || !*slots) {
@@ -44,15 +46,14 @@ result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 gener
   auto memory = map_file(file->get(), bytes, how, name.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
   const segment_prefix prefix = memory->object<lane_slots>().prefix;
-  if (prefix.magic != slots_magic || prefix.layout_major != layout_major ||
-      prefix.entry_count > subscriptions_limit || bytes < slots_bytes(prefix.entry_count)) {
+  if (prefix.magic != slots_magic || prefix.layout_major != layout_major || prefix.entry_count > subscriptions_limit ||
+      bytes < slots_bytes(prefix.entry_count)) {
     return tl::unexpected(error(errc::corrupt, name + " is no slot file of this version"));
   }
   return lane_slots_file{std::move(*memory), prefix.entry_count};
 }
 
-result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access,
-                            access slots_access) {
+result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access, access slots_access) {
   const std::string name = lane_data_file(topic_file, generation);
   auto slots = open_lane_slots(topic_file, generation, slots_access);
   if (!slots) return tl::unexpected(std::move(slots.error()));

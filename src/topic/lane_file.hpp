@@ -43,8 +43,7 @@ struct lane_slots_file {
   u32 subscriptions = 0;
   lane_slots& slots() const noexcept { return memory.object<lane_slots>(); }
 };
-result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation,
-                                        access how = access::read_write);
+result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation, access how = access::read_write);
 
 // True if a lane that could not be opened, for this reason, is no lane any more; false if somebody else could open
 // it, or the same one later.

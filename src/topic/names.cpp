@@ -40,10 +40,10 @@ result<std::string> checked_topic_name(std::string_view name) {
       bare.starts_with('/') || bare.ends_with('/') || bare.find("//") != std::string_view::npos;
   if (bare.empty() || bare.size() > topic_name_bytes_max || empty_component ||
       !std::all_of(bare.begin(), bare.end(), in_topic_name)) {
-    return tl::unexpected(error(errc::invalid_name,
-                                "topic " + shown(name) + " (" + std::to_string(name.size()) +
-                                    " bytes): a topic is named by 1 to 160 of [A-Za-z0-9_.~/-] with no empty "
-                                    "component, and may begin with '/'"));
+    return tl::unexpected(
+        error(errc::invalid_name, "topic " + shown(name) + " (" + std::to_string(name.size()) +
+                                      " bytes): a topic is named by 1 to 160 of [A-Za-z0-9_.~/-] with no empty "
+                                      "component, and may begin with '/'"));
   }
   return std::string(bare);
 }

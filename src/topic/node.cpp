@@ -122,14 +122,14 @@ result<void> node::check_header() {
     return tl::unexpected(error(errc::corrupt, path + " is no bus (wrong magic number): remove it"));
   }
   if (prefix.layout_major != layout_major || prefix.required_features != 0) {
-    return tl::unexpected(error(errc::newer_version,
-                                path + " has layout " + std::to_string(prefix.layout_major) + "." +
-                                    std::to_string(prefix.layout_minor) + ", this library has layout " +
-                                    std::to_string(layout_major) + "." + std::to_string(layout_minor) +
-                                    ": use one version of quoit on a bus"));
+    return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
+                                                         std::to_string(prefix.layout_minor) +
+                                                         ", this library has layout " + std::to_string(layout_major) +
+                                                         "." + std::to_string(layout_minor) +
+                                                         ": use one version of quoit on a bus"));
   }
-  if (prefix.header_bytes != bus_header_bytes || prefix.entry_bytes != sizeof(node_entry) ||
-      prefix.entry_count == 0 || prefix.entry_count > nodes_limit || memory_.bytes() < bus_bytes(prefix.entry_count)) {
+  if (prefix.header_bytes != bus_header_bytes || prefix.entry_bytes != sizeof(node_entry) || prefix.entry_count == 0 ||
+      prefix.entry_count > nodes_limit || memory_.bytes() < bus_bytes(prefix.entry_count)) {
     return tl::unexpected(error(errc::corrupt, path + " has a table that does not fit into it: remove it"));
   }
   nodes_ = prefix.entry_count;
@@ -163,8 +163,8 @@ result<bool> node::enter(const bus_options& options) {
       e.sleeps = e.late = 0;
       std::memset(e.name, 0, sizeof e.name);
       options.node_name.copy(e.name, sizeof e.name - 1);
-      store_relaxed(e.bell.sleeping, 0);                       // relaxed: nobody names this node yet
-      for (u64& bits : e.ready) store_relaxed(bits, 0);        // relaxed: as above
+      store_relaxed(e.bell.sleeping, 0);                 // relaxed: nobody names this node yet
+      for (u64& bits : e.ready) store_relaxed(bits, 0);  // relaxed: as above
       // sync(node.record): the record is whole for whoever finds it in use
       store_release(e.state, entry_in_use);
       unlock(probe_.get(), shm_lock_byte);
@@ -284,7 +284,7 @@ bool node::take_ready() noexcept {
 }
 
 void node::count_sleep(bool late) noexcept {
-  store_relaxed(own_entry().sleeps, ++sleeps_);     // relaxed: a counter
+  store_relaxed(own_entry().sleeps, ++sleeps_);        // relaxed: a counter
   if (late) store_relaxed(own_entry().late, ++late_);  // relaxed: a counter
 }
 

@@ -32,9 +32,7 @@ std::string described(std::string_view name, u32 bytes, u32 alignment, std::stri
 }
 
 // Text that another process wrote: it may lack its end.
-std::string text_of(const char* text, std::size_t bytes_max) {
-  return std::string(text, ::strnlen(text, bytes_max));
-}
+std::string text_of(const char* text, std::size_t bytes_max) { return std::string(text, ::strnlen(text, bytes_max)); }
 
 // Waits for the lock of an open file. False: the file has no name any more.
 result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds timeout) {
@@ -49,23 +47,23 @@ result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds
 
 // ---- opening -------------------------------------------------------------------------------------------
 
-result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::string_view name,
-                                  const type_info& type, const topic_limits& limits) {
+result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
+                                  const topic_limits& limits) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
   const auto within = [](u32 value, u32 most) { return value >= 1 && value <= most; };
   if (!within(limits.publishers_max, publishers_limit) || !within(limits.subscriptions_max, subscriptions_limit)) {
-    return tl::unexpected(error(errc::invalid_argument,
-                                "publishers_max is " + std::to_string(limits.publishers_max) +
-                                    ", subscriptions_max is " + std::to_string(limits.subscriptions_max) +
-                                    ": each must be 1 to " + std::to_string(subscriptions_limit)));
+    return tl::unexpected(
+        error(errc::invalid_argument, "publishers_max is " + std::to_string(limits.publishers_max) +
+                                          ", subscriptions_max is " + std::to_string(limits.subscriptions_max) +
+                                          ": each must be 1 to " + std::to_string(subscriptions_limit)));
   }
   if (type.name.size() > type_name_bytes_max || type.fields.size() > type_fields_bytes_max) {
-    return tl::unexpected(error(errc::invalid_argument,
-                                "the name of the type has " + std::to_string(type.name.size()) +
-                                    " bytes and its description " + std::to_string(type.fields.size()) +
-                                    ": at most " + std::to_string(type_name_bytes_max) + " and " +
-                                    std::to_string(type_fields_bytes_max)));
+    return tl::unexpected(error(errc::invalid_argument, "the name of the type has " + std::to_string(type.name.size()) +
+                                                            " bytes and its description " +
+                                                            std::to_string(type.fields.size()) + ": at most " +
+                                                            std::to_string(type_name_bytes_max) + " and " +
+                                                            std::to_string(type_fields_bytes_max)));
   }
   const std::string file = topic_file(owner->bus(), *bare);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
@@ -104,8 +102,8 @@ result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const
     const u64 bytes = file_bytes(descriptor.get());
     if (bytes < topic_bytes(1, 1)) {
       return tl::unexpected(error(errc::corrupt, path_of(file_name) + " has " + std::to_string(bytes) +
-                                                     " bytes, a topic at least " +
-                                                     std::to_string(topic_bytes(1, 1)) + ": remove it"));
+                                                     " bytes, a topic at least " + std::to_string(topic_bytes(1, 1)) +
+                                                     ": remove it"));
     }
     auto memory = map_by_name(file_name, bytes, access::read_write);
     if (!memory) return tl::unexpected(std::move(memory.error()));
@@ -131,10 +129,9 @@ result<topic> topic::look(const std::string& file_name) {
 }
 
 // `not_found`: somebody else was first, or took our temporary for abandoned.
-result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name,
-                          const type_info& type, const topic_limits& limits, guarded_fd& lock) {
-  auto made =
-      make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max));
+result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
+                          const topic_limits& limits, guarded_fd& lock) {
+  auto made = make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max));
   if (!made) return tl::unexpected(std::move(made.error()));
   topic_header& h = made->memory.object<topic_header>();
   h.prefix.magic = topic_magic;
@@ -173,16 +170,16 @@ result<void> topic::check(const std::string& path, u64 bytes) {
     return tl::unexpected(error(errc::corrupt, path + " is no topic (wrong magic number): remove it"));
   }
   if (prefix.layout_major != layout_major || prefix.required_features != 0) {
-    return tl::unexpected(error(errc::newer_version,
-                                path + " has layout " + std::to_string(prefix.layout_major) + "." +
-                                    std::to_string(prefix.layout_minor) + ", this library has layout " +
-                                    std::to_string(layout_major) + "." + std::to_string(layout_minor) +
-                                    ": use one version of quoit on a bus"));
+    return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
+                                                         std::to_string(prefix.layout_minor) +
+                                                         ", this library has layout " + std::to_string(layout_major) +
+                                                         "." + std::to_string(layout_minor) +
+                                                         ": use one version of quoit on a bus"));
   }
   if (prefix.header_bytes != topic_header_bytes || prefix.entry_bytes != sizeof(publisher_entry) ||
       header().subscription_bytes != sizeof(subscription_entry) || prefix.entry_count == 0 ||
-      prefix.entry_count > publishers_limit || subscription_count == 0 ||
-      subscription_count > subscriptions_limit || bytes < topic_bytes(prefix.entry_count, subscription_count)) {
+      prefix.entry_count > publishers_limit || subscription_count == 0 || subscription_count > subscriptions_limit ||
+      bytes < topic_bytes(prefix.entry_count, subscription_count)) {
     return tl::unexpected(error(errc::corrupt, path + " has tables that do not fit into it: remove it"));
   }
   publishers_ = prefix.entry_count;
@@ -195,10 +192,10 @@ result<void> topic::check_type(const type_info& type) const {
       type_fields() == type.fields) {
     return {};
   }
-  return tl::unexpected(error(errc::type_mismatch,
-                              "topic " + name() + " carries " +
-                                  described(type_name(), type_bytes(), type_alignment(), type_fields()) +
-                                  "; asked for " + described(type.name, type.bytes, type.alignment, type.fields)));
+  return tl::unexpected(
+      error(errc::type_mismatch, "topic " + name() + " carries " +
+                                     described(type_name(), type_bytes(), type_alignment(), type_fields()) +
+                                     "; asked for " + described(type.name, type.bytes, type.alignment, type.fields)));
 }
 
 result<topic_lock> topic::lock(std::chrono::nanoseconds timeout) const {

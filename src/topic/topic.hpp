@@ -10,9 +10,9 @@
 #include <memory>
 #include <string>
 
+#include "quoit/detail/topic_layout.hpp"
 #include "topic/lane_file.hpp"
 #include "topic/node.hpp"
-#include "quoit/detail/topic_layout.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -98,8 +98,8 @@ class topic {
  private:
   result<void> check(const std::string& path, u64 bytes);
   result<void> check_type(const type_info& type) const;
-  static result<topic> make(node& owner, const std::string& file_name, std::string_view name,
-                            const type_info& type, const topic_limits& limits, guarded_fd& lock);
+  static result<topic> make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
+                            const topic_limits& limits, guarded_fd& lock);
   void poke_writer(node& self, u32 publisher_index, lane_slots& slots) const noexcept;
 
   mapping memory_;

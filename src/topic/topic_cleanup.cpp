@@ -15,8 +15,8 @@ bool clean_topics_after(node& self, node_id dead, std::chrono::nanoseconds lock_
     if (!look) continue;
     bool concerned = false;
     for (u32 i = 0; i < look->publishers() && !concerned; ++i) {
-      concerned = look->state(look->publisher(i)) == participant_state::active &&
-                  topic::owner_of(look->publisher(i)) == dead;
+      concerned =
+          look->state(look->publisher(i)) == participant_state::active && topic::owner_of(look->publisher(i)) == dead;
     }
     for (u32 i = 0; i < look->subscriptions() && !concerned; ++i) {
       concerned = look->state(look->subscription(i)) != participant_state::free &&

@@ -9,9 +9,10 @@ namespace model {
 
 namespace {
 
-constexpr shape two_a_stride{4, 32, 8, true};   // frames of 16: two a stride, eight a lap
-constexpr shape spanning{4, 32, 16, true};      // frames of 24: some run from one stride into the next
-constexpr shape over_a_stride{4, 32, 40, true};  // frames of 48: larger than rule A7 allows where lossy readers may join
+constexpr shape two_a_stride{4, 32, 8, true};  // frames of 16: two a stride, eight a lap
+constexpr shape spanning{4, 32, 16, true};     // frames of 24: some run from one stride into the next
+constexpr shape over_a_stride{4, 32, 40,
+                              true};            // frames of 48: larger than rule A7 allows where lossy readers may join
 constexpr shape one_a_stride{4, 32, 24, true};  // frames of 32, the size of a stride
 
 // What the messages say: which of the messages it is, so a reader knows what it missed.
@@ -138,7 +139,8 @@ struct lossy : lane_test<lossy<Shape, Messages, Looks>, 3> {
   std::unique_ptr<checked_reader> readers[2];
 };
 
-// ---- blocking, with reliable readers, and waiting for space ----------------------------------------------------------
+// ---- blocking, with reliable readers, and waiting for space
+// ----------------------------------------------------------
 
 template <const shape& Shape, unsigned Messages>
 struct reliable : lane_test<reliable<Shape, Messages>, 3> {
@@ -149,8 +151,8 @@ struct reliable : lane_test<reliable<Shape, Messages>, 3> {
     this->w.reliable_active.store(3, rl::mo_relaxed, $);
     writer = std::make_unique<numbered_writer>(this->w);
     for (u32 i = 0; i < 2; ++i) {
-      readers[i] =
-          std::make_unique<checked_reader>(this->w, i, lane_reader::reading::reliable, 2, lane_poke{&reliable::poke, this});
+      readers[i] = std::make_unique<checked_reader>(this->w, i, lane_reader::reading::reliable, 2,
+                                                    lane_poke{&reliable::poke, this});
       readers[i]->reader.start_at_first();
     }
   }
@@ -197,7 +199,8 @@ struct reliable : lane_test<reliable<Shape, Messages>, 3> {
   std::unique_ptr<checked_reader> readers[2];
 };
 
-// ---- readers that come while the writer is at it ---------------------------------------------------------------------
+// ---- readers that come while the writer is at it
+// ---------------------------------------------------------------------
 
 template <const shape& Shape, unsigned Messages>
 struct joining : lane_test<joining<Shape, Messages>, 3> {
@@ -224,7 +227,8 @@ struct joining : lane_test<joining<Shape, Messages>, 3> {
   std::unique_ptr<numbered_writer> writer;
 };
 
-// ---- an old loan, and newer ones that go round to it --------------------------------------------------------------------
+// ---- an old loan, and newer ones that go round to it
+// --------------------------------------------------------------------
 
 template <const shape& Shape>
 struct loans : lane_test<loans<Shape>, 2> {
@@ -266,7 +270,8 @@ struct loans : lane_test<loans<Shape>, 2> {
   std::unique_ptr<checked_reader> reader;
 };
 
-// ---- several loans, and the death of the publisher --------------------------------------------------------------------
+// ---- several loans, and the death of the publisher
+// --------------------------------------------------------------------
 
 enum class succession { closed, adopted };
 

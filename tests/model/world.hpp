@@ -1,8 +1,8 @@
 // The memory of a small lane as relacy sees it, behind the functions that detail/atomic.hpp declares under QUOIT_MODEL.
 //
 // The real sources run on real addresses; each word that processes share has an rl::atomic beside it, found by its
-// address, and each word of the ring also an rl::var, which finds data races: a header or a payload that is stored while
-// somebody reads the payload that was there. Payload words are seen by loads of headers too, as what they are: a
+// address, and each word of the ring also an rl::var, which finds data races: a header or a payload that is stored
+// while somebody reads the payload that was there. Payload words are seen by loads of headers too, as what they are: a
 // header must never be looked for where an earlier lap's payload lies.
 //
 // A writer dies by going on as a ghost: from some access on nothing it does has an effect.
@@ -177,7 +177,7 @@ inline void store(u64& word, u64 value, bool release) {
   here->access();
   if (here->ghost()) return;
   if (here->in_ring(&word)) {
-    here->payload_var(&word)($) = value;
+    here->payload_var (&word)($) = value;
     const frame_header h{value};
     if (release && h.is(frame_kind::message)) here->committed_sequences |= u64{1} << h.sequence_low();
   }

@@ -90,7 +90,7 @@ TEST_CASE("segments that were truncated, zeroed or filled with noise are refused
       const std::vector<std::string> files = name.files();
       REQUIRE(files.size() == 4);  // the bus, the topic, the lane's two
       const std::string& file = files[static_cast<std::size_t>(round) % files.size()];
-      struct stat status {};
+      struct stat status{};
       REQUIRE(::stat(path(file).c_str(), &status) == 0);
       const auto size = static_cast<std::size_t>(status.st_size);
       const int kind = round / 4 % 5;
@@ -113,12 +113,14 @@ TEST_CASE("segments that were truncated, zeroed or filled with noise are refused
         }
       }
       if (kind == 4) {
-        for (int i = 0; i < 8; ++i) contents[random() % std::min<std::size_t>(size, 4096)] = static_cast<char>(random());
+        for (int i = 0; i < 8; ++i)
+          contents[random() % std::min<std::size_t>(size, 4096)] = static_cast<char>(random());
       }
       REQUIRE(::unlink(path(file).c_str()) == 0);
       const int fd = ::open(path(file).c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0660);
       REQUIRE(fd >= 0);
-      if (!contents.empty()) REQUIRE(::write(fd, contents.data(), contents.size()) == static_cast<ssize_t>(contents.size()));
+      if (!contents.empty())
+        REQUIRE(::write(fd, contents.data(), contents.size()) == static_cast<ssize_t>(contents.size()));
       ::close(fd);
       child visitor([&] {
         std::string words;
@@ -168,7 +170,7 @@ TEST_CASE("a full /dev/shm is an error that names the need and what is free") {
     // What is there goes on, and nothing of the failed one is left.
     if (!fits->publish(checked::make(0, 0))) return 6;
     auto sub = bus->subscriber<checked>("small", {.start = quoit::start::earliest});
-    if (!sub || !sub->poll() ) return 7;
+    if (!sub || !sub->poll()) return 7;
     if (quoit::inspect(name.name())->topics.size() != 1) return 8;
     // So full that not even a bus fits.
     auto other = quoit::bus::open(name.name() + "x", {.nodes_max = 4096});
@@ -215,7 +217,7 @@ TEST_CASE("the umask does not narrow what permissions asks for") {
     auto bus = quoit::bus::open(name.name(), {.permissions = 0664}).value();
     auto pub = bus.publisher<checked>("t").value();
     for (const std::string& file : name.files()) {
-      struct stat status {};
+      struct stat status{};
       if (::stat(path(file).c_str(), &status) != 0 || (status.st_mode & 0777) != 0664) return 1;
     }
     return name.files().size() == 4 ? 0 : 2;

@@ -32,7 +32,9 @@ TEST_CASE("in a forked child every handle answers forked, and the parent goes on
     loan.reset();
     pub.reset();
     sub.reset();
-    { auto gone = std::move(bus); }
+    {
+      auto gone = std::move(bus);
+    }
     // A bus of its own works.
     auto mine = quoit::bus::open(name.name());
     if (!mine) return 8;

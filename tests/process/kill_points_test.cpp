@@ -112,7 +112,9 @@ void killed_beside_others(bool publishes, bool subscribes, quoit::policy policy,
     if (how == ended::no_tracing) QUOIT_SKIP("ptrace is not permitted here");
     INFO("stop " << stop);
     // The next process of the bus, and of the topic, cleans up: as a publisher does, and as a subscriber.
-    { auto next = quoit::bus::open(name.name()).value(); }
+    {
+      auto next = quoit::bus::open(name.name()).value();
+    }
     REQUIRE(pub.publish(checked::make(0, static_cast<std::uint64_t>(stop))));
     REQUIRE(take_all(sub));
     {

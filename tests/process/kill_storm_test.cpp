@@ -100,8 +100,8 @@ struct shared {
 
 void storm(quoit::policy policy) {
   const bus_guard name;
-  auto* const s = static_cast<shared*>(
-      ::mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* const s =
+      static_cast<shared*>(::mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   *s = {};
   {
     const std::string bus = name.name();
@@ -144,7 +144,8 @@ void storm(quoit::policy policy) {
     bool survived = true;
     until([&] {
       siginfo_t info{};
-      survived = ::waitid(P_PID, static_cast<id_t>(survivor.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == 0;
+      survived = ::waitid(P_PID, static_cast<id_t>(survivor.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+                 info.si_pid == 0;
       return !survived || __atomic_load_n(&s->received_by_survivor, __ATOMIC_RELAXED) > so_far + 1000;
     });
     __atomic_store_n(&s->over, true, __ATOMIC_RELAXED);
@@ -155,7 +156,9 @@ void storm(quoit::policy policy) {
     for (auto& c : subscribers) c->wait();
   }
   // All gone, most of them killed. The next process of the bus cleans up, and is the last one out.
-  { auto bus = quoit::bus::open(name.name()).value(); }
+  {
+    auto bus = quoit::bus::open(name.name()).value();
+  }
   CHECK(name.files().empty());
   ::munmap(s, sizeof *s);
 }
@@ -208,7 +211,9 @@ TEST_CASE("processes that open and close the same topic are killed in the middle
   MESSAGE(kills << " kills");
   CHECK(kills > 50);
   children.clear();
-  { auto last = quoit::bus::open(bus).value(); }
+  {
+    auto last = quoit::bus::open(bus).value();
+  }
   CHECK(name.files().empty());
 }
 

@@ -83,7 +83,9 @@ TEST_CASE("publishing and polling make no system call when nobody sleeps") {
     if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
     CHECK_MESSAGE(how.status == 0, "status ", how.status, " signal ", how.signal, " (31: a system call)");
   }
-  { auto bus = quoit::bus::open(name.name()).value(); }
+  {
+    auto bus = quoit::bus::open(name.name()).value();
+  }
 }
 
 TEST_CASE("the filter of this test does kill on a system call") {

@@ -68,7 +68,9 @@ TEST_CASE("a lane that could not be opened for want of descriptors is read from 
     return 0;
   });
   CHECK(poor.wait().status == 0);
-  { auto last = quoit::bus::open(name.name()).value(); }
+  {
+    auto last = quoit::bus::open(name.name()).value();
+  }
 }
 
 TEST_CASE("a publisher without descriptors takes no lane from its readers when it closes") {

@@ -77,7 +77,8 @@ struct run {
       if (o.state == 0) o.state = 2;
     }
     // Sequences that were not spent are given again.
-    while (!order.empty() && order.back().state == 2 && order.back().sequence >= writer->next_sequence()) order.pop_back();
+    while (!order.empty() && order.back().state == 2 && order.back().sequence >= writer->next_sequence())
+      order.pop_back();
     make_visible();
   }
 
@@ -149,8 +150,7 @@ void one_run(bool with_lossy, bool with_reliable, bool with_deaths) {
   request.capacity_bytes = request.strides * *rc::gen::element(u64{256}, u64{512}, u64{2048});
   request.frame_alignment = *rc::gen::element(8u, 16u, 64u);
   request.lossy_allowed = with_lossy;
-  request.payload_bytes_max = with_lossy ? request.capacity_bytes / request.strides - 136
-                                         : request.capacity_bytes / 3;
+  request.payload_bytes_max = with_lossy ? request.capacity_bytes / request.strides - 136 : request.capacity_bytes / 3;
   const u32 bytes_max = static_cast<u32>(request.payload_bytes_max);
   const u32 samples = *rc::gen::inRange(1u, 4u);
   run r(request, with_lossy ? 2 : 0, with_reliable ? 2 : 0, samples);

@@ -35,7 +35,7 @@ inline lane_request small_lane() {
 class pages {
  public:
   explicit pages(std::size_t bytes)
-      : bytes_(align_up(bytes, 4096)), base_(new (std::align_val_t(4096)) std::byte[bytes_]()) {}
+      : bytes_(align_up(bytes, 4096)), base_(new(std::align_val_t(4096)) std::byte[bytes_]()) {}
   std::byte* data() const { return base_.get(); }
   std::size_t bytes() const { return bytes_; }
 

@@ -33,10 +33,10 @@ struct segment_prefix {
   u64 magic;
   u16 layout_major;
   u16 layout_minor;
-  u32 header_bytes;        // of the whole fixed part
-  u64 required_features;   // an unknown bit is an error
-  u64 optional_features;   // an unknown bit is ignored
-  u32 entry_bytes;         // of one entry of the segment's (first) table
+  u32 header_bytes;       // of the whole fixed part
+  u64 required_features;  // an unknown bit is an error
+  u64 optional_features;  // an unknown bit is ignored
+  u32 entry_bytes;        // of one entry of the segment's (first) table
   u32 entry_count;
   u64 segment_bytes;
   u8 boot_id[16];
@@ -98,11 +98,11 @@ struct lane_header {
   u64 ring_bytes;
   u64 data_offset;  // of position 0 in the data file
   u32 strides;
-  u32 alignment;            // of frames
-  u32 payload_alignment;    // of payloads; payloads of types with alignof above 8
-  u32 frame_bytes_max;      // header, words, payload and padding
+  u32 alignment;          // of frames
+  u32 payload_alignment;  // of payloads; payloads of types with alignof above 8
+  u32 frame_bytes_max;    // header, words, payload and padding
   u32 payload_bytes_max;
-  u8 frame_flags;           // on every frame of this lane
+  u8 frame_flags;  // on every frame of this lane
   u8 policy;
   u8 lossy_allowed;
   u8 reliable_allowed;

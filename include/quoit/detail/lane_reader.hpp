@@ -79,7 +79,8 @@ class QUOIT_EXPORT lane_reader {
         ++sequence_;
         return take_status::message;
       }
-      if (h.word == 0 && !closed_) [[likely]] return take_status::nothing;
+      if (h.word == 0 && !closed_) [[likely]]
+        return take_status::nothing;
     }
     return take_slow(out);
   }
@@ -116,7 +117,8 @@ class QUOIT_EXPORT lane_reader {
         return;
       }
       // The stride stays pinned for what comes next.
-      if (mode_ == reading::lossy && position_ < safe_end_ && frame.position >= pinned_begin_) [[likely]] return;
+      if (mode_ == reading::lossy && position_ < safe_end_ && frame.position >= pinned_begin_) [[likely]]
+        return;
       move_slot();
       return;
     }

@@ -19,10 +19,10 @@ namespace quoit::inline v1::detail {
 
 enum class claim_status : u8 {
   ok,
-  would_block,    // readers, or claims of our own that are not resolved, are in the way
-  too_large,      // more than payload_bytes_max
-  too_many,       // as many claims as the table holds are unresolved
-  timed_out,      // never said by a lane, but by who waits for one: space did not come in time
+  would_block,  // readers, or claims of our own that are not resolved, are in the way
+  too_large,    // more than payload_bytes_max
+  too_many,     // as many claims as the table holds are unresolved
+  timed_out,    // never said by a lane, but by who waits for one: space did not come in time
 };
 
 // A frame that was claimed and is neither committed nor abandoned.
@@ -35,8 +35,8 @@ struct lane_claim {
 };
 
 struct lane_refusal {
-  u32 slot = 0;           // the subscription that is furthest behind, or holds the most strides
-  bool by_reader = false; // false: our own oldest claim is in the way
+  u32 slot = 0;            // the subscription that is furthest behind, or holds the most strides
+  bool by_reader = false;  // false: our own oldest claim is in the way
 };
 
 class QUOIT_EXPORT lane_writer {
@@ -56,8 +56,7 @@ class QUOIT_EXPORT lane_writer {
   claim_status claim(u32 payload_bytes, lane_claim& out) noexcept {
     const u64 position = tail_;
     const u64 end = position + geometry_.extent(payload_bytes);
-    if (unresolved_ == 0 && end + word_bytes <= limit_ && payload_bytes <= geometry_.payload_bytes_max)
-        [[likely]] {
+    if (unresolved_ == 0 && end + word_bytes <= limit_ && payload_bytes <= geometry_.payload_bytes_max) [[likely]] {
       take(position, end, payload_bytes, out);
       return claim_status::ok;
     }
@@ -68,8 +67,8 @@ class QUOIT_EXPORT lane_writer {
   // ns, is used where the lane stamps. True if a reader can see something new now: the caller fences and
   // looks for sleepers.
   bool commit(const lane_claim& claim, u32 payload_bytes, u64 stamp = 0) noexcept {
-    if (table_count_ == 0 && claim.position + geometry_.extent(payload_bytes) == tail_ &&
-        geometry_.flags == 0 && tail_ < checkpoint_due_) [[likely]] {
+    if (table_count_ == 0 && claim.position + geometry_.extent(payload_bytes) == tail_ && geometry_.flags == 0 &&
+        tail_ < checkpoint_due_) [[likely]] {
       // sync(lane.commit): payload, and the zero behind the frame, are whole for whoever reads this header
       store_release(header(claim.position),
                     frame_header::make(payload_bytes, frame_kind::message, 0, claim.sequence).word);
@@ -104,7 +103,7 @@ class QUOIT_EXPORT lane_writer {
 
  private:
   struct entry {
-    u64 before;    // of the skip in front of the frame, or the frame's own position
+    u64 before;  // of the skip in front of the frame, or the frame's own position
     u64 position;
     u64 end;
     u64 sequence;
@@ -164,21 +163,21 @@ class QUOIT_EXPORT lane_writer {
   u64 payload_offset_;
 
   // The fast path.
-  u64 tail_ = 0;            // where the next frame goes
-  u64 limit_ = 0;           // a frame and the word behind it may end here without another look
+  u64 tail_ = 0;   // where the next frame goes
+  u64 limit_ = 0;  // a frame and the word behind it may end here without another look
   u64 next_sequence_ = 0;
   u64 frontier_ = 0;        // everything before is resolved; the oldest unresolved claim begins here
   u64 checkpoint_due_ = 0;  // a frontier here or further begins a stride that has no checkpoint yet
   u64 payload_total_ = 0;
-  u32 unresolved_ = 0;      // claims behind the frontier
-  u32 table_count_ = 0;     // of them in the table: all, or none if there is just one
-  u32 first_claim_ = 0;     // index of the oldest
+  u32 unresolved_ = 0;   // claims behind the frontier
+  u32 table_count_ = 0;  // of them in the table: all, or none if there is just one
+  u32 first_claim_ = 0;  // index of the oldest
   u32 single_payload_bytes_ = 0;
 
   // The slow path.
-  u64 reserved_ = 0;  // what the header says
-  u64 verified_ = 0;  // bit per stride of [tail, reserved): nobody holds it, and it is behind no wall
-  u64 walled_ = 0;    // not verified because of a wall: not to be stepped over
+  u64 reserved_ = 0;    // what the header says
+  u64 verified_ = 0;    // bit per stride of [tail, reserved): nobody holds it, and it is behind no wall
+  u64 walled_ = 0;      // not verified because of a wall: not to be stepped over
   u64 wall_ = no_wall;  // as last seen; walls only grow, but for readers that come, and those check
   u64 voids_ = 0;       // void frames before the frontier
   u64 last_stamp_ = 0;

@@ -28,7 +28,7 @@ struct message_type {
 // Who keeps a publisher from a loan.
 struct blocked_by {
   u32 subscription;
-  u32 pid;            // for people; means nothing in another pid namespace
+  u32 pid;  // for people; means nothing in another pid namespace
   char node_name[48];
 };
 
@@ -56,7 +56,8 @@ class QUOIT_EXPORT publisher_core {
   error why_refused() const noexcept;
 
   void commit(const lane_claim& claim, u32 payload_bytes) noexcept {
-    if (epoch_ != fork_epoch || !open_) [[unlikely]] return give_back();
+    if (epoch_ != fork_epoch || !open_) [[unlikely]]
+      return give_back();
     const bool visible = writer_->commit(claim, payload_bytes, stamped_ ? stamp() : 0);
     if (visible) wake_sleepers();
     give_back();
@@ -65,8 +66,7 @@ class QUOIT_EXPORT publisher_core {
 
   // Copies messages of one size into the lane and wakes once. How many: fewer than asked for if the lane is
   // full. Errors: as why_refused(), if there was not even room for one.
-  result<std::size_t> publish_batch(const std::byte* messages, std::size_t message_bytes,
-                                    std::size_t count) noexcept;
+  result<std::size_t> publish_batch(const std::byte* messages, std::size_t message_bytes, std::size_t count) noexcept;
 
   // The handle went. Closes the lane; what loans are open goes on to live, and is lost. The topic is left with the
   // last of them: until then nobody else may write where they lie.
@@ -93,11 +93,13 @@ class QUOIT_EXPORT publisher_core {
     QUOIT_RULE(B3_commit_fence) full_fence();
     for (u32 i = 0; i < armed_words_; ++i) {
       // relaxed: ordered by the fence; bits are taken by a read-modify-write
-      if (load_relaxed(armed_[i]) != 0) [[unlikely]] return fire_armed();
+      if (load_relaxed(armed_[i]) != 0) [[unlikely]]
+        return fire_armed();
     }
   }
   void give_back() noexcept {
-    if (--loans_ == 0 && !open_) [[unlikely]] finish();
+    if (--loans_ == 0 && !open_) [[unlikely]]
+      finish();
   }
   void finish() noexcept;
   void fire_armed() noexcept;

@@ -53,8 +53,10 @@ class QUOIT_EXPORT subscriber_core {
   error why_failed() noexcept;
 
   void release(const held_message& message) noexcept {
-    if (epoch_ == fork_epoch) [[likely]] message.reader->release(message.frame);
-    if (--samples_ == 0 && !open_) [[unlikely]] finish();
+    if (epoch_ == fork_epoch) [[likely]]
+      message.reader->release(message.frame);
+    if (--samples_ == 0 && !open_) [[unlikely]]
+      finish();
   }
 
   // Waits until poll() would return something. Errors: timed_out, forked, closed.

@@ -46,7 +46,7 @@ struct alignas(line_pair_bytes) subscription_entry {
 static_assert(sizeof(subscription_entry) == 128);
 
 struct topic_header {
-  segment_prefix prefix;  // entries: publishers
+  segment_prefix prefix;   // entries: publishers
   u32 subscription_bytes;  // of one entry
   u32 subscriptions;
   u32 type_bytes;  // of a message; 0: variable
@@ -66,9 +66,8 @@ inline constexpr std::size_t topic_header_bytes = 4096;
 static_assert(sizeof(topic_header) <= topic_header_bytes);
 
 constexpr std::size_t topic_bytes(u32 publishers, u32 subscriptions) noexcept {
-  return align_up(topic_header_bytes + sizeof(publisher_entry) * publishers +
-                      sizeof(subscription_entry) * subscriptions,
-                  4096);
+  return align_up(
+      topic_header_bytes + sizeof(publisher_entry) * publishers + sizeof(subscription_entry) * subscriptions, 4096);
 }
 
 }  // namespace quoit::inline v1::detail

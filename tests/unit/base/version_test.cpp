@@ -2,6 +2,4 @@
 
 #include <quoit/detail/config.hpp>
 
-TEST_CASE("the linked library has the version of the headers") {
-  CHECK(quoit::library_version() == QUOIT_VERSION);
-}
+TEST_CASE("the linked library has the version of the headers") { CHECK(quoit::library_version() == QUOIT_VERSION); }

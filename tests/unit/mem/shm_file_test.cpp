@@ -51,7 +51,7 @@ TEST_CASE("an object is made under a temporary name, zeroed, of its size, and lo
 TEST_CASE("its space is allocated when it is made") {
   const names n;
   const shm_file file = must(make_shm(n.temporary, 1 << 20));
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::fstat(file.descriptor.get(), &status) == 0);
   CHECK(status.st_blocks * 512 >= 1 << 20);
   unlink_shm(file.name);
@@ -74,7 +74,7 @@ TEST_CASE("an object gets its mode with its name, whatever the umask") {
   shm_file file = must(make_shm(n.temporary, 4096));
   CHECK(must(place_shm(file, n.object("a"), {.mode = 0664})));
   ::umask(before);
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(("/dev/shm/" + n.object("a")).c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0664);
   CHECK(n.bus.files().size() == 1);
@@ -86,7 +86,7 @@ TEST_CASE("an object gets its group with its name") {
   shm_file file = must(make_shm(n.temporary, 4096));
   const auto group = static_cast<std::int64_t>(::getegid());
   CHECK(must(place_shm(file, n.object("a"), {.group = group})));
-  struct stat status {};
+  struct stat status{};
   REQUIRE(::stat(("/dev/shm/" + n.object("a")).c_str(), &status) == 0);
   CHECK(status.st_gid == ::getegid());
   unlink_shm(n.object("a"));

@@ -39,8 +39,10 @@ void scramble(std::mt19937_64& random, std::byte* at, std::size_t bytes, int how
     const std::size_t word = random() % (bytes / 8);
     u64 value = random();
     if (random() % 3 == 0) value &= 0xff;
-    if (random() % 3 == 0) value = frame_header::make(static_cast<u32>(random() % 300), static_cast<frame_kind>(random() % 6),
-                                                     static_cast<u8>(random() % 4), random() % 8).word;
+    if (random() % 3 == 0)
+      value = frame_header::make(static_cast<u32>(random() % 300), static_cast<frame_kind>(random() % 6),
+                                 static_cast<u8>(random() % 4), random() % 8)
+                  .word;
     std::memcpy(at + word * 8, &value, 8);
   }
 }
@@ -127,8 +129,9 @@ TEST_CASE("every field of a lane's headers is checked before it is used") {
     const std::size_t at = random() % fields;
     const std::size_t width = std::min<std::size_t>(std::size_t{1} << (random() % 4), fields - at);
     const u64 value = random() % 3 == 0 ? u64{1} << (random() % 64) : random();
-    std::memcpy((round % 3 == 0 ? slots + at % sizeof(segment_prefix) : head + at), &value,
-                round % 3 == 0 ? std::min<std::size_t>(width, sizeof(segment_prefix) - at % sizeof(segment_prefix)) : width);
+    std::memcpy(
+        (round % 3 == 0 ? slots + at % sizeof(segment_prefix) : head + at), &value,
+        round % 3 == 0 ? std::min<std::size_t>(width, sizeof(segment_prefix) - at % sizeof(segment_prefix)) : width);
     const auto geometry = read_geometry(l.head(), l.data_bytes(), l.slots(), l.slots_file_bytes());
     if (!geometry) {
       const auto code = geometry.error().code();

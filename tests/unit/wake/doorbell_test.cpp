@@ -11,7 +11,9 @@ TEST_CASE("whoever is awake is not rung") {
   doorbell bell{};
   CHECK_FALSE(ring(bell));
   CHECK(bell.word == 0);
-  { const nap over(bell); }
+  {
+    const nap over(bell);
+  }
   CHECK_FALSE(ring(bell));
 }
 
