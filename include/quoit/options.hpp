@@ -20,6 +20,10 @@ enum class mode : std::uint8_t {
   automatic = 0,  // reliable on lanes that allow it, lossy on overwriting ones
   reliable = 1,   // the publisher waits for this subscription; refused by overwriting lanes
   lossy = 2,      // no publisher ever waits for it
+  // Looks on and changes nothing: it makes no topic and keeps none alive, is not counted, and nobody waits for it or
+  // wakes it. Its samples are copies. It may miss what is overwritten, or is removed with the last subscription,
+  // before it looks; waiting, it looks once in a millisecond.
+  observer = 3,
 };
 
 // How a thread that finds nothing waits.

@@ -22,7 +22,8 @@ error conflict(const topic& control, const char* words) {
 
 result<lane_file> open_lane_of(const subscriber_parts& parts, const publisher_entry& entry) {
   const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
-  auto lane = open_lane(parts.control.file_name(), generation, access::read);
+  const access slots = parts.observes() ? access::read : access::read_write;
+  auto lane = open_lane(parts.control.file_name(), generation, access::read, slots);
   if (lane && parts.index >= lane->geometry.subscriptions) {
     return tl::unexpected(error(errc::corrupt, "a lane of topic " + parts.control.name() + " has too few slots"));
   }
@@ -54,12 +55,15 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
                                    "with policy overwrite, which waits for nobody; subscribe with mode "
                                    "automatic or lossy"));
   }
-  const bool reliable = can_be_reliable && asked != mode::lossy;
-  if (!reliable && !lane->geometry.lossy_allowed) {
+  const bool reliable = can_be_reliable && asked != mode::lossy && !parts.observes();
+  if (!reliable && !parts.observes() && !lane->geometry.lossy_allowed) {
     return tl::unexpected(
         conflict(control, "with lossy_subscribers = false; subscribe with mode automatic or reliable"));
   }
-  auto link = make_link(parts, index, std::move(*lane), reliable ? reading::reliable : reading::lossy);
+  auto link = make_link(parts, index, std::move(*lane),
+                        parts.observes() ? reading::observing
+                        : reliable       ? reading::reliable
+                                         : reading::lossy);
   lane_reader& reader = link->reader;
   const start& from = parts.options.start;
   const bool started = from.kind == start::from::latest     ? reader.start_at_latest()
@@ -73,9 +77,29 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
   return link;
 }
 
+// A lane that an observer finds in the table: nobody set a slot for it.
+result<std::unique_ptr<lane_link>> look_at_lane(const subscriber_parts& parts, u32 index) {
+  const publisher_entry& entry = parts.control.publisher(index);
+  const bool younger = load_relaxed(entry.lane_generation) >= parts.generation_at_open;  // relaxed: ordered by state()
+  // One that was left before the observer came; unless somebody has gone on with it.
+  if (!younger && parts.control.state(entry) != participant_state::active) return nullptr;
+  if (!younger) return join_lane(parts, index);
+  auto lane = open_lane_of(parts, entry);
+  if (!lane) return tl::unexpected(std::move(lane.error()));
+  auto link = make_link(parts, index, std::move(*lane), reading::observing);
+  link->reader.start_at_first();
+  link->reader.look_at_state();
+  return link;
+}
+
 // A lane that is younger than the subscription: its maker set our slot. Nothing if it did not, because the
 // lane was closed when we came, or we have left it; nor if it was removed meanwhile.
 result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u32 index) {
+  if (parts.observes()) {
+    auto link = look_at_lane(parts, index);
+    if (!link && is_gone(link.error())) return nullptr;
+    return link;
+  }
   auto lane = open_lane_of(parts, parts.control.publisher(index));
   if (!lane) {
     if (is_gone(lane.error())) return nullptr;
@@ -102,9 +126,10 @@ result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owne
     return tl::unexpected(error(errc::invalid_argument,
                                 "samples_max is " + std::to_string(options.samples_max) + ": it must be 1 to 65536"));
   }
-  if (options.mode > mode::lossy || options.start.kind > start::from::last) {
+  if (options.mode > mode::observer || options.start.kind > start::from::last) {
     return tl::unexpected(error(errc::invalid_argument, "mode or start is none of its values"));
   }
+  if (options.mode == mode::observer) return open_observer(owner, name, type, options);
   auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   auto parts = std::make_unique<subscriber_parts>();
@@ -159,6 +184,35 @@ result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owne
   return core;
 }
 
+// Nothing is entered anywhere, and everything is mapped for reading only.
+result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<node>& owner, std::string_view name,
+                                                        const message_type& type, const subscriber_options& options) {
+  auto control = topic::observe(*owner, name, {type.name, type.bytes, type.alignment, type.fields});
+  if (!control) return tl::unexpected(std::move(control.error()));
+  auto parts = std::make_unique<subscriber_parts>();
+  parts->owner = owner;
+  parts->control = std::move(*control);
+  parts->options = options;
+  parts->payload_bytes = type.bytes;
+  // sync(topic.roster): loaded before the table: what comes meanwhile is found at the first look
+  const u64 roster = load_acquire(parts->control.header().roster);
+  // sync(topic.entry): lanes that are made from now on have this generation or a later one
+  parts->generation_at_open = load_acquire(parts->control.header().next_lane_generation);
+  for (u32 i = 0; i < parts->control.publishers(); ++i) {
+    if (parts->control.state(parts->control.publisher(i)) != participant_state::active) continue;
+    auto link = join_lane(*parts, i);
+    if (link) {
+      parts->links.push_back(std::move(*link));
+    } else if (!is_gone(link.error())) {
+      return tl::unexpected(std::move(link.error()));
+    }
+  }
+  auto* const core = new subscriber_core(std::move(parts));
+  core->roster_seen_ = roster;
+  core->set_only();
+  return core;
+}
+
 subscriber_core::subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept
     : parts_(std::move(parts)), roster_(&parts_->control.header().roster), epoch_(fork_epoch) {}
 
@@ -172,6 +226,8 @@ void subscriber_core::close() noexcept {
 void subscriber_core::finish() noexcept {
   if (epoch_ == fork_epoch) {
     for (auto& link : parts_->links) link->reader.stop();
+  }
+  if (epoch_ == fork_epoch && !parts_->observes()) {
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.remove_subscription(*parts_->owner, parts_->index);
@@ -201,7 +257,7 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
       drained = drained || link.reader.held() == 0;
       continue;
     }
-    const take_status status = link.reader.take(out.frame);
+    const take_status status = parts_->observes() ? link.reader.take_copy(out.frame) : link.reader.take(out.frame);
     if (status == take_status::nothing) continue;
     if (status == take_status::drained) {
       link.drained = drained = true;
@@ -243,7 +299,7 @@ error subscriber_core::why_failed() noexcept {
 void subscriber_core::set_only() noexcept {
   only_ = nullptr;
   only_link_ = nullptr;
-  if (parts_->links.size() != 1 || parts_->links.front()->drained || parts_->lane_missing) return;
+  if (parts_->observes() || parts_->links.size() != 1 || parts_->links.front()->drained || parts_->lane_missing) return;
   only_link_ = parts_->links.front().get();
   only_ = &only_link_->reader;
 }
@@ -265,6 +321,7 @@ void subscriber_core::look_at_roster() noexcept {
     link->reader.look_at_state();
     link->drained = false;
   }
+  if (parts_->observes()) forget_removed_lanes();
   for (u32 i = 0; i < control.publishers(); ++i) {
     if (control.state(control.publisher(i)) == participant_state::free) continue;
     const bool known = std::any_of(parts_->links.begin(), parts_->links.end(),
@@ -283,10 +340,25 @@ void subscriber_core::look_at_roster() noexcept {
   set_only();
 }
 
+// An observer's leaving: nobody waits for it.
+void subscriber_core::forget_removed_lanes() noexcept {
+  std::erase_if(parts_->links, [&](const std::unique_ptr<lane_link>& link) {
+    const publisher_entry& entry = parts_->control.publisher(link->index);
+    const bool there = parts_->control.state(entry) != participant_state::free &&
+                       load_relaxed(entry.lane_generation) == link->generation;  // relaxed: ordered by state()
+    // The mapping outlives the name: what is left in it can still be read, and samples are copies in it.
+    if (there || link->reader.copies_held() > 0 || !link->reader.drained()) return false;
+    parts_->lost_before += link->reader.lost_total();
+    return true;
+  });
+}
+
 // Leaves lanes that are closed and were read to their end; the last to leave one removes it. Under the lock:
 // an adopter opens a lane again only while everybody is on it.
 void subscriber_core::drop_drained() noexcept {
   topic& control = parts_->control;
+  // An observer keeps what it has drained until the table says that it is gone: somebody may go on with it.
+  if (parts_->observes()) return;
   // Never waited for: its holder may be stopped, and this is a poll. At the next look, then.
   auto lock = control.lock(std::chrono::nanoseconds(0));
   if (!lock) return;

@@ -49,6 +49,10 @@ struct subscriber_parts {
   error failure{errc::corrupt};  // of the last poll that failed
   // When the publishers' locks are probed next; it outlives the single wait, which may be shorter.
   deadline recheck{std::chrono::nanoseconds(0)};
+  // Of an observer: lanes from this generation on came after it.
+  u64 generation_at_open = 0;
+
+  bool observes() const noexcept { return options.mode == mode::observer; }
 };
 
 }  // namespace quoit::inline v1::detail

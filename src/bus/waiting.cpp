@@ -8,6 +8,10 @@
 
 namespace quoit::inline v1::detail {
 
+namespace {
+constexpr std::chrono::nanoseconds observer_period = std::chrono::milliseconds(1);
+}
+
 bool subscriber_core::ready() noexcept {
   look_at_roster();
   if (parts_->missing_why) return true;
@@ -18,6 +22,7 @@ bool subscriber_core::ready() noexcept {
 }
 
 void subscriber_core::set_armed_bit() noexcept {
+  if (parts_->observes()) return;
   u64& word = parts_->control.header().armed[parts_->index / 64];
   const u64 bit = u64{1} << (parts_->index % 64);
   // relaxed: ours alone to set; where it is still set, nobody has fired since the last fence
@@ -29,6 +34,7 @@ void subscriber_core::show_counters() noexcept {
 }
 
 void subscriber_core::recheck_publishers() noexcept {
+  if (parts_->observes()) return;
   node& self = *parts_->owner;
   const topic& control = parts_->control;
   bool drained = false;
@@ -69,6 +75,8 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
 
   subscriber_parts& first = *cores[0]->parts_;
   node& self = *first.owner;
+  // Nobody wakes an observer.
+  const bool observes = std::any_of(cores.begin(), cores.end(), [](const auto* c) { return c->parts_->observes(); });
   const node_settings& settings = self.settings();
   const auto recheck_all = [&] {
     for (subscriber_core* const core : cores) core->recheck_publishers();
@@ -103,7 +111,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
         }
         const auto asleep = std::chrono::steady_clock::now();
         for (subscriber_core* const core : cores) core->show_counters();
-        pause.sleep(std::min(left, settings.recheck));
+        pause.sleep(std::min(left, observes ? std::min(observer_period, settings.recheck) : settings.recheck));
         late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
       }
     }

@@ -13,11 +13,13 @@ lane_reader::lane_reader(const lane_memory& memory, const lane_geometry& geometr
                          lane_poke poke)
     : memory_(memory),
       geometry_(geometry),
+      place_(how == reading::observing ? &own_place_ : &memory.slots->slot[slot].place),
       held_max_(std::max(held_max, 1u)),
       mode_(how),
       slot_(slot),
       poke_(poke),
-      held_storage_(held_max_) {
+      held_storage_(held_max_),
+      copies_(how == reading::observing ? held_max_ : 0) {
   held_ = held_storage_.data();
 }
 
@@ -35,6 +37,7 @@ take_status lane_reader::take_slow(lane_frame& out) noexcept {
         safe_end_ = geometry_.lap_end(position_);
       } else if (!cover(position_, position_ + 1, position_)) {
         resync_due_ = true;
+        if (mode_ == reading::observing) return take_status::nothing;  // what was stepped over is not believed yet
         continue;
       }
     }
@@ -74,13 +77,14 @@ take_status lane_reader::take_slow(lane_frame& out) noexcept {
     if (end > safe_end_ && !cover(position_, end, safe_end_)) {
       // The stride where it begins is ours, the one where it ends was reserved before we covered it.
       resync_due_ = true;
+      if (mode_ == reading::observing) return take_status::nothing;
       continue;
     }
     fill(h, out);
     held_[held_count_++] = {position_, end};
     position_ = end;
     ++sequence_;
-    if (mode_ == reading::lossy) pinned_begin_ = geometry_.stride_begin(std::min(position_, safe_end_ - 1));
+    if (mode_ != reading::reliable) pinned_begin_ = geometry_.stride_begin(std::min(position_, safe_end_ - 1));
     return take_status::message;
   }
 }
@@ -135,7 +139,7 @@ bool lane_reader::drained() noexcept {
   look_at_state();
   if (!closed_ || resync_due_ || position_ >= safe_end_) return false;
   // sync(lane.commit): as in take(); nothing is taken here
-  return load_acquire(memory_.word(geometry_.offset(position_))) == 0;
+  return load_acquire(memory_.word(geometry_.offset(position_))) == 0 && !overtaken_at(position_);
 }
 
 // ---- the slot ------------------------------------------------------------------------------------------
@@ -162,10 +166,11 @@ u64 lane_reader::oldest_needed() const noexcept {
 // reserved the stride of `check` again before it could see that (A2). True: the strides stay whole.
 bool lane_reader::cover(u64 begin, u64 end, u64 check) noexcept {
   // sync(lane.release): our loads of what we no longer cover come before the writer's stores there
-  store_release(slot().place, held_strides() | stride_bits(begin, end));
+  store_release(*place_, held_strides() | stride_bits(begin, end));
   // sync(lane.reserve): either the writer's scan sees this slot, or we see its reservation
   QUOIT_RULE(A2_reader_fence) full_fence();
   poke_waiting_writer();
+  // Of an observer this is a first look only: it asks again when it has copied.
   if (QUOIT_RULE_ON(A2_check) && !still_reserved_for_us(check)) return false;
   pinned_begin_ = geometry_.stride_begin(begin);
   safe_end_ = geometry_.stride_begin(end - 1) + geometry_.stride_bytes;
@@ -182,14 +187,14 @@ void lane_reader::move_slot() noexcept {
   if (mode_ == reading::reliable) {
     const u64 place = oldest_needed();
     // sync(lane.release): our loads of what we no longer need come before the writer's stores there
-    store_release(slot().place, place);
+    store_release(*place_, place);
     if (place < stride_end_) return;
     stride_end_ = geometry_.stride_begin(place) + geometry_.stride_bytes;
   } else {
     const u64 next = position_ < safe_end_ && !resync_due_ ? stride_bits(position_, position_ + 1) : 0;
     if (next != 0) pinned_begin_ = geometry_.stride_begin(position_);
     // sync(lane.release): as above
-    store_release(slot().place, held_strides() | next);
+    store_release(*place_, held_strides() | next);
   }
   // sync(lane.waiting): either we see the writer's `waiting`, or its scan sees our slot
   QUOIT_RULE(C1_reader_fence) full_fence();
@@ -199,6 +204,7 @@ void lane_reader::move_slot() noexcept {
 
 // After a fence that follows the store of our slot (C1).
 void lane_reader::poke_waiting_writer() noexcept {
+  if (mode_ == reading::observing) return;
   // relaxed: ordered by the fence; the exchange decides
   if (load_relaxed(memory_.slots->waiting) == 0) return;
   // sync(lane.waiting): whoever takes the 1 rings, once
@@ -207,6 +213,11 @@ void lane_reader::poke_waiting_writer() noexcept {
 }
 
 void lane_reader::release_slow(const lane_frame& frame) noexcept {
+  for (message_copy& copy : copies_) {
+    if (copy.bytes != frame.payload) continue;
+    copy.held = false;
+    return;
+  }
   for (u32 i = 0; i < held_count_; ++i) {
     if (held_[i].begin != frame.position) continue;
     held_[i] = held_[--held_count_];
@@ -217,31 +228,35 @@ void lane_reader::release_slow(const lane_frame& frame) noexcept {
 
 void lane_reader::set_active(u64 place) noexcept {
   // sync(lane.release): the place is there for whoever sees the slot active
-  store_release(slot().place, place);
+  store_release(*place_, place);
+  active_ = true;
+  if (mode_ == reading::observing) return;
   u64* const words = mode_ == reading::reliable ? memory_.slots->reliable_active : memory_.slots->lossy_active;
   // sync(lane.active): as above
   fetch_or(words[slot_ / 64], u64{1} << (slot_ % 64));
-  active_ = true;
 }
 
 void lane_reader::stop() noexcept {
   if (!active_) return;
+  active_ = false;
+  if (mode_ == reading::observing) return;
   count();
   u64* const words = mode_ == reading::reliable ? memory_.slots->reliable_active : memory_.slots->lossy_active;
   // sync(lane.active): our loads come before the writer's stores in what we leave
   fetch_and(words[slot_ / 64], ~(u64{1} << (slot_ % 64)));
-  active_ = false;
-  if (mode_ == reading::lossy) store_release(slot().place, 0);  // sync(lane.release): as above
+  if (mode_ == reading::lossy) store_release(*place_, 0);  // sync(lane.release): as above
   // sync(lane.waiting): leaving is a move (C3)
   full_fence();
   poke_waiting_writer();
 }
 
 void lane_reader::count() noexcept {
+  if (mode_ == reading::observing) return;
+  lane_slot& slot = memory_.slots->slot[slot_];
   // relaxed: counters, for whoever lists the topic
-  store_relaxed(slot().received, sequence_ - voids_ - count_at_start_ - lost_total_);
-  store_relaxed(slot().lost, lost_total_);    // relaxed: as above
-  store_relaxed(slot().position, position_);  // relaxed: as above
+  store_relaxed(slot.received, sequence_ - voids_ - count_at_start_ - lost_total_);
+  store_relaxed(slot.lost, lost_total_);    // relaxed: as above
+  store_relaxed(slot.position, position_);  // relaxed: as above
 }
 
 // ---- finding a place -----------------------------------------------------------------------------------
@@ -293,7 +308,7 @@ take_status lane_reader::resync() noexcept {
 }
 
 void lane_reader::start_at_first() noexcept {
-  if (mode_ == reading::lossy) set_active(0);
+  if (mode_ != reading::reliable) set_active(0);
   active_ = true;
   stride_end_ = geometry_.stride_bytes;
 }
@@ -339,7 +354,9 @@ bool lane_reader::start_at_latest() noexcept {
   for (u32 attempt = 0; attempt < start_attempts_max; ++attempt) {
     lane_checkpoint c{};
     if (!find_checkpoint(0, ~u64{0}, true, c) || !place_at(c)) continue;
-    if (!walk(end, ~u64{0})) break;
+    const bool sane = walk(end, ~u64{0});
+    if (overtaken_at(c.position)) continue;
+    if (!sane) break;
     begin_counting();
     return true;
   }
@@ -358,7 +375,9 @@ bool lane_reader::start_with_history(u64 messages) noexcept {
     if (!find_checkpoint(0, target, true, c) && !find_checkpoint(0, end_count, false, c)) return true;
     // Backwards is a move that the writer may have overtaken (A4): then from the end again.
     if (!place_at(c)) continue;
-    if (!walk(~u64{0}, target)) {
+    const bool sane = walk(~u64{0}, target);
+    if (overtaken_at(c.position)) continue;
+    if (!sane) {
       stop();
       return false;
     }

@@ -128,6 +128,19 @@ result<topic> topic::look(const std::string& file_name) {
   return control;
 }
 
+result<topic> topic::observe(const node& owner, std::string_view name, const type_info& type) {
+  auto bare = checked_topic_name(name);
+  if (!bare) return tl::unexpected(std::move(bare.error()));
+  auto control = look(topic_file(owner.bus(), *bare));
+  if (!control) {
+    if (control.error().code() != errc::not_found) return control;
+    return tl::unexpected(error(errc::not_found, "topic " + std::string(*bare) + " of bus " + owner.bus() +
+                                                     " does not exist: an observer makes none"));
+  }
+  if (auto ok = control->check_type(type); !ok) return tl::unexpected(std::move(ok.error()));
+  return control;
+}
+
 // `not_found`: somebody else was first, or took our temporary for abandoned.
 result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
                           const topic_limits& limits, guarded_fd& lock) {

@@ -49,6 +49,8 @@ class topic {
                                   std::chrono::nanoseconds lock_timeout);
   // The same without the lock, and read as it stands: for listings.
   static result<topic> look(const std::string& file_name);
+  // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch.
+  static result<topic> observe(const node& owner, std::string_view name, const type_info& type);
 
   // Errors: busy, not_found, system.
   result<topic_lock> lock() const { return lock(lock_timeout_); }

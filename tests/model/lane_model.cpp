@@ -2,6 +2,7 @@
 #include "cases.hpp"
 
 // In this unit: relacy replaces operator new, inline, in the units that include it.
+#include "ring/lane_observer.cpp"
 #include "ring/lane_reader.cpp"
 #include "ring/lane_writer.cpp"
 
@@ -98,6 +99,54 @@ struct lane_test : rl::test_suite<Test, Threads> {
     w.initialise();
   }
   world w;
+};
+
+// ---- observers -----------------------------------------------------------------------------------------------------
+
+// What an observer takes is a message, whole, however often the writer comes round meanwhile; and its counts add up.
+// The first lap, but for its end, is there before anybody looks: so the writer is soon where the observer copies.
+template <const shape& Shape, unsigned First, unsigned Messages, unsigned Looks>
+struct observed : lane_test<observed<Shape, First, Messages, Looks>, 2> {
+  observed() : lane_test<observed, 2>(Shape) {}
+  void before() {
+    lane_test<observed, 2>::before();
+    writer = std::make_unique<numbered_writer>(this->w);
+    reader = std::make_unique<lane_reader>(this->w.memory, this->w.geometry, 0, lane_reader::reading::observing, 2,
+                                           lane_poke{});
+    reader->start_at_first();
+    expected = 0;
+    for (unsigned i = 0; i < First; ++i) writer->publish();
+  }
+  void look() {
+    lane_frame frame;
+    switch (reader->take_copy(frame)) {
+      case take_status::message: break;
+      case take_status::lagged: expected += reader->lost(); return;
+      case take_status::nothing: return;
+      default: RL_ASSERT(false); return;
+    }
+    RL_ASSERT(frame.payload_bytes == this->w.geometry.payload_bytes_max);
+    for (u32 at = 0; at < frame.payload_bytes; at += 8) {
+      u64 number = 0;
+      std::memcpy(&number, frame.payload + at, 8);
+      RL_ASSERT(number == garbage + expected);
+    }
+    ++expected;
+    reader->release(frame);
+  }
+  void thread(unsigned index) {
+    for (unsigned i = 0; index == 0 && i < Messages; ++i) writer->publish();
+    for (unsigned i = 0; index == 1 && i < Looks; ++i) look();
+  }
+  void after() {
+    for (unsigned i = 0; i < 2 * (First + Messages); ++i) look();
+    RL_ASSERT(expected == writer->next);
+    reader.reset();
+    writer.reset();
+  }
+  std::unique_ptr<numbered_writer> writer;
+  std::unique_ptr<lane_reader> reader;
+  u64 expected = 0;
 };
 
 // ---- overwriting, with lossy readers -----------------------------------------------------------------------------
@@ -416,6 +465,8 @@ constexpr auto is_reliable = lane_reader::reading::reliable;
 constexpr auto is_lossy = lane_reader::reading::lossy;
 using lossy_two = lossy<two_a_stride, 14, 8>;
 using lossy_spanning = lossy<spanning, 12, 8>;
+using observed_two = observed<two_a_stride, 6, 6, 8>;
+using observed_spanning = observed<spanning, 4, 6, 8>;
 using reliable_two = reliable<two_a_stride, 16>;
 using reliable_spanning = reliable<spanning, 12>;
 using reliable_one = reliable<one_a_stride, 10>;
@@ -446,6 +497,8 @@ int main() {
   s.passes<closed_reliable>("death, closed, reliable", 100);
   s.passes<adopted_lossy>("death, adopted, lossy", 100);
   s.passes<adopted_reliable>("death, adopted, reliable", 100);
+  s.passes<observed_two>("observer", 60);
+  s.passes<observed_spanning>("observer, frames over two strides", 60);
 
   s.fails_without<lossy_two>("A1_word_behind", "lossy");
   s.fails_without<lossy_two>("A2_reader_fence", "lossy");
@@ -463,6 +516,7 @@ int main() {
   s.fails_without<adopted_lossy>("A12_scan", "death, adopted, lossy", 400);
   s.fails_without<reliable_one>("C1_reader_fence", "reliable, frames as large as a stride", 400);
   s.fails_without<reliable_one>("C2_writer_fence", "reliable, frames as large as a stride", 400);
+  s.fails_without<observed_two>("A16_observer_check", "observer");
   s.fails_without<lossy_two>("order_commit_release", "lossy");
   s.fails_without<lossy_two>("order_commit_acquire", "lossy");
   s.fails_without<lossy_spanning>("order_slot_release", "lossy, frames over two strides");

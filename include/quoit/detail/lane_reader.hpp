@@ -5,11 +5,15 @@
 // of a reader that is too slow, which then learns how many messages it lost. No byte that a slot covers is
 // ever overwritten, so a sample is read in place, without a copy and without a check afterwards.
 //
+// An observer has no slot: nobody waits for it and nobody steps around it. It copies, by whole words, and then asks
+// whether the writer had come round again; what it copied counts only if not (src/ring/lane_observer.cpp).
+//
 // Everything read from the segment is input: a frame that cannot be there is `corrupt`, never a crash.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
 #include "quoit/detail/export.hpp"
@@ -44,9 +48,9 @@ struct lane_poke {
 
 class QUOIT_EXPORT lane_reader {
  public:
-  enum class reading : u8 { reliable, lossy };
+  enum class reading : u8 { reliable, lossy, observing };
 
-  // The slot belongs to the caller. It is not active until one of the start functions ran.
+  // The slot belongs to the caller. It is not active until one of the start functions ran. An observer's is not used.
   lane_reader(const lane_memory& memory, const lane_geometry& geometry, u32 slot, reading how, u32 held_max,
               lane_poke poke);
   lane_reader(const lane_reader&) = delete;
@@ -85,11 +89,16 @@ class QUOIT_EXPORT lane_reader {
     return take_slow(out);
   }
 
+  // The next message, copied, for an observer: `out.payload` is memory of this reader until release(). It allocates
+  // when a message is larger than all before it; `too_many` if that memory cannot be had.
+  take_status take_copy(lane_frame& out) noexcept;
+
   // One more frame for a batch that began with `batch`: it comes under the same hold, and release(batch) gives
   // all of it back with one move of the slot. Only within the stride where the batch began; false ends it.
   bool take_more(const lane_frame& batch, lane_frame& out) noexcept {
+    if (held_count_ == 0) return false;
     held_frame& hold = held_[held_count_ - 1];
-    if (held_count_ == 0 || hold.begin != batch.position || position_ >= safe_end_ ||
+    if (hold.begin != batch.position || position_ >= safe_end_ ||
         geometry_.stride_of(position_) != geometry_.stride_of(batch.position)) {
       return false;
     }
@@ -113,7 +122,7 @@ class QUOIT_EXPORT lane_reader {
       held_count_ = 0;
       if (mode_ == reading::reliable && position_ < stride_end_) [[likely]] {
         // sync(lane.release): our loads of the payload come before the writer's stores there
-        store_release(slot().place, position_);
+        store_release(*place_, position_);
         return;
       }
       // The stride stays pinned for what comes next.
@@ -142,6 +151,7 @@ class QUOIT_EXPORT lane_reader {
   u64 lost() const noexcept { return lost_; }  // messages, of the last `lagged`
   u64 lost_total() const noexcept { return lost_total_; }
   u32 held() const noexcept { return held_count_; }
+  u32 copies_held() const noexcept;
   reading mode() const noexcept { return mode_; }
   bool active() const noexcept { return active_; }
   const lane_geometry& geometry() const noexcept { return geometry_; }
@@ -153,6 +163,17 @@ class QUOIT_EXPORT lane_reader {
   struct held_frame {
     u64 begin;
     u64 end;
+  };
+  // Of an observer.
+  struct message_copy {
+    message_copy() = default;
+    message_copy(const message_copy&) = delete;
+    message_copy& operator=(const message_copy&) = delete;
+    ~message_copy() { std::free(bytes); }
+
+    std::byte* bytes = nullptr;
+    u64 capacity_bytes = 0;
+    bool held = false;
   };
 
   void fill(frame_header h, lane_frame& out) const noexcept {
@@ -174,6 +195,7 @@ class QUOIT_EXPORT lane_reader {
   bool cover(u64 begin, u64 end, u64 check) noexcept;
   bool still_reserved_for_us(u64 position) const noexcept;
   take_status resync() noexcept;
+  bool overtaken_at(u64 position) const noexcept;
   bool place_at(const lane_checkpoint& checkpoint) noexcept;
   bool find_checkpoint(u64 not_before, u64 count_max, bool newest, lane_checkpoint& out) const noexcept;
   bool walk(u64 position_target, u64 count_target) noexcept;
@@ -182,10 +204,10 @@ class QUOIT_EXPORT lane_reader {
   u64 held_strides() const noexcept;
   u64 stride_bits(u64 begin, u64 end) const noexcept;
   void set_active(u64 place) noexcept;
-  lane_slot& slot() const noexcept { return memory_.slots->slot[slot_]; }
 
   lane_memory memory_;
   lane_geometry geometry_;
+  u64* place_;  // of our slot; an observer's is its own
 
   u64 position_ = 0;      // the next frame
   u64 safe_end_ = 0;      // frames that end here or before may be read; reliable: the end of the lap
@@ -206,6 +228,8 @@ class QUOIT_EXPORT lane_reader {
   u64 count_at_start_ = 0;
   lane_poke poke_;
   std::vector<held_frame> held_storage_;
+  u64 own_place_ = 0;
+  std::vector<message_copy> copies_;
 };
 
 }  // namespace quoit::inline v1::detail

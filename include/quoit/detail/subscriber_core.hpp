@@ -30,6 +30,8 @@ class QUOIT_EXPORT subscriber_core {
  public:
   static result<subscriber_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
                                        const message_type& type, const subscriber_options& options);
+  static result<subscriber_core*> open_observer(const std::shared_ptr<node>& owner, std::string_view topic,
+                                                const message_type& type, const subscriber_options& options);
 
   enum class polled : u8 { message, nothing, failed };
   // The next message, into `out`, which is the inside of a sample: it is not copied on its way. failed: why_failed().
@@ -85,6 +87,7 @@ class QUOIT_EXPORT subscriber_core {
   void finish() noexcept;
   void look_at_roster() noexcept;
   void drop_drained() noexcept;
+  void forget_removed_lanes() noexcept;
   void set_only() noexcept;
   bool ready() noexcept;
   void set_armed_bit() noexcept;
