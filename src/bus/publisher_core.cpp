@@ -48,6 +48,7 @@ publisher_core::publisher_core(std::unique_ptr<publisher_parts> parts) noexcept
       writer_(&*parts_->writer),
       armed_(parts_->control.header().armed),
       armed_words_((parts_->control.subscriptions() + 63) / 64),
+      prepare_bytes_(writer_->prepare_bytes()),
       epoch_(fork_epoch),
       stamped_((writer_->geometry().flags & frame_stamped) != 0) {}
 

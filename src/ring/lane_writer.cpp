@@ -184,6 +184,15 @@ bool lane_writer::would_grant(u32 payload_bytes) noexcept {
   return found;
 }
 
+void lane_writer::prepare(u32 payload_bytes) noexcept {
+  const u64 extent = geometry_.extent(payload_bytes);
+  u64 place = 0;
+  if (unresolved_ != 0 || !find_place(extent, place)) return;
+  set_limit();
+  __builtin_prefetch(&header(place), 1);
+  __builtin_prefetch(&header(place + extent), 1);
+}
+
 void lane_writer::name_refusal() noexcept {
   refusal_ = {};
   int most = 0;

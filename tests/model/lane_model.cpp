@@ -164,7 +164,10 @@ struct lossy : lane_test<lossy<Shape, Messages, Looks>, 3> {
   }
   void thread(unsigned index) {
     if (index == 0) {
-      for (unsigned i = 0; i < Messages; ++i) writer->publish();
+      for (unsigned i = 0; i < Messages; ++i) {
+        writer->publish();
+        if (i % 3 == 0) writer->writer.prepare(this->w.geometry.payload_bytes_max);
+      }
       return;
     }
     checked_reader& r = *readers[index - 1];

@@ -67,14 +67,16 @@ class QUOIT_EXPORT lane_writer {
   // ns, is used where the lane stamps. True if a reader can see something new now: the caller fences and
   // looks for sleepers.
   bool commit(const lane_claim& claim, u32 payload_bytes, u64 stamp = 0) noexcept {
-    if (table_count_ == 0 && claim.position + geometry_.extent(payload_bytes) == tail_ && geometry_.flags == 0 &&
-        tail_ < checkpoint_due_) [[likely]] {
+    if (table_count_ == 0 && claim.position + geometry_.extent(payload_bytes) == tail_ && geometry_.flags == 0)
+        [[likely]] {
       // sync(lane.commit): payload, and the zero behind the frame, are whole for whoever reads this header
       store_release(header(claim.position),
                     frame_header::make(payload_bytes, frame_kind::message, 0, claim.sequence).word);
       frontier_ = tail_;
       unresolved_ = 0;
       payload_total_ += payload_bytes;
+      if (tail_ >= checkpoint_due_) [[unlikely]]
+        note_place(tail_, next_sequence_);
       count();
       return true;
     }
@@ -93,6 +95,11 @@ class QUOIT_EXPORT lane_writer {
   // True if a claim of `payload_bytes` that was refused could be granted now. For waiting: the caller
   // announces itself in `waiting`, fences, asks this, and sleeps on false (C2).
   bool would_grant(u32 payload_bytes) noexcept;
+
+  // Makes room for a claim like the last one, while nobody waits for it: reserves, and fetches the lines that the claim
+  // will write. Worth it from `prepare_bytes()` of payload on, where nearly each claim begins a stride of its own.
+  void prepare(u32 payload_bytes) noexcept;
+  u32 prepare_bytes() const noexcept { return static_cast<u32>(geometry_.stride_bytes / 4); }
 
   const lane_geometry& geometry() const noexcept { return geometry_; }
   const lane_memory& memory() const noexcept { return memory_; }

@@ -60,6 +60,8 @@ class QUOIT_EXPORT publisher_core {
       return give_back();
     const bool visible = writer_->commit(claim, payload_bytes, stamped_ ? stamp() : 0);
     if (visible) wake_sleepers();
+    if (payload_bytes >= prepare_bytes_) [[unlikely]]
+      writer_->prepare(payload_bytes);
     give_back();
   }
   void abandon(const lane_claim& claim) noexcept;
@@ -110,6 +112,7 @@ class QUOIT_EXPORT publisher_core {
   lane_writer* writer_;  // of parts_
   u64* armed_;
   u32 armed_words_;
+  u32 prepare_bytes_;
   u32 epoch_;
   u32 loans_ = 0;
   bool open_ = true;
