@@ -31,6 +31,7 @@ enum class errc : std::uint16_t {
   newer_version,  // made by a version of another layout; the words name both
   corrupt,        // no version of quoit writes such bytes
   system,         // a system call failed in a way that has no other name here; see system_errno()
+  wrong_thread,   // of an executor: it runs on another thread, or is running already
 };
 
 QUOIT_EXPORT std::string_view name(errc code) noexcept;

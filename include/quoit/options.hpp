@@ -65,6 +65,15 @@ struct bus_options {
   std::chrono::nanoseconds lock_timeout = std::chrono::seconds(5);
 };
 
+struct executor_options {
+  // adaptive: as long as waits are shorter than spin_max, spins for them; else sleeps at once.
+  quoit::wait wait = quoit::wait::adaptive;
+  std::chrono::nanoseconds spin_max = std::chrono::microseconds(100);
+  // Of the submission queue; the completion queue has twice as many. More operations may be in flight than that.
+  // 8 to 32768; rounded up to a power of two.
+  std::uint32_t entries = 256;
+};
+
 // The limits of a topic; they count for whoever makes it.
 struct topic_limits {
   std::uint32_t publishers_max = 64;      // 1 to 1024

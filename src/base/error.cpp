@@ -43,6 +43,7 @@ std::string_view name(errc code) noexcept {
     case errc::newer_version: return "another version";
     case errc::corrupt: return "corrupt";
     case errc::system: return "system error";
+    case errc::wrong_thread: return "wrong thread";
   }
   return "unknown error";
 }

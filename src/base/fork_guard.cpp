@@ -38,6 +38,8 @@ registry& all() {
 
 }  // namespace
 
+void notice_forks() { all(); }
+
 guarded_fd::fork_pause::fork_pause() { all().mutex.lock(); }
 guarded_fd::fork_pause::~fork_pause() { all().mutex.unlock(); }
 

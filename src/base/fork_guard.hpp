@@ -13,6 +13,9 @@
 
 namespace quoit::inline v1::detail {
 
+// From now on `fork_epoch` changes in a child. Guarding a descriptor sees to that too.
+void notice_forks();
+
 // A descriptor that is closed in a child, and whose locks go with it. Thread safety: distinct objects, any thread.
 class guarded_fd {
  public:

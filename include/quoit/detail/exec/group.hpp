@@ -1,0 +1,157 @@
+// Several tasks at once, and one coroutine that waits for all of them to be over.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+#include "quoit/task.hpp"
+
+namespace quoit::inline v1::detail {
+
+template <class T>
+using non_void = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+
+// What became of a task.
+template <class T>
+struct outcome {
+  std::optional<non_void<T>> value;
+  std::exception_ptr exception;
+
+  non_void<T> take() {
+    if (exception) std::rethrow_exception(exception);
+    return std::move(*value);
+  }
+};
+
+struct group {
+  linked_stop stop;
+  bool stop_at_first = false;  // else only at the first that throws
+  std::size_t first = ~std::size_t{0};
+  std::size_t running = 0;
+  std::coroutine_handle<> waiting = std::noop_coroutine();
+
+  void note(std::size_t index, bool threw) noexcept {
+    if (first == ~std::size_t{0}) {
+      first = index;
+      if (stop_at_first) stop.source.request_stop();
+    }
+    if (threw) stop.source.request_stop();
+  }
+};
+
+// Runs one of the tasks; lies in the frame of whoever waits.
+class [[nodiscard]] child {
+ public:
+  class promise_type : public promise_base {
+   public:
+    child get_return_object() noexcept { return child(this); }
+    auto final_suspend() noexcept {
+      struct arrive {
+        bool await_ready() const noexcept { return false; }
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
+          auto& p = static_cast<promise_type&>(promise_of(self));
+          return --p.group_->running == 0 ? p.transfer(p.group_->waiting) : std::noop_coroutine();
+        }
+        void await_resume() const noexcept {}
+      };
+      return arrive{};
+    }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { std::terminate(); }  // run() lets none out
+    ~promise_type() {
+      if (start_.queued) loop()->forget(start_);
+    }
+
+   private:
+    friend class child;
+    ready_node start_;
+    group* group_ = nullptr;
+  };
+
+  child(child&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
+  child& operator=(child&&) = delete;
+  ~child() {
+    if (promise_ != nullptr) promise_->self().destroy();
+  }
+
+  template <class T>
+  static child run(task<T> work, outcome<T>& out, group& g, std::size_t index) {
+    try {
+      if constexpr (std::is_void_v<T>) {
+        co_await std::move(work);
+        out.value.emplace();
+      } else {
+        out.value.emplace(co_await std::move(work));
+      }
+    } catch (...) {
+      out.exception = std::current_exception();
+    }
+    g.note(index, out.exception != nullptr);
+  }
+
+  void start(group& g, detail::loop& where) noexcept {
+    promise_type& p = *promise_;
+    p.group_ = &g;
+    p.run_on(&where, g.stop.source.token());
+    p.start_.handle = p.self();
+    ++g.running;
+    where.make_ready(p.start_);
+  }
+
+ private:
+  explicit child(promise_type* promise) noexcept : promise_(promise) {}
+  promise_type* promise_;
+};
+
+// A timer that requests a stop.
+class alarm : public timer {
+ public:
+  alarm(group& g, std::int64_t ns) noexcept : group_(g), ns_(ns) {
+    call = [](timer& t) noexcept { static_cast<alarm&>(t).group_.stop.source.request_stop(); };
+  }
+  ~alarm() {
+    if (loop_ != nullptr) loop_->remove(*this);
+  }
+  alarm(const alarm&) = delete;
+  alarm& operator=(const alarm&) = delete;
+  void start(loop& where) noexcept {
+    loop_ = &where;
+    at_ns = loop::now_ns() + ns_;
+    where.add(*this);
+  }
+
+ private:
+  group& group_;
+  std::int64_t ns_;
+  loop* loop_ = nullptr;
+};
+
+// co_await gather(...): starts the children and resumes when the last one is over.
+class gather {
+ public:
+  gather(group& g, std::span<child> children, alarm* limit = nullptr) noexcept
+      : group_(g), children_(children), limit_(limit) {}
+  bool await_ready() const noexcept { return children_.empty(); }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> parent) noexcept {
+    group_.waiting = parent;
+    const promise_base& promise = promise_of(parent);
+    group_.stop.follow(promise.stop());
+    for (child& c : children_) c.start(group_, *promise.loop());
+    if (limit_ != nullptr) limit_->start(*promise.loop());
+  }
+  void await_resume() const noexcept {}
+
+ private:
+  group& group_;
+  std::span<child> children_;
+  alarm* limit_;
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,130 @@
+// The loop of an executor, as far as inline code touches it.
+//
+// One thread: the one that runs it. What is ready is resumed in order; then sources are looked at; then the kernel is
+// asked. A coroutine that waits has a node of its own in whatever it waits for, so waiting needs no memory.
+#pragma once
+
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "quoit/detail/exec/loop_source.hpp"
+#include "quoit/detail/exec/operation.hpp"
+#include "quoit/detail/exec/ready_queue.hpp"
+#include "quoit/detail/exec/timer.hpp"
+#include "quoit/detail/export.hpp"
+#include "quoit/options.hpp"
+#include "quoit/result.hpp"
+#include "quoit/stop.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct loop_parts;
+struct root_link;
+struct posted;
+
+class QUOIT_EXPORT loop {
+ public:
+  static result<std::unique_ptr<loop>> create(const executor_options& options);
+  // Cancels what is in flight, waits for the kernel to let go of it, and destroys the tasks that are left.
+  ~loop();
+  loop(const loop&) = delete;
+  loop& operator=(const loop&) = delete;
+
+  // The loop that runs on this thread; nullptr outside of one.
+  static loop* current() noexcept;
+
+  // ---- for coroutines on the loop's thread ----
+  void make_ready(ready_node& node) noexcept { ready_.push(node); }
+  // For a node that is destroyed.
+  void forget(ready_node& node) noexcept {
+    if (node.queued) ready_.remove(node);
+  }
+  // True if resuming another coroutine from here could run off the end of the stack: a compiler that makes no tail
+  // calls nests them. Then the other one goes through the ready queue.
+  bool deep() const noexcept {
+    return stack_begin_ - reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) > stack_bytes_max;
+  }
+
+  // The operation is complete when its node is resumed. It is always resumed, but for abandon().
+  void start(operation& op, const io_request& request) noexcept;
+  // Asks the kernel to give up; the operation completes all the same, as a rule with -ECANCELED.
+  void cancel(operation& op) noexcept;
+  // Cancels, and returns when the kernel has let go of the operation's memory. Blocks the thread. Resumes nobody.
+  void abandon(operation& op) noexcept;
+
+  void add(timer& t) noexcept { timers_.add(t); }
+  void remove(timer& t) noexcept {
+    if (t.in_heap) timers_.remove(t);
+  }
+
+  void add(loop_source& source) noexcept;
+  void remove(loop_source& source) noexcept;
+
+  // A coroutine at its end that nobody owns: it is destroyed when nothing of it runs any more.
+  void retire(ready_node& node) noexcept { retired_.push(node); }
+  // Tasks that nobody awaits; those that are not over are destroyed with the loop.
+  root_link*& roots() noexcept { return roots_; }
+
+  // ---- running ----
+  // Runs until `over` says so. Errors: wrong_thread (it belongs to the thread that ran it first, and does not run
+  // inside of itself), forked, system.
+  result<void> run(bool (*over)(void*), void* context) noexcept;
+  result<void> may_run() const noexcept;
+  bool nothing_posted() const noexcept;
+
+  // ---- any thread ----
+  void post(posted& work) noexcept;
+  void request_stop() noexcept;
+
+  stop_source& stopping() noexcept { return stop_; }
+  const executor_options& options() const noexcept { return options_; }
+  const char* describe() const noexcept;
+  std::uint64_t sleeps() const noexcept { return sleeps_; }
+  // CLOCK_MONOTONIC, in ns.
+  static std::int64_t now_ns() noexcept;
+
+ private:
+  explicit loop(const executor_options& options) noexcept;
+  static constexpr std::uintptr_t stack_bytes_max = 64 * 1024;
+
+  void run_ready() noexcept;
+  void destroy_retired() noexcept;
+  bool look_at_sources() noexcept;
+  bool fire_timers() noexcept;
+  bool run_posted() noexcept;
+  void sleep() noexcept;
+  bool idle() noexcept;
+  bool prepare_sources() noexcept;
+  void wake_sources() noexcept;
+  bool reap() noexcept;
+  void complete(operation& op, std::int32_t result) noexcept;
+
+  // The loop's thread only.
+  ready_queue ready_;
+  ready_queue retired_;
+  timer_heap timers_;
+  std::uintptr_t stack_begin_ = 0;
+  loop_source* sources_ = nullptr;
+  root_link* roots_ = nullptr;
+  operation* in_flight_ = nullptr;
+  stop_source stop_;
+  bool running_ = false;
+  bool bound_ = false;  // to the thread that ran it first
+  std::uint32_t epoch_;
+  bool spinning_pays_ = true;
+  std::int64_t idle_since_ns_ = 0;
+  std::uint64_t sleeps_ = 0;
+  executor_options options_;
+  std::unique_ptr<loop_parts> parts_;
+};
+
+// What another thread wants run on the loop's. Owned by the queue until it is run.
+struct posted {
+  void (*call)(posted&) noexcept = nullptr;     // runs and frees it
+  void (*discard)(posted&) noexcept = nullptr;  // frees it
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,159 @@
+// One thread that waits for messages, sockets, files, timers and signals in one place.
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <stdexcept>
+#include <utility>
+
+#include "quoit/detail/exec/group.hpp"
+#include "quoit/detail/exec/root.hpp"
+#include "quoit/options.hpp"
+#include "quoit/result.hpp"
+#include "quoit/task.hpp"
+
+namespace quoit::inline v1 {
+
+// Runs tasks on the thread that calls run(). The first such call decides which thread that is; the executor is then
+// destroyed there too. Move-only.
+//
+// Destroying it cancels what is in flight, waits until the kernel has let go of it, and destroys the tasks that are
+// left, wherever they are suspended.
+class executor {
+ public:
+  // Errors: no_permission (io_uring is forbidden here), limit_reached (descriptors), no_space (memory),
+  // invalid_argument, system. The words say what to do.
+  static result<executor> create(const executor_options& options = {}) {
+    auto made = detail::loop::create(options);
+    if (!made) return tl::unexpected(std::move(made.error()));
+    return executor(std::move(*made));
+  }
+
+  // Runs the task to its end, and what else is spawned meanwhile. Its value; an exception that leaves it is thrown. One
+  // that leaves a spawned task asks everything to stop, and is thrown when this task is over.
+  //
+  // Throws std::logic_error if this thread may not run it: it belongs to another one, runs already, or this is a
+  // forked child.
+  template <class T>
+  T run(task<T> work) {
+    check();
+    detail::outcome<T> out;
+    main_task main;
+    detail::root::spawn(into(std::move(work), out), *state_->where, state_->where->stopping().token(), main,
+                        state_->where->roots());
+    go([](void* m) { return static_cast<main_task*>(m)->over; }, &main);
+    if (out.exception) std::rethrow_exception(out.exception);
+    if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
+    if constexpr (!std::is_void_v<T>) return std::move(*out.value);
+  }
+  // Runs until no spawned task is left. Throws as the other one.
+  void run() {
+    check();
+    go(
+        [](void* s) {
+          const auto& where = static_cast<state*>(s)->where;
+          return where->roots() == nullptr && where->nothing_posted();
+        },
+        state_.get());
+    if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
+  }
+
+  // A task that nobody awaits. Any thread; it begins in the loop. Its stop token is that of the executor.
+  void spawn(task<void> work) {
+    if (detail::loop::current() == state_->where.get()) {
+      return detail::root::spawn(std::move(work), *state_->where, state_->where->stopping().token(), *state_,
+                                 state_->where->roots());
+    }
+    state* const s = state_.get();
+    post([s, held = std::move(work)]() mutable {
+      detail::root::spawn(std::move(held), *s->where, s->where->stopping().token(), *s, s->where->roots());
+    });
+  }
+
+  // Calls it on the executor's thread. Any thread. It allocates; no system call unless the loop sleeps. What is not
+  // called before the executor goes is destroyed with it.
+  template <class Function>
+  void post(Function call) {
+    struct work : detail::posted {
+      explicit work(Function f, state* s) : function(std::move(f)), owner(s) {}
+      Function function;
+      state* owner;
+    };
+    auto made = std::make_unique<work>(std::move(call), state_.get());
+    made->call = [](detail::posted& p) noexcept {
+      const std::unique_ptr<work> w(static_cast<work*>(&p));
+      try {
+        w->function();
+      } catch (...) {
+        w->owner->root_is_over(std::current_exception());
+      }
+    };
+    made->discard = [](detail::posted& p) noexcept { delete static_cast<work*>(&p); };
+    state_->where->post(*made.release());
+  }
+
+  // Asks every task to stop that was given to run() or spawn(), and what they wait for. Any thread; not from a signal
+  // handler.
+  void request_stop() noexcept { state_->where->request_stop(); }
+
+  // What it stands on: "io_uring, deferred completions" where the kernel has all that is asked for.
+  const char* describe() const noexcept { return state_->where->describe(); }
+  // Times that it slept in the kernel.
+  std::uint64_t sleeps() const noexcept { return state_->where->sleeps(); }
+
+  detail::loop& loop() const noexcept { return *state_->where; }
+
+ private:
+  struct state final : detail::root_owner {
+    explicit state(std::unique_ptr<detail::loop> l) noexcept : where(std::move(l)) {}
+    void root_is_over(std::exception_ptr thrown) noexcept override {
+      if (thrown == nullptr || exception != nullptr) return;
+      exception = std::move(thrown);
+      where->stopping().request_stop();
+    }
+    std::exception_ptr exception;
+    std::unique_ptr<detail::loop> where;
+  };
+  struct main_task final : detail::root_owner {
+    void root_is_over(std::exception_ptr) noexcept override { over = true; }
+    bool over = false;
+  };
+
+  explicit executor(std::unique_ptr<detail::loop> where) : state_(std::make_unique<state>(std::move(where))) {}
+
+  template <class T>
+  static task<void> into(task<T> work, detail::outcome<T>& out) {
+    try {
+      if constexpr (std::is_void_v<T>) {
+        co_await std::move(work);
+        out.value.emplace();
+      } else {
+        out.value.emplace(co_await std::move(work));
+      }
+    } catch (...) {
+      out.exception = std::current_exception();
+    }
+  }
+  void check() const {
+    if (auto ok = state_->where->may_run(); !ok)
+      throw std::logic_error("quoit::executor::run: " + ok.error().message());
+  }
+  void go(bool (*over)(void*), void* context) {
+    if (auto ok = state_->where->run(over, context); !ok) {
+      throw std::runtime_error("quoit::executor::run: " + ok.error().message());
+    }
+  }
+
+  std::unique_ptr<state> state_;
+};
+
+// Runs one task on an executor of its own, and blocks this thread until it is over. Throws what the task throws, and
+// std::runtime_error if there can be no executor.
+template <class T>
+T sync_wait(task<T> work, const executor_options& options = {}) {
+  auto ex = executor::create(options);
+  if (!ex) throw std::runtime_error("quoit::sync_wait: " + ex.error().message());
+  return ex->run(std::move(work));
+}
+
+}  // namespace quoit::inline v1

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <limits>
+
+#include "quoit/detail/exec/promise.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1 {
+
+namespace detail {
+
+class sleep_awaiter : private timer, private stop_hook {
+ public:
+  explicit sleep_awaiter(std::int64_t until_ns) noexcept : stop_hook(&sleep_awaiter::stopped) { at_ns = until_ns; }
+  ~sleep_awaiter() {
+    if (loop_ == nullptr) return;
+    loop_->remove(*this);
+    loop_->forget(*this);
+  }
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    if (promise_of(h).stop().stop_requested()) {
+      cancelled_ = true;
+      return false;
+    }
+    loop_ = promise_of(h).loop();
+    handle = h;
+    loop_->add(static_cast<timer&>(*this));
+    attach(promise_of(h).stop());
+    return true;
+  }
+  result<void> await_resume() noexcept {
+    detach();
+    if (cancelled_) return tl::unexpected(error(errc::cancelled));
+    return {};
+  }
+
+ private:
+  static void stopped(stop_hook& hook) noexcept {
+    auto& self = static_cast<sleep_awaiter&>(hook);
+    if (!self.in_heap) return;
+    self.loop_->remove(self);
+    self.cancelled_ = true;
+    self.loop_->make_ready(self);
+  }
+  loop* loop_ = nullptr;
+  bool cancelled_ = false;
+};
+
+class sleep_operation {
+ public:
+  explicit sleep_operation(std::int64_t until_ns) noexcept : until_ns_(until_ns) {}
+  sleep_awaiter operator co_await() const noexcept { return sleep_awaiter(until_ns_); }
+
+ private:
+  std::int64_t until_ns_;
+};
+
+}  // namespace detail
+
+// co_await sleep_for(d): suspends for at least `d`, at most 292 years; goes on on the same executor. Allocates nothing.
+// Errors: cancelled.
+inline detail::sleep_operation sleep_for(std::chrono::nanoseconds d) noexcept {
+  const std::int64_t now = detail::loop::now_ns();
+  const std::int64_t most = std::numeric_limits<std::int64_t>::max() - now;
+  return detail::sleep_operation(now + std::clamp<std::int64_t>(d.count(), 0, most));
+}
+// Until that time of the steady clock.
+inline detail::sleep_operation sleep_until(std::chrono::steady_clock::time_point t) noexcept {
+  return detail::sleep_operation(std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count());
+}
+
+}  // namespace quoit::inline v1

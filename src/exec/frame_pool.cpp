@@ -1,0 +1,71 @@
+#include "quoit/detail/exec/promise.hpp"
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <utility>
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr std::size_t step = 64;
+constexpr std::size_t classes = 32;   // frames of up to 2 KiB; larger ones are rare
+constexpr std::size_t kept_max = 64;  // of each size: what a burst leaves beyond that is given back
+
+struct free_frame_node {
+  free_frame_node* next;
+};
+
+struct size_class {
+  free_frame_node* first = nullptr;
+  std::size_t count = 0;
+};
+
+struct pool {
+  std::array<size_class, classes> sizes;
+  ~pool() {
+    for (size_class& s : sizes) {
+      while (s.first != nullptr) ::operator delete(std::exchange(s.first, s.first->next));
+      // Whoever frees after this, in the destructor of something static, frees for good.
+      s.count = kept_max;
+    }
+  }
+};
+
+thread_local pool frames;
+
+std::size_t class_of(std::size_t bytes) noexcept { return (bytes + step - 1) / step; }
+
+}  // namespace
+
+void* allocate_frame(std::size_t bytes) {
+  const std::size_t c = class_of(bytes);
+  if (c >= classes) return ::operator new(bytes);
+  size_class& s = frames.sizes[c];
+  if (s.first == nullptr) return ::operator new(c * step);
+  --s.count;
+  return std::exchange(s.first, s.first->next);
+}
+
+void free_frame(void* frame, std::size_t bytes) noexcept {
+  const std::size_t c = class_of(bytes);
+  if (c >= classes) return ::operator delete(frame);
+  size_class& s = frames.sizes[c];
+  if (s.count >= kept_max) return ::operator delete(frame);
+  ++s.count;
+  s.first = new (frame) free_frame_node{s.first};
+}
+
+void misplaced_frame() noexcept {
+  std::fputs(
+      "quoit: this compiler has laid out the frame of a coroutine wrong. GCC 12 does that where `if (co_await ...)` "
+      "or\n"
+      "`while (co_await ...)` comes before any local variable. Write `const auto x = co_await ...; if (x)` instead.\n"
+      "The stack shows which coroutine it is.\n",
+      stderr);
+  std::abort();
+}
+
+}  // namespace quoit::inline v1::detail

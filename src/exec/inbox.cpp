@@ -1,0 +1,64 @@
+#include "exec/inbox.hpp"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "quoit/detail/atomic.hpp"
+
+namespace quoit::inline v1::detail {
+
+result<void> inbox::open() {
+  bell_ = fd(::eventfd(0, EFD_CLOEXEC));
+  if (bell_) return {};
+  const int number = errno;
+  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
+  return tl::unexpected(error(code, std::string("eventfd: ") + std::strerror(number), 0, number));
+}
+
+inbox::~inbox() {
+  posted* work = nullptr;
+  while (queue_.pop(work)) work->discard(*work);
+}
+
+void inbox::push(posted& work) noexcept {
+  while (!queue_.push(&work)) {
+    // No memory for a node. The loop frees some.
+    ::usleep(100);
+  }
+  // sync(inbox.sleeping): either the loop's last look sees the work, or we see that it sleeps
+  full_fence();
+  // relaxed: the fence orders it, the exchange decides
+  if (sleeping_.load(std::memory_order_relaxed) == 0) return;
+  // sync(inbox.sleeping): whoever takes the 1 writes
+  if (sleeping_.exchange(0, std::memory_order_acq_rel) != 1) return;
+  const std::uint64_t one = 1;
+  // It cannot fail: the counter is far from its end.
+  [[maybe_unused]] const auto written = ::write(bell_.get(), &one, sizeof one);
+}
+
+bool inbox::run() noexcept {
+  bool any = false;
+  posted* work = nullptr;
+  // What is posted by the work itself comes in the next turn.
+  for (int i = 0; i < 256 && queue_.pop(work); ++i) {
+    any = true;
+    work->call(*work);
+  }
+  return any;
+}
+
+bool inbox::prepare_sleep() noexcept {
+  // relaxed: the fence orders it
+  sleeping_.store(1, std::memory_order_relaxed);
+  // sync(inbox.sleeping): as in push()
+  full_fence();
+  if (queue_.empty()) return true;
+  woken();
+  return false;
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,43 @@
+// Work from other threads: a queue, and a descriptor that is written only for a loop that sleeps.
+//
+// The poster pushes, fences and looks at `sleeping`; the loop sets `sleeping`, fences and looks at the queue: either
+// sees the other. Whoever takes the 1 writes.
+#pragma once
+
+#include <atomic>
+#include <boost/lockfree/queue.hpp>
+
+#include "base/fd.hpp"
+#include "quoit/detail/exec/loop.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1::detail {
+
+class inbox {
+ public:
+  // Errors: limit_reached (descriptors), system.
+  result<void> open();
+  ~inbox();
+
+  // Any thread. The work is the queue's.
+  void push(posted& work) noexcept;
+
+  // ---- the loop's thread ----
+  bool empty() const noexcept { return queue_.empty(); }
+  // Runs what is there. True if there was something.
+  bool run() noexcept;
+  // True: the loop may sleep, and a poster will write to the descriptor.
+  bool prepare_sleep() noexcept;
+  // relaxed: a poster that still takes the 1 writes for nothing
+  void woken() noexcept { sleeping_.store(0, std::memory_order_relaxed); }
+  int descriptor() const noexcept { return bell_.get(); }
+
+ private:
+  static constexpr std::size_t nodes_at_first = 128;
+
+  boost::lockfree::queue<posted*> queue_{nodes_at_first};
+  fd bell_;
+  alignas(64) std::atomic<std::uint32_t> sleeping_{0};
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,22 @@
+#include "quoit/io.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace quoit::inline v1::detail {
+
+// The header names these without the headers that define them.
+static_assert(ECANCELED == 125 && AT_FDCWD == -100 && SOCK_CLOEXEC == 02000000 && MSG_NOSIGNAL == 0x4000);
+
+error io_error(std::int32_t kernel_answer) noexcept {
+  const int number = -kernel_answer;
+  switch (number) {
+    case ECANCELED: return error(errc::cancelled);
+    case EINTR: return error(errc::cancelled, 0, number);  // what a cancelled wait in a worker of the kernel says
+    default: return error(errc::system, 0, number);
+  }
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,345 @@
+// One turn: resume what is ready; look at the sources; then timers, other threads' work and the kernel's completions.
+// When nothing was there for a while, arm the sources and sleep in the kernel until one of all these has something.
+#include "quoit/detail/exec/loop.hpp"
+
+#include <time.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/fork_guard.hpp"
+#include "exec/loop_parts.hpp"
+#include "quoit/detail/atomic.hpp"
+#include "quoit/detail/exec/root.hpp"
+#include "quoit/detail/fork_epoch.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr unsigned resumed_a_turn_max = 256;
+// Turns between two looks at what costs more than a load, while there is something else to do.
+constexpr unsigned turns_between_checks = 16;
+// Looks at the sources between two of those, while there is nothing.
+constexpr unsigned looks_while_idle = 16;
+// Where the kernel cannot wait on a futex from the ring.
+constexpr std::int64_t blind_sleep_ns = 1'000'000;
+
+thread_local loop* loop_here = nullptr;
+
+[[noreturn]] void fatal(const char* words) noexcept {
+  std::fprintf(stderr, "quoit: %s\n", words);
+  std::abort();
+}
+
+}  // namespace
+
+loop* loop::current() noexcept { return loop_here; }
+
+std::int64_t loop::now_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+loop::loop(const executor_options& options) noexcept : epoch_(fork_epoch), options_(options) {}
+
+result<std::unique_ptr<loop>> loop::create(const executor_options& options) {
+  if (options.entries < 8 || options.entries > 32768) {
+    return tl::unexpected(
+        error(errc::invalid_argument, "entries is " + std::to_string(options.entries) + ": it must be 8 to 32768"));
+  }
+  notice_forks();
+  std::unique_ptr<loop> made(new loop(options));
+  made->parts_ = std::make_unique<loop_parts>();
+  if (auto ok = uring::open(made->parts_->ring, options.entries); !ok) return tl::unexpected(std::move(ok.error()));
+  if (auto ok = made->parts_->in.open(); !ok) return tl::unexpected(std::move(ok.error()));
+  return made;
+}
+
+loop::~loop() {
+  while (sources_ != nullptr) {
+    loop_source& source = *sources_;
+    remove(source);
+    source.loop_gone();
+  }
+  if (epoch_ == fork_epoch && in_flight_ != nullptr) {
+    if (parts_->thread != std::this_thread::get_id()) {
+      fatal("an executor with operations in flight is destroyed on a thread that it does not belong to");
+    }
+    // Nobody is resumed any more; but the kernel writes into frames until each operation is complete.
+    for (operation* op = in_flight_; op != nullptr; op = op->after) op->abandoned = true;
+    while (in_flight_ != nullptr) {
+      for (operation* op = in_flight_; op != nullptr; op = op->after) cancel(*op);
+      parts_->ring.submit_and_wait(-1);
+      reap();
+    }
+  }
+  ready_.clear();
+  timers_.clear();
+  root::destroy_all(roots_);
+  destroy_retired();
+  ready_.clear();
+}
+
+const char* loop::describe() const noexcept { return parts_->ring.describe(); }
+
+// ---- operations ----------------------------------------------------------------------------------------
+
+void loop::start(operation& op, const io_request& request) noexcept {
+  op.now = operation::state::in_flight;
+  op.cancelling = op.abandoned = false;
+  op.before = nullptr;
+  op.after = in_flight_;
+  if (in_flight_ != nullptr) in_flight_->before = &op;
+  in_flight_ = &op;
+  for (int attempt = 0; !parts_->ring.prepare(request, &op); ++attempt) {
+    // The kernel takes no more before we take what is complete; that resumes nobody yet.
+    if (!reap() && attempt > 100) return complete(op, -EAGAIN);
+  }
+}
+
+void loop::cancel(operation& op) noexcept {
+  if (op.now != operation::state::in_flight || op.cancelling) return;
+  op.cancelling = true;
+  for (int attempt = 0; !parts_->ring.prepare_cancel(&op); ++attempt) {
+    if (!reap() && attempt > 100) {
+      op.cancelling = false;
+      return;
+    }
+    if (op.now != operation::state::in_flight) return;
+  }
+}
+
+void loop::abandon(operation& op) noexcept {
+  if (op.now != operation::state::in_flight || epoch_ != fork_epoch) return;
+  if (parts_->thread != std::this_thread::get_id()) {
+    fatal("a task with an operation in flight is destroyed on a thread that its executor does not belong to");
+  }
+  op.abandoned = true;
+  while (op.now == operation::state::in_flight) {
+    cancel(op);
+    parts_->ring.submit_and_wait(-1);
+    reap();
+  }
+}
+
+void loop::complete(operation& op, std::int32_t result) noexcept {
+  op.result = result;
+  op.now = operation::state::complete;
+  if (op.before != nullptr) {
+    op.before->after = op.after;
+  } else {
+    in_flight_ = op.after;
+  }
+  if (op.after != nullptr) op.after->before = op.before;
+  if (op.abandoned) return;
+  if (op.call != nullptr) return op.call(op);
+  make_ready(op);
+}
+
+bool loop::reap() noexcept {
+  return parts_->ring.take([this](void* tag, std::int32_t result) noexcept {
+    if (tag != nullptr) complete(*static_cast<operation*>(tag), result);
+  }) != 0;
+}
+
+// ---- sources -------------------------------------------------------------------------------------------
+
+void loop::add(loop_source& source) noexcept {
+  source.in_loop.next = sources_;
+  source.in_loop.wait = nullptr;
+  source.in_loop.prepared = false;
+  sources_ = &source;
+}
+
+void loop::remove(loop_source& source) noexcept {
+  for (loop_source** at = &sources_; *at != nullptr; at = &(*at)->in_loop.next) {
+    if (*at != &source) continue;
+    *at = source.in_loop.next;
+    break;
+  }
+  if (source.in_loop.wait != nullptr) {
+    // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
+    abandon(*source.in_loop.wait);
+    delete source.in_loop.wait;
+    source.in_loop.wait = nullptr;
+  }
+}
+
+bool loop::look_at_sources() noexcept {
+  bool any = false;
+  for (loop_source* source = sources_; source != nullptr; source = source->in_loop.next) any = source->look() || any;
+  return any;
+}
+
+// False: something is ready, and no source is prepared.
+bool loop::prepare_sources() noexcept {
+  bool quiet = true;
+  for (loop_source* source = sources_; source != nullptr && quiet; source = source->in_loop.next) {
+    const std::uint32_t* word = nullptr;
+    std::uint32_t seen = 0;
+    source->in_loop.prepared = quiet = source->prepare_sleep(word, seen);
+    if (!quiet || !parts_->ring.waits_on_futexes()) continue;
+    if (source->in_loop.wait == nullptr) {
+      source->in_loop.wait = new word_wait;
+      source->in_loop.wait->call = [](operation&) noexcept {};
+    }
+    // One that is still in flight waits for the same value: had the word changed, it would be complete.
+    if (source->in_loop.wait->now == operation::state::in_flight) continue;
+    io_request request{.code = io_code::futex_wait};
+    request.address = word;
+    request.offset = seen;
+    start(*source->in_loop.wait, request);
+  }
+  if (!quiet) wake_sources();
+  return quiet;
+}
+
+void loop::wake_sources() noexcept {
+  for (loop_source* source = sources_; source != nullptr; source = source->in_loop.next) {
+    if (std::exchange(source->in_loop.prepared, false)) source->woken();
+  }
+}
+
+// ---- running -------------------------------------------------------------------------------------------
+
+result<void> loop::may_run() const noexcept {
+  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  const bool elsewhere = bound_ && parts_->thread != std::this_thread::get_id();
+  if (elsewhere || running_ || loop_here != nullptr) return tl::unexpected(error(errc::wrong_thread));
+  return {};
+}
+
+result<void> loop::run(bool (*over)(void*), void* context) noexcept {
+  if (auto ok = may_run(); !ok) return ok;
+  if (!bound_) {
+    if (const int number = parts_->ring.enable(); number != 0) {
+      return tl::unexpected(error(errc::system, "io_uring_register", 0, number));
+    }
+    parts_->thread = std::this_thread::get_id();
+    bound_ = true;
+  }
+  running_ = true;
+  loop_here = this;
+  stack_begin_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  unsigned turn = 0;
+  idle_since_ns_ = 0;
+  while (!over(context)) {
+    run_ready();
+    destroy_retired();
+    if (over(context)) break;
+    const bool found = look_at_sources();
+    if (++turn % turns_between_checks == 0 || (!found && ready_.empty())) {
+      fire_timers();
+      parts_->in.run();
+      if (parts_->ring.pending()) parts_->ring.submit();
+      if (parts_->ring.anything()) reap();
+    }
+    if (!ready_.empty()) {
+      idle_since_ns_ = 0;
+      continue;
+    }
+    if (idle()) idle_since_ns_ = 0;
+  }
+  // What was asked for and not sent yet goes now: the loop may not run again for a while.
+  if (parts_->ring.pending()) parts_->ring.submit();
+  loop_here = nullptr;
+  running_ = false;
+  return {};
+}
+
+void loop::run_ready() noexcept {
+  for (unsigned n = 0; n < resumed_a_turn_max && !ready_.empty(); ++n) ready_.pop().resume();
+}
+
+void loop::destroy_retired() noexcept {
+  while (!retired_.empty()) retired_.pop().destroy();
+}
+
+bool loop::fire_timers() noexcept {
+  if (timers_.empty()) return false;
+  const std::int64_t now = now_ns();
+  bool any = false;
+  while (!timers_.empty() && timers_.first().at_ns <= now) {
+    timer& t = timers_.first();
+    timers_.remove(t);
+    t.fired = any = true;
+    if (t.call != nullptr) {
+      t.call(t);
+    } else {
+      make_ready(t);
+    }
+  }
+  return any;
+}
+
+// After a turn in which nothing was ready: looks again for a little while, or sleeps. True if something may be ready.
+bool loop::idle() noexcept {
+  if (options_.wait != wait::block) {
+    for (unsigned n = 0; n < looks_while_idle; ++n) {
+      if (look_at_sources()) return true;
+      cpu_relax();
+    }
+  }
+  if (options_.wait == wait::spin) return false;
+  const std::int64_t now = now_ns();
+  if (idle_since_ns_ == 0) idle_since_ns_ = now;
+  if (options_.wait == wait::adaptive && spinning_pays_ && now - idle_since_ns_ < options_.spin_max.count()) {
+    return false;
+  }
+  sleep();
+  // It pays if this wait was one that it could have bridged.
+  spinning_pays_ = now_ns() - idle_since_ns_ <= options_.spin_max.count();
+  return true;
+}
+
+void loop::sleep() noexcept {
+  loop_parts& p = *parts_;
+  if (p.bell.now != operation::state::in_flight) {
+    p.bell.call = [](operation&) noexcept {};
+    io_request request{.code = io_code::read};
+    request.fd = p.in.descriptor();
+    request.address = &p.bell_count;
+    request.length = sizeof p.bell_count;
+    start(p.bell, request);
+  }
+  if (!prepare_sources()) return;
+  if (!p.in.prepare_sleep()) return wake_sources();
+  std::int64_t timeout = -1;
+  const auto at_most = [&](std::int64_t ns) { timeout = timeout < 0 ? ns : std::min(timeout, ns); };
+  for (loop_source* source = sources_; source != nullptr; source = source->in_loop.next) {
+    at_most(p.ring.waits_on_futexes() ? source->sleep_max().count() : blind_sleep_ns);
+  }
+  if (!timers_.empty()) at_most(std::max<std::int64_t>(timers_.first().at_ns - now_ns(), 0));
+  ++sleeps_;
+  p.ring.submit_and_wait(timeout);
+  p.in.woken();
+  reap();
+  wake_sources();
+  fire_timers();
+  p.in.run();
+}
+
+// ---- from any thread -----------------------------------------------------------------------------------
+
+void loop::post(posted& work) noexcept { parts_->in.push(work); }
+bool loop::nothing_posted() const noexcept { return parts_->in.empty(); }
+
+void loop::request_stop() noexcept {
+  struct stop_request : posted {
+    loop* where;
+  };
+  auto* const request = new stop_request;
+  request->where = this;
+  request->call = [](posted& self) noexcept {
+    auto& r = static_cast<stop_request&>(self);
+    r.where->stop_.request_stop();
+    delete &r;
+  };
+  request->discard = [](posted& self) noexcept { delete &static_cast<stop_request&>(self); };
+  post(*request);
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,146 @@
+#include "exec/uring.hpp"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+// Of kernels newer than the liburing that this is built with.
+constexpr std::uint8_t futex_wait_code = 51;
+constexpr std::uint64_t futex_any_bit = 0xffffffff;
+constexpr int futex_size_u32 = 0x02;
+
+struct rung {
+  unsigned flags;
+  const char* name;
+};
+constexpr rung ladder[] = {
+    {IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG |
+         IORING_SETUP_R_DISABLED,
+     "io_uring, deferred completions"},
+    {IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+     "io_uring, cooperative completions"},
+    {0, "io_uring"},
+};
+
+error refused(int number) {
+  const std::string kernel = std::string("io_uring_setup: ") + std::strerror(number);
+  switch (number) {
+    case EPERM:
+    case EACCES:
+      return error(errc::no_permission,
+                   kernel + "; a container's filter or the sysctl kernel.io_uring_disabled forbids io_uring", 0,
+                   number);
+    case ENOSYS: return error(errc::system, kernel + "; this kernel has no io_uring, or a filter hides it", 0, number);
+    case EMFILE:
+    case ENFILE: return error(errc::limit_reached, kernel + "; raise the limit of open files", 0, number);
+    case ENOMEM:
+      return error(errc::no_space, kernel + "; on kernels before 5.12, raise the limit of locked memory", 0, number);
+    default: return error(errc::system, kernel, 0, number);
+  }
+}
+
+}  // namespace
+
+result<void> uring::open(uring& out, std::uint32_t entries) {
+  int status = -EINVAL;
+  for (const rung& r : ladder) {
+    io_uring_params params{};
+    params.flags = r.flags;
+    status = io_uring_queue_init_params(entries, &out.ring_, &params);
+    if (status == 0) {
+      out.open_ = true;
+      out.disabled_ = (r.flags & IORING_SETUP_R_DISABLED) != 0;
+      out.rung_ = r.name;
+      break;
+    }
+    // A flag that this kernel does not know.
+    if (status != -EINVAL) break;
+  }
+  if (status != 0) return tl::unexpected(refused(-status));
+  if (io_uring_probe* const probe = io_uring_get_probe_ring(&out.ring_); probe != nullptr) {
+    out.futexes_ = io_uring_opcode_supported(probe, futex_wait_code) != 0;
+    io_uring_free_probe(probe);
+  }
+  return {};
+}
+
+uring::~uring() {
+  if (open_) io_uring_queue_exit(&ring_);
+}
+
+int uring::enable() noexcept {
+  // Debian's liburing.so 2.3 does not export io_uring_enable_rings().
+  if (disabled_ && io_uring_register(ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0) return errno;
+  disabled_ = false;
+  // A shortcut of 5.18 and later, of this thread; where there is none, the descriptor serves.
+  io_uring_register_ring_fd(&ring_);
+  return 0;
+}
+
+io_uring_sqe* uring::entry() noexcept {
+  io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+  if (sqe != nullptr) return sqe;
+  io_uring_submit(&ring_);
+  return io_uring_get_sqe(&ring_);
+}
+
+bool uring::prepare(const io_request& r, void* tag) noexcept {
+  io_uring_sqe* const sqe = entry();
+  if (sqe == nullptr) return false;
+  void* const address = const_cast<void*>(r.address);
+  switch (r.code) {
+    case io_code::read: io_uring_prep_read(sqe, r.fd, address, r.length, r.offset); break;
+    case io_code::write: io_uring_prep_write(sqe, r.fd, address, r.length, r.offset); break;
+    case io_code::fsync: io_uring_prep_fsync(sqe, r.fd, 0); break;
+    case io_code::fdatasync: io_uring_prep_fsync(sqe, r.fd, IORING_FSYNC_DATASYNC); break;
+    case io_code::open:
+      io_uring_prep_openat(sqe, r.fd, static_cast<const char*>(address), static_cast<int>(r.flags), r.length);
+      break;
+    case io_code::close: io_uring_prep_close(sqe, r.fd); break;
+    case io_code::accept: io_uring_prep_accept(sqe, r.fd, nullptr, nullptr, static_cast<int>(r.flags)); break;
+    case io_code::connect:
+      io_uring_prep_connect(sqe, r.fd, static_cast<const sockaddr*>(address), static_cast<socklen_t>(r.length));
+      break;
+    case io_code::send: io_uring_prep_send(sqe, r.fd, address, r.length, static_cast<int>(r.flags)); break;
+    case io_code::recv: io_uring_prep_recv(sqe, r.fd, address, r.length, static_cast<int>(r.flags)); break;
+    case io_code::poll: io_uring_prep_poll_add(sqe, r.fd, r.flags); break;
+    case io_code::futex_wait:
+      // liburing 2.3 knows no futexes: the fields as the kernel reads them.
+      std::memset(sqe, 0, sizeof *sqe);
+      sqe->opcode = futex_wait_code;
+      sqe->fd = futex_size_u32;
+      sqe->addr = reinterpret_cast<std::uintptr_t>(address);
+      sqe->off = r.offset;
+      sqe->addr3 = futex_any_bit;
+      break;
+  }
+  io_uring_sqe_set_data(sqe, tag);
+  return true;
+}
+
+bool uring::prepare_cancel(void* tag) noexcept {
+  io_uring_sqe* const sqe = entry();
+  if (sqe == nullptr) return false;
+  io_uring_prep_cancel(sqe, tag, 0);
+  io_uring_sqe_set_data(sqe, nullptr);
+  return true;
+}
+
+void uring::submit_and_wait(std::int64_t timeout_ns) noexcept {
+  if (timeout_ns < 0) {
+    io_uring_submit_and_wait(&ring_, 1);
+    return;
+  }
+  __kernel_timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+  io_uring_cqe* first = nullptr;
+  io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,70 @@
+// The kernel's queues, set up as well as this kernel can.
+//
+// The ladder: DEFER_TASKRUN (6.1), where completions are run only when the loop asks for them; COOP_TASKRUN (5.19),
+// where they do not interrupt it; and plain queues (5.15).
+#pragma once
+
+#include <liburing.h>
+
+#include <cstdint>
+
+#include "quoit/detail/exec/operation.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1::detail {
+
+class uring {
+ public:
+  // Errors: no_permission (the kernel, or a sandbox, forbids io_uring), limit_reached (descriptors), no_space (memory),
+  // system.
+  static result<void> open(uring& out, std::uint32_t entries);
+  uring() = default;
+  uring(const uring&) = delete;
+  uring& operator=(const uring&) = delete;
+  ~uring();
+
+  // On the thread that will use it, before anything else. An errno, or 0.
+  int enable() noexcept;
+
+  // Queues a request; false: the queue is full, and the kernel takes nothing before completions are taken.
+  bool prepare(const io_request& request, void* tag) noexcept;
+  // Asks for the end of a request; its own completion has no tag. False: as prepare().
+  bool prepare_cancel(void* tag) noexcept;
+  bool pending() const noexcept { return io_uring_sq_ready(&ring_) != 0; }
+  // What is queued goes to the kernel.
+  void submit() noexcept { io_uring_submit(&ring_); }
+  // The same, and returns when a completion is there or `timeout_ns` is over (below 0: no end).
+  void submit_and_wait(std::int64_t timeout_ns) noexcept;
+
+  // Takes what is complete: calls `each(tag, result)` for it. How many.
+  template <class Each>
+  unsigned take(Each each) noexcept {
+    io_uring_cqe* entries[batch];
+    const unsigned count = io_uring_peek_batch_cqe(&ring_, entries, batch);
+    for (unsigned i = 0; i < count; ++i) {
+      each(reinterpret_cast<void*>(static_cast<std::uintptr_t>(entries[i]->user_data)), entries[i]->res);
+    }
+    if (count != 0) io_uring_cq_advance(&ring_, count);
+    return count;
+  }
+  // True if take() may find something, as far as memory tells.
+  bool anything() const noexcept {
+    // IORING_SQ_CQ_OVERFLOW and IORING_SQ_TASKRUN
+    return io_uring_cq_ready(&ring_) != 0 || (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0;
+  }
+
+  bool waits_on_futexes() const noexcept { return futexes_; }
+  const char* describe() const noexcept { return rung_; }
+
+ private:
+  static constexpr unsigned batch = 64;
+  io_uring_sqe* entry() noexcept;
+
+  io_uring ring_{};
+  bool open_ = false;
+  bool disabled_ = false;
+  bool futexes_ = false;
+  const char* rung_ = "";
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,197 @@
+#include "quoit/executor.hpp"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "quoit/io.hpp"
+#include "quoit/sleep.hpp"
+#include "quoit/this_task.hpp"
+#include "support/child.hpp"
+#include "support/skip.hpp"
+
+using namespace quoit::test;
+using namespace std::chrono_literals;
+using quoit::errc;
+
+namespace {
+
+quoit::task<> yields(int n) {
+  for (int i = 0; i < n; ++i) co_await quoit::this_task::yield();
+}
+quoit::task<int> value_after(int n) {
+  co_await yields(n);
+  co_return n;
+}
+
+}  // namespace
+
+TEST_CASE("run gives the value of its task, again and again on one executor") {
+  auto ex = quoit::executor::create().value();
+  CHECK(std::string(ex.describe()).find("io_uring") == 0);
+  for (int i = 0; i < 10; ++i) CHECK(ex.run(value_after(i)) == i);
+}
+
+TEST_CASE("run without a task ends when nothing that was spawned is left") {
+  auto ex = quoit::executor::create().value();
+  int done = 0;
+  auto counts = [](int& d) -> quoit::task<> {
+    static_cast<void>(co_await quoit::sleep_for(1ms));
+    ++d;
+  };
+  for (int i = 0; i < 10; ++i) ex.spawn(counts(done));
+  ex.run();
+  CHECK(done == 10);
+  ex.run();
+}
+
+TEST_CASE("an exception that leaves a spawned task stops the others and comes out of run") {
+  auto ex = quoit::executor::create().value();
+  bool stopped = false;
+  auto sleeper = [](bool& s) -> quoit::task<> { s = !co_await quoit::sleep_for(1h); };
+  auto thrower = []() -> quoit::task<> {
+    co_await quoit::this_task::yield();
+    throw std::runtime_error("on purpose");
+  };
+  ex.spawn(sleeper(stopped));
+  ex.spawn(thrower());
+  CHECK_THROWS_AS(ex.run(), std::runtime_error);
+  CHECK(stopped);
+}
+
+TEST_CASE("work is posted from many threads, and every piece of it is run once, in the executor's thread") {
+  auto ex = quoit::executor::create().value();
+  constexpr int threads = 4;
+  const int pieces = fast() ? 1000 : 20'000;
+  int run = 0;  // of the executor's thread only
+  std::atomic<int> through = 0;
+  std::vector<std::thread> posters;
+  auto waits = [](quoit::executor& e, std::vector<std::thread>& p, std::atomic<int>& t, int& r,
+                  int n) -> quoit::task<> {
+    for (int i = 0; i < threads; ++i) {
+      p.emplace_back([&] {
+        for (int k = 0; k < n; ++k) {
+          e.post([&r] { ++r; });
+          if (k % 100 == 0) std::this_thread::sleep_for(50us);
+        }
+        ++t;
+      });
+    }
+    while (t != threads || r != threads * n) static_cast<void>(co_await quoit::sleep_for(100us));
+  };
+  ex.run(waits(ex, posters, through, run, pieces));
+  for (auto& t : posters) t.join();
+  CHECK(run == threads * pieces);
+}
+
+TEST_CASE("a task that is spawned, and a stop that is requested, from another thread wake a loop that sleeps") {
+  auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+  std::atomic<bool> ran = false;
+  auto sleeper = []() -> quoit::task<> { CHECK((co_await quoit::sleep_for(1h)).error() == errc::cancelled); };
+  auto sets = [](std::atomic<bool>& r) -> quoit::task<> {
+    r = true;
+    co_return;
+  };
+  std::thread other([&] {
+    std::this_thread::sleep_for(5ms);
+    ex.spawn(sets(ran));
+    while (!ran) std::this_thread::sleep_for(1ms);
+    ex.request_stop();
+  });
+  ex.run(sleeper());
+  other.join();
+  CHECK(ex.sleeps() > 0);
+}
+
+TEST_CASE("what was posted and not run goes with the executor") {
+  auto held = std::make_shared<int>(1);
+  {
+    auto ex = quoit::executor::create().value();
+    ex.post([held] {});
+    ex.spawn(yields(3));
+    CHECK(held.use_count() == 2);
+  }
+  CHECK(held.use_count() == 1);
+}
+
+TEST_CASE("an executor runs on one thread, and not inside of itself") {
+  auto ex = quoit::executor::create().value();
+  auto inside = [](quoit::executor& e) -> quoit::task<> {
+    CHECK_THROWS_AS(e.run(yields(1)), std::logic_error);
+    auto other = quoit::executor::create().value();
+    CHECK_THROWS_AS(other.run(yields(1)), std::logic_error);
+    co_return;
+  };
+  ex.run(inside(ex));
+  std::thread([&] { CHECK_THROWS_AS(ex.run(yields(1)), std::logic_error); }).join();
+  ex.run(yields(1));
+  // Made here, run there.
+  auto made = quoit::executor::create().value();
+  std::thread([&] {
+    auto moved = std::move(made);
+    moved.run(yields(1));
+  }).join();
+}
+
+TEST_CASE("a forked child may not run its parent's executor, and the parent goes on") {
+  auto ex = quoit::executor::create().value();
+  ex.run(yields(1));
+  child forked([&] {
+    try {
+      ex.run(yields(1));
+    } catch (const std::logic_error& e) {
+      return std::string(e.what()).find("forked") != std::string::npos ? 0 : 1;
+    }
+    return 2;
+  });
+  CHECK(forked.wait().status == 0);
+  ex.run(yields(1));
+}
+
+TEST_CASE("without descriptors there is no executor, but an error that says so") {
+  child poor([] {
+    const rlimit few{3, 3};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    const auto none = quoit::executor::create();
+    if (none) return 1;
+    if (none.error() != errc::limit_reached) return 2;
+    return none.error().message().find("open files") != std::string::npos ? 0 : 3;
+  });
+  CHECK(poor.wait().status == 0);
+  CHECK(quoit::executor::create({.entries = 7}).error() == errc::invalid_argument);
+  CHECK(quoit::executor::create({.entries = 40'000}).error() == errc::invalid_argument);
+}
+
+TEST_CASE("every wait strategy runs the same tasks") {
+  for (const auto how : {quoit::wait::adaptive, quoit::wait::spin, quoit::wait::block}) {
+    auto work = []() -> quoit::task<int> {
+      co_await yields(100);
+      static_cast<void>(co_await quoit::sleep_for(1ms));
+      co_return 5;
+    };
+    CHECK(quoit::sync_wait(work(), {.wait = how}) == 5);
+  }
+}
+
+TEST_CASE("blocking work goes to a thread, and posts what it made of it") {
+  auto ex = quoit::executor::create().value();
+  auto work = [](quoit::executor& e) -> quoit::task<int> {
+    std::optional<int> answer;
+    std::thread worker([&] {
+      std::this_thread::sleep_for(2ms);
+      e.post([&answer] { answer = 42; });
+    });
+    while (!answer) static_cast<void>(co_await quoit::sleep_for(100us));
+    worker.join();
+    co_return *answer;
+  };
+  CHECK(ex.run(work(ex)) == 42);
+}

@@ -1,0 +1,305 @@
+#include "quoit/io.hpp"
+
+#include <arpa/inet.h>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "quoit/executor.hpp"
+#include "quoit/scope.hpp"
+#include "quoit/signals.hpp"
+#include "quoit/sleep.hpp"
+#include "quoit/timeout.hpp"
+
+using namespace std::chrono_literals;
+using quoit::errc;
+
+namespace {
+
+std::span<const std::byte> bytes_of(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
+
+struct pair {
+  pair() { REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0); }
+  ~pair() {
+    for (const int end : ends) ::close(end);
+  }
+  int ends[2];
+};
+
+// Awaits the operation and keeps what it answered.
+template <class Operation, class R>
+quoit::task<> keep(Operation operation, quoit::result<R>& out) {
+  out = co_await std::move(operation);
+}
+
+// Each kind that may wait for ever, on the two ends of a quiet connection.
+template <class Each>
+void for_each_waiting(Each each) {
+  std::array<std::byte, 16> buffer{};
+  {
+    const pair p;
+    each(quoit::read(p.ends[0], buffer), std::size_t{});
+  }
+  {
+    const pair p;
+    each(quoit::recv(p.ends[0], buffer), std::size_t{});
+  }
+  {
+    const pair p;
+    each(quoit::poll(p.ends[0], POLLIN), unsigned{});
+  }
+  {
+    const int listening = ::socket(AF_INET, SOCK_STREAM, 0);
+    REQUIRE(::listen(listening, 1) == 0);
+    each(quoit::accept(listening), int{});
+    ::close(listening);
+  }
+  {
+    const pair p;
+    std::vector<std::byte> full(1 << 16);
+    while (::send(p.ends[0], full.data(), full.size(), MSG_DONTWAIT) > 0) {
+    }
+    each(quoit::send(p.ends[0], full), std::size_t{});
+    each(quoit::write(p.ends[0], full), std::size_t{});
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a file is opened, written, synced, read back and closed") {
+  auto all = []() -> quoit::task<> {
+    const std::string path = "/tmp/quoit-io-test-" + std::to_string(::getpid());
+    const auto fd = co_await quoit::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    REQUIRE(fd.has_value());
+    const std::string words = "what is written is there";
+    CHECK((co_await quoit::write(*fd, bytes_of(words), 0)).value() == words.size());
+    CHECK((co_await quoit::fsync(*fd)).has_value());
+    CHECK((co_await quoit::fdatasync(*fd)).has_value());
+    std::string back(words.size(), ' ');
+    CHECK((co_await quoit::read(*fd, std::as_writable_bytes(std::span(back)), 0)).value() == words.size());
+    CHECK(back == words);
+    CHECK((co_await quoit::read(*fd, std::as_writable_bytes(std::span(back)), 1000)).value() == 0);
+    CHECK((co_await quoit::close(*fd)).has_value());
+    const auto gone = co_await quoit::read(*fd, std::as_writable_bytes(std::span(back)), 0);
+    REQUIRE(!gone);
+    CHECK(gone.error() == errc::system);
+    CHECK(gone.error().system_errno() == EBADF);
+    ::unlink(path.c_str());
+    const auto missing = co_await quoit::open(path.c_str(), O_RDONLY);
+    REQUIRE(!missing);
+    CHECK(missing.error().system_errno() == ENOENT);
+  };
+  quoit::sync_wait(all());
+}
+
+TEST_CASE("a TCP connection is made, carries bytes both ways and ends") {
+  auto all = []() -> quoit::task<> {
+    const int listening = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    REQUIRE(::bind(listening, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::listen(listening, 8) == 0);
+    ::getsockname(listening, reinterpret_cast<sockaddr*>(&address), &length);
+    auto server = [](int on) -> quoit::task<> {
+      const int fd = (co_await quoit::accept(on)).value();
+      std::array<std::byte, 64> buffer{};
+      for (;;) {
+        const std::size_t n = (co_await quoit::recv(fd, buffer)).value();
+        if (n == 0) break;
+        CHECK((co_await quoit::send(fd, std::span(buffer).first(n))).value() == n);
+      }
+      CHECK((co_await quoit::close(fd)).has_value());
+    };
+    quoit::scope s;
+    s.spawn(server(listening));
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK((co_await quoit::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address)).has_value());
+    for (int i = 0; i < 100; ++i) {
+      const std::string words = "message " + std::to_string(i);
+      CHECK((co_await quoit::send(fd, bytes_of(words))).value() == words.size());
+      std::string back(words.size(), ' ');
+      CHECK((co_await quoit::recv(fd, std::as_writable_bytes(std::span(back)))).value() == words.size());
+      CHECK(back == words);
+    }
+    CHECK((co_await quoit::close(fd)).has_value());
+    co_await s.join();
+    ::close(listening);
+    // Nobody listens any more.
+    const int refused = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const auto no = co_await quoit::connect(refused, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    CHECK(no.error().system_errno() == ECONNREFUSED);
+    ::close(refused);
+  };
+  quoit::sync_wait(all());
+}
+
+TEST_CASE("a stop before an operation begins answers cancelled, and nothing is begun") {
+  for_each_waiting([]<class Operation, class R>(Operation operation, R) {
+    auto all = [](Operation o) -> quoit::task<> {
+      quoit::scope s;
+      quoit::result<R> out{};
+      s.request_stop();
+      s.spawn(keep(o, out));
+      co_await s.join();
+      REQUIRE(!out);
+      CHECK(out.error() == errc::cancelled);
+    };
+    quoit::sync_wait(all(operation));
+  });
+}
+
+TEST_CASE("a stop in the course of an operation answers cancelled") {
+  for_each_waiting([]<class Operation, class R>(Operation operation, R) {
+    auto all = [](Operation o) -> quoit::task<> {
+      quoit::scope s;
+      quoit::result<R> out{};
+      s.spawn(keep(o, out));
+      CHECK(co_await quoit::sleep_for(2ms));
+      CHECK(s.running() == 1);
+      s.request_stop();
+      co_await s.join();
+      REQUIRE(!out);
+      CHECK(out.error() == errc::cancelled);
+    };
+    quoit::sync_wait(all(operation));
+  });
+}
+
+TEST_CASE("a stop after the end of an operation changes nothing of its answer") {
+  auto all = []() -> quoit::task<> {
+    const pair p;
+    REQUIRE(::write(p.ends[1], "x", 1) == 1);
+    std::array<std::byte, 4> buffer{};
+    quoit::scope s;
+    quoit::result<std::size_t> out{};
+    s.spawn(keep(quoit::read(p.ends[0], buffer), out));
+    CHECK(co_await quoit::sleep_for(2ms));
+    s.request_stop();
+    co_await s.join();
+    CHECK(out.value() == 1);
+  };
+  quoit::sync_wait(all());
+}
+
+TEST_CASE("a timeout ends an operation, which leaves the descriptor usable") {
+  auto all = []() -> quoit::task<> {
+    const pair p;
+    std::array<std::byte, 4> buffer{};
+    const auto late = co_await quoit::timeout(1ms, quoit::recv(p.ends[0], buffer));
+    CHECK(late.error() == errc::timed_out);
+    REQUIRE(::write(p.ends[1], "abc", 3) == 3);
+    const auto now = co_await quoit::timeout(60s, quoit::recv(p.ends[0], buffer));
+    CHECK(now.value() == 3);
+  };
+  quoit::sync_wait(all());
+}
+
+TEST_CASE("an executor that goes with a task in each kind of operation leaves nothing behind") {
+  for_each_waiting([]<class Operation, class R>(Operation operation, R) {
+    quoit::result<R> out = tl::unexpected(quoit::error(errc::busy));
+    {
+      auto ex = quoit::executor::create().value();
+      ex.spawn(keep(operation, out));
+      auto a_while = []() -> quoit::task<> { static_cast<void>(co_await quoit::sleep_for(1ms)); };
+      ex.run(a_while());
+    }
+    // It was never resumed.
+    CHECK(out.error() == errc::busy);
+  });
+}
+
+TEST_CASE("a task that is destroyed in an operation lets go of its memory first") {
+  for_each_waiting([]<class Operation, class R>(Operation operation, R) {
+    auto all = [](Operation o) -> quoit::task<> {
+      quoit::result<R> out{};
+      {
+        quoit::scope s;
+        s.spawn(keep(o, out));
+        CHECK(co_await quoit::sleep_for(1ms));
+      }
+      CHECK(co_await quoit::sleep_for(1ms));
+    };
+    quoit::sync_wait(all(operation));
+  });
+}
+
+TEST_CASE("more operations than the queue has entries are all done") {
+  auto all = []() -> quoit::task<> {
+    constexpr int n = 500;
+    std::vector<int> fds;
+    std::vector<std::uint64_t> counts(n);
+    quoit::scope s;
+    int done = 0;
+    auto reader = [](int fd, std::uint64_t& count, int& d) -> quoit::task<> {
+      const auto got = co_await quoit::read(fd, std::as_writable_bytes(std::span(&count, 1)));
+      if (got && *got == sizeof count && count == 7) ++d;
+    };
+    for (std::size_t i = 0; i < n; ++i) {
+      fds.push_back(::eventfd(0, EFD_CLOEXEC));
+      s.spawn(reader(fds.back(), counts[i], done));
+    }
+    CHECK(co_await quoit::sleep_for(5ms));
+    const std::uint64_t seven = 7;
+    // More completions at once than their queue has entries.
+    for (const int fd : fds) CHECK(::write(fd, &seven, sizeof seven) == sizeof seven);
+    co_await s.join();
+    CHECK(done == n);
+    // And all of them cancelled at once.
+    for (std::size_t i = 0; i < n; ++i) s.spawn(reader(fds[i], counts[i], done));
+    CHECK(co_await quoit::sleep_for(5ms));
+    CHECK(s.running() == n);
+    s.request_stop();
+    co_await s.join();
+    CHECK(done == n);
+    for (const int fd : fds) ::close(fd);
+  };
+  quoit::sync_wait(all(), {.entries = 8});
+}
+
+TEST_CASE("a descriptor that is closed under an operation: it goes on with what it has, and can be stopped") {
+  auto all = []() -> quoit::task<> {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    std::array<std::byte, 4> buffer{};
+    quoit::scope s;
+    quoit::result<std::size_t> out{};
+    s.spawn(keep(quoit::read(ends[0], buffer), out));
+    CHECK(co_await quoit::sleep_for(1ms));
+    ::close(ends[0]);
+    CHECK(co_await quoit::sleep_for(1ms));
+    s.request_stop();
+    co_await s.join();
+    CHECK(out.error() == errc::cancelled);
+    ::close(ends[1]);
+  };
+  quoit::sync_wait(all());
+}
+
+TEST_CASE("signals are awaited, one after the other") {
+  auto all = []() -> quoit::task<> {
+    auto sigs = quoit::signals::open({SIGUSR1, SIGUSR2}).value();
+    ::kill(::getpid(), SIGUSR1);
+    CHECK((co_await sigs.next()).value() == SIGUSR1);
+    ::kill(::getpid(), SIGUSR2);
+    CHECK((co_await sigs.next()).value() == SIGUSR2);
+    CHECK((co_await quoit::timeout(1ms, sigs.next())).error() == errc::timed_out);
+  };
+  // To this thread only, as no other has them blocked.
+  quoit::sync_wait(all());
+  CHECK(quoit::signals::open({SIGKILL}).error() == errc::invalid_argument);
+  CHECK(quoit::signals::open({9999}).error() == errc::invalid_argument);
+}

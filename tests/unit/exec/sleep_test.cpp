@@ -1,0 +1,118 @@
+#include "quoit/sleep.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <random>
+#include <vector>
+
+#include "quoit/detail/exec/timer.hpp"
+#include "quoit/executor.hpp"
+#include "quoit/scope.hpp"
+#include "quoit/timeout.hpp"
+#include "quoit/when_any.hpp"
+
+using namespace std::chrono_literals;
+using quoit::errc;
+using clock_type = std::chrono::steady_clock;
+
+namespace {
+
+quoit::task<> note_after(std::chrono::nanoseconds d, int number, std::vector<int>& order) {
+  const auto slept = co_await quoit::sleep_for(d);
+  if (slept) order.push_back(number);
+}
+quoit::task<quoit::result<void>> sleep_task(std::chrono::nanoseconds d) { co_return co_await quoit::sleep_for(d); }
+
+}  // namespace
+
+TEST_CASE("sleep lasts at least as long as it is told") {
+  const auto begin = clock_type::now();
+  CHECK(quoit::sync_wait(sleep_task(15ms)).has_value());
+  CHECK(clock_type::now() - begin >= 15ms);
+  CHECK(quoit::sync_wait(sleep_task(-1s)).has_value());
+  CHECK(quoit::sync_wait(sleep_task(0s)).has_value());
+}
+
+TEST_CASE("sleepers wake in the order of their times, whatever the order in which they went to sleep") {
+  std::vector<int> order;
+  auto all = [](std::vector<int>& o) -> quoit::task<> {
+    quoit::scope s;
+    const std::array<int, 5> numbers = {5, 1, 4, 2, 3};
+    for (const int i : numbers) s.spawn(note_after(i * 3ms, i, o));
+    co_await s.join();
+  };
+  quoit::sync_wait(all(order));
+  CHECK(order == std::vector<int>{1, 2, 3, 4, 5});
+}
+
+TEST_CASE("a sleep that is stopped answers cancelled, before it begins and in its course") {
+  auto inner = [](bool before) -> quoit::task<> {
+    quoit::scope s;
+    bool cancelled = false;
+    auto sleeper = [](bool& c) -> quoit::task<> {
+      const auto slept = co_await quoit::sleep_for(1h);
+      c = !slept && slept.error() == errc::cancelled;
+    };
+    if (before) s.request_stop();
+    s.spawn(sleeper(cancelled));
+    CHECK(co_await quoit::sleep_for(1ms));
+    s.request_stop();
+    co_await s.join();
+    CHECK(cancelled);
+  };
+  quoit::sync_wait(inner(true));
+  quoit::sync_wait(inner(false));
+}
+
+TEST_CASE("a stop and the end of a sleep in the same turn resume it once") {
+  auto racing = []() -> quoit::task<> {
+    for (int i = 0; i < 200; ++i) {
+      quoit::scope s;
+      int resumed = 0;
+      auto sleeper = [](int& r) -> quoit::task<> {
+        static_cast<void>(co_await quoit::sleep_for(20us));
+        ++r;
+      };
+      s.spawn(sleeper(resumed));
+      static_cast<void>(co_await quoit::sleep_for(20us));
+      s.request_stop();
+      co_await s.join();
+      CHECK(resumed == 1);
+    }
+  };
+  quoit::sync_wait(racing());
+}
+
+TEST_CASE("timeout answers timed_out when the time is over, and else what the task answers") {
+  CHECK(quoit::sync_wait(quoit::timeout(1h, sleep_task(1ms))).has_value());
+  CHECK(quoit::sync_wait(quoit::timeout(1ms, sleep_task(1h))).error() == errc::timed_out);
+  CHECK(quoit::sync_wait(quoit::timeout(1ms, quoit::sleep_for(1h))).error() == errc::timed_out);
+}
+
+TEST_CASE("the heap of timers gives them in order, with some taken out of its middle") {
+  std::mt19937 random(7);
+  std::vector<quoit::detail::timer> timers(2000);
+  quoit::detail::timer_heap heap;
+  for (auto& t : timers) {
+    t.at_ns = static_cast<std::int64_t>(random() % 5000);
+    heap.add(t);
+  }
+  std::vector<std::int64_t> expected;
+  for (std::size_t i = 0; i < timers.size(); ++i) {
+    if (random() % 3 == 0) {
+      heap.remove(timers[i]);
+    } else {
+      expected.push_back(timers[i].at_ns);
+    }
+  }
+  std::sort(expected.begin(), expected.end());
+  for (const std::int64_t at : expected) {
+    REQUIRE(!heap.empty());
+    CHECK(heap.first().at_ns == at);
+    heap.remove(heap.first());
+  }
+  CHECK(heap.empty());
+}
