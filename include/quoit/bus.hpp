@@ -10,6 +10,8 @@
 
 namespace quoit::inline v1 {
 
+class executor;
+
 // A bus: topics that do not see those of other buses. An opened bus is one node: the unit of liveness, and of
 // waking. A process may open several, or one several times: each thread that waits needs its own.
 //
@@ -23,6 +25,10 @@ class QUOIT_EXPORT bus {
   // Errors: invalid_name, invalid_argument, no_space, no_permission, limit_reached (nodes_max), busy,
   // newer_version, corrupt, system.
   static result<bus> open(std::string_view name = {}, const bus_options& options = {});
+
+  // The same, to be awaited in that executor. (A bus that is opened without one belongs to the executor in which
+  // something of it is awaited first.)
+  static result<bus> open(executor& where, std::string_view name = {}, const bus_options& options = {});
 
   bus(bus&&) noexcept;
   bus& operator=(bus&&) noexcept;

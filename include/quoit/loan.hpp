@@ -11,6 +11,11 @@
 
 namespace quoit::inline v1 {
 
+namespace detail {
+template <class>
+class loan_awaiter;
+}
+
 // Move-only. publish() cannot fail: what can fail, failed when the loan was taken. A loan that goes without
 // being published is abandoned; its sequence is spent, and no subscriber sees it.
 //
@@ -68,6 +73,8 @@ class loan {
  private:
   template <class>
   friend class publisher;
+  template <class>
+  friend class detail::loan_awaiter;
   void drop() noexcept {
     if (core_ != nullptr) std::exchange(core_, nullptr)->abandon(claim_);
   }

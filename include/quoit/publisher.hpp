@@ -9,6 +9,9 @@
 #include <string_view>
 
 #include "quoit/loan.hpp"
+#include "quoit/loan_operation.hpp"
+#include "quoit/sleep.hpp"
+#include "quoit/task.hpp"
 
 namespace quoit::inline v1 {
 
@@ -31,26 +34,26 @@ class publisher {
   // A message in shared memory, value-initialised, to be filled and published. Never blocks.
   //
   // Errors: would_block (blocked_by() says who), too_many_loans, closed, forked. No allocation.
-  result<loan<T>> try_loan() noexcept
+  result<quoit::loan<T>> try_loan() noexcept
     requires(!variable_size<T>)
   {
     return constructed();
   }
   // The same; waits for space, at most `timeout`. Blocks this thread.
   // Errors: also timed_out; would_block at once under policy fail, and where loans of one's own are in the way.
-  result<loan<T>> loan_for(std::chrono::nanoseconds timeout) noexcept
+  result<quoit::loan<T>> loan_for(std::chrono::nanoseconds timeout) noexcept
     requires(!variable_size<T>)
   {
     return constructed(timeout);
   }
 
   // The same without initialising it: what is not written is what lay there before.
-  result<loan<T>> try_loan_uninit() noexcept
+  result<quoit::loan<T>> try_loan_uninit() noexcept
     requires(!variable_size<T>)
   {
     return wrapped(sizeof(T));
   }
-  result<loan<T>> loan_uninit_for(std::chrono::nanoseconds timeout) noexcept
+  result<quoit::loan<T>> loan_uninit_for(std::chrono::nanoseconds timeout) noexcept
     requires(!variable_size<T>)
   {
     return wrapped(sizeof(T), timeout);
@@ -58,15 +61,44 @@ class publisher {
 
   // A message of `n` bytes, not initialised. Errors: as try_loan(), and message_too_large (value(): the
   // capacity_bytes that a lane for it needs).
-  result<loan<T>> try_loan_bytes(std::size_t n) noexcept
+  result<quoit::loan<T>> try_loan_bytes(std::size_t n) noexcept
     requires variable_size<T>
   {
     return wrapped(clamped(n));
   }
-  result<loan<T>> loan_bytes_for(std::size_t n, std::chrono::nanoseconds timeout) noexcept
+  result<quoit::loan<T>> loan_bytes_for(std::size_t n, std::chrono::nanoseconds timeout) noexcept
     requires variable_size<T>
   {
     return wrapped(clamped(n), timeout);
+  }
+
+  // co_await loan(): as loan_for(), without an end, in a task of an executor, which from then on is that of this bus.
+  // Suspends while reliable subscribers hold the space; goes on on the same executor. The publisher stays until then.
+  //
+  // Errors: as try_loan(), cancelled (a stop of the task comes first, also if there is space), wrong_thread.
+  detail::loan_operation<T> loan() noexcept
+    requires(!variable_size<T>)
+  {
+    return detail::loan_operation<T>(*core_, sizeof(T), true);
+  }
+  detail::loan_operation<T> loan_uninit() noexcept
+    requires(!variable_size<T>)
+  {
+    return detail::loan_operation<T>(*core_, sizeof(T), false);
+  }
+  detail::loan_operation<T> loan_bytes(std::size_t n) noexcept
+    requires variable_size<T>
+  {
+    return detail::loan_operation<T>(*core_, clamped(n), false);
+  }
+  // co_await matched(n): until the topic has at least n subscriptions. Looks once in a millisecond.
+  // Errors: cancelled, forked.
+  task<result<void>> matched(std::uint32_t n) {
+    while (core_->subscribers() < n) {
+      auto slept = co_await sleep_for(std::chrono::milliseconds(1));
+      if (!slept) co_return slept;
+    }
+    co_return result<void>();
   }
 
   // Copies a message into shared memory and publishes it. Never blocks. Errors: as try_loan().
@@ -150,8 +182,8 @@ class publisher {
   }
   // `timeout`: one, or none for what never blocks.
   template <class... Timeout>
-  result<loan<T>> wrapped(std::uint32_t n, Timeout... timeout) noexcept {
-    result<loan<T>> out(tl::in_place);
+  result<quoit::loan<T>> wrapped(std::uint32_t n, Timeout... timeout) noexcept {
+    result<quoit::loan<T>> out(tl::in_place);
     if (core_->claim(n, out->claim_, timeout...)) [[likely]] {
       out->core_ = core_.get();
     } else {
@@ -160,7 +192,7 @@ class publisher {
     return out;
   }
   template <class... Timeout>
-  result<loan<T>> constructed(Timeout... timeout) noexcept {
+  result<quoit::loan<T>> constructed(Timeout... timeout) noexcept {
     auto out = wrapped(sizeof(T), timeout...);
     if (out) [[likely]]
       ::new (static_cast<void*>(out->claim_.payload)) T();

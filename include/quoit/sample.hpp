@@ -12,6 +12,13 @@
 
 namespace quoit::inline v1 {
 
+namespace detail {
+template <class>
+class next_awaiter;
+template <class>
+class next_batch_awaiter;
+}  // namespace detail
+
 struct publisher_id {
   std::uint64_t words[2];
   friend bool operator==(const publisher_id&, const publisher_id&) = default;
@@ -78,6 +85,8 @@ class sample {
   friend class subscriber;
   template <class>
   friend class batch;
+  template <class>
+  friend class detail::next_awaiter;
   void drop() noexcept {
     if (core_ != nullptr) std::exchange(core_, nullptr)->release(message_);
   }
@@ -124,6 +133,8 @@ class batch {
  private:
   template <class>
   friend class subscriber;
+  template <class>
+  friend class detail::next_batch_awaiter;
   explicit batch(sample<T> first) noexcept
       : first_(std::move(first)), current_(first_.message_.frame), more_(static_cast<bool>(first_)) {}
   void advance() noexcept {

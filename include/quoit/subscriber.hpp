@@ -3,9 +3,63 @@
 #include <chrono>
 #include <memory>
 
+#include "quoit/detail/bus_waits.hpp"
 #include "quoit/sample.hpp"
 
 namespace quoit::inline v1 {
+
+namespace detail {
+
+template <class T>
+class next_awaiter {
+ public:
+  explicit next_awaiter(subscriber_core& core) noexcept
+      : core_(core), out_(tl::in_place), wait_(core, out_->message_) {}
+  bool await_ready() const noexcept { return false; }  // a stop comes first, and who awaits knows of it
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    return wait_.begin(promise_of(h));
+  }
+  result<sample<T>> await_resume() noexcept {
+    if (wait_.end() == subscriber_core::polled::failed) [[unlikely]] {
+      out_ = tl::unexpected(wait_.why());
+    } else {
+      out_->core_ = &core_;
+      if (!size_fits<T>(out_->data().size())) [[unlikely]]
+        out_ = tl::unexpected(error(errc::corrupt));
+    }
+    return std::move(out_);
+  }
+
+ private:
+  subscriber_core& core_;
+  result<sample<T>> out_;
+  receive_wait wait_;
+};
+
+template <class T>
+class next_batch_awaiter : public next_awaiter<T> {
+ public:
+  using next_awaiter<T>::next_awaiter;
+  result<batch<T>> await_resume() noexcept {
+    auto first = next_awaiter<T>::await_resume();
+    if (!first) return tl::unexpected(std::move(first.error()));
+    return batch<T>(std::move(*first));
+  }
+};
+
+// What next() makes: small, and copied freely; the awaiter comes of it where it is awaited.
+template <class Awaiter>
+class receive_operation {
+ public:
+  explicit receive_operation(subscriber_core& core) noexcept : core_(&core) {}
+  Awaiter operator co_await() const noexcept { return Awaiter(*core_); }
+
+ private:
+  subscriber_core* core_;
+};
+
+}  // namespace detail
 
 // Receives what every publisher of a topic publishes: each publisher's messages in its order.
 //
@@ -56,6 +110,21 @@ class subscriber {
       got = poll();
       if (!got || *got) return got;
     }
+  }
+
+  // co_await next(): the next message, in a task of an executor, which from then on is that of this bus. Suspends until
+  // there is one; other tasks go on meanwhile, and the executor sleeps if it has nothing else. Goes on on the same
+  // executor. One coroutine at a time waits for one subscriber.
+  //
+  // A stop of the task comes first, also if there is a message. Errors: as poll(), and cancelled; closed if the
+  // subscriber goes meanwhile; busy if another coroutine waits for it; wrong_thread if its bus is awaited in another
+  // executor. Allocates nothing.
+  detail::receive_operation<detail::next_awaiter<T>> next() noexcept {
+    return detail::receive_operation<detail::next_awaiter<T>>(*core_);
+  }
+  // The same for what lies together of the next publisher's messages: as poll_batch(), but never empty.
+  detail::receive_operation<detail::next_batch_awaiter<T>> next_batch() noexcept {
+    return detail::receive_operation<detail::next_batch_awaiter<T>>(*core_);
   }
 
   // Publishers of the topic, now.

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "bus/bus_loop.hpp"
+#include "quoit/executor.hpp"
 #include "topic/node.hpp"
 
 namespace quoit::inline v1 {
@@ -14,6 +16,12 @@ result<bus> bus::open(std::string_view name, const bus_options& options) {
   auto node = detail::node::open(name, options);
   if (!node) return tl::unexpected(std::move(node.error()));
   return bus(std::move(*node));
+}
+
+result<bus> bus::open(executor& where, std::string_view name, const bus_options& options) {
+  auto opened = open(name, options);
+  if (opened) detail::bus_loop::of(*opened->node_, where.loop());
+  return opened;
 }
 
 bus::bus(std::shared_ptr<detail::node> node) noexcept : node_(std::move(node)) {}

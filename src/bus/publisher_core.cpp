@@ -120,16 +120,34 @@ error publisher_core::why_refused() const noexcept {
 }
 
 bool publisher_core::claim(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {
-  if (claim(payload_bytes, out)) return true;
-  // Under `fail` nobody waits; nor for a loan of one's own.
-  const bool worth_waiting = epoch_ == fork_epoch && open_ && refusal_ == claim_status::would_block &&
-                             parts_->policy != policy::fail && writer_->refusal().by_reader;
-  return worth_waiting && wait_for_space(payload_bytes, out, timeout);
+  return claim(payload_bytes, out) || (worth_waiting() && wait_for_space(payload_bytes, out, timeout));
 }
+
+bool publisher_core::worth_waiting() const noexcept {
+  // Under `fail` nobody waits; nor for a loan of one's own.
+  return epoch_ == fork_epoch && open_ && refusal_ == claim_status::would_block && parts_->policy != policy::fail &&
+         writer_->refusal().by_reader;
+}
+
+void publisher_core::announce_waiting(bool waits) noexcept {
+  u64& waiting = writer_->memory().slots->waiting;
+  // sync(lane.waiting): release, so that whoever takes the 1 finds us sleeping. A reader that takes one that we have
+  // taken back rings a node that is awake.
+  store_release(waiting, waits ? 1 : 0);
+}
+
+void publisher_core::probe_blocker() noexcept {
+  const u32 slot = writer_->refusal().slot;
+  if (!writer_->refusal().by_reader || slot >= parts_->control.subscriptions()) return;
+  node& self = *parts_->owner;
+  const node_id whom = topic::owner_of(parts_->control.subscription(slot));
+  if (!self.alive(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
+}
+
+node& publisher_core::owner() const noexcept { return *parts_->owner; }
 
 bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {
   node& self = *parts_->owner;
-  lane_slots& slots = *writer_->memory().slots;
   const deadline end(timeout);
   const node_settings& settings = self.settings();
   deadline& recheck = parts_->recheck;
@@ -148,21 +166,15 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
 
     if (settings.how != wait::spin) {
       nap pause(self.bell());
-      // sync(lane.waiting): release, so that whoever takes the 1 finds us sleeping
-      store_release(slots.waiting, 1);
+      announce_waiting(true);
       // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
       QUOIT_RULE(C2_writer_fence) full_fence();
       if (!writer_->would_grant(payload_bytes)) pause.sleep(std::min(end.left(), settings.recheck));
-      // relaxed: a reader that still takes it rings a node that is awake
-      store_relaxed(slots.waiting, 0);
+      announce_waiting(false);
     }
     if (recheck.over()) {
       // Whoever is in the way may be dead.
-      const u32 slot = writer_->refusal().slot;
-      if (writer_->refusal().by_reader && slot < parts_->control.subscriptions()) {
-        const node_id whom = topic::owner_of(parts_->control.subscription(slot));
-        if (!self.alive(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
-      }
+      probe_blocker();
       recheck = deadline(settings.recheck);
     }
   }

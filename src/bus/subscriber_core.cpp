@@ -5,6 +5,7 @@
 
 #include "base/random.hpp"
 #include "bus/subscriber_parts.hpp"
+#include "quoit/detail/bus_waits.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -220,6 +221,7 @@ subscriber_core::~subscriber_core() = default;
 
 void subscriber_core::close() noexcept {
   open_ = false;
+  if (waiting_ != nullptr) waiting_->answer(errc::closed);
   if (samples_ == 0) finish();
 }
 

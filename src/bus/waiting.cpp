@@ -45,7 +45,7 @@ void subscriber_core::recheck_publishers() noexcept {
     if (control.state(entry) != participant_state::active) continue;
     const node_id whom = topic::owner_of(entry);
     // A lock that somebody holds is not waited for: he who waits here waits for a message.
-    if (!self.alive(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
+    if (!self.alive_lately(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
   }
   if (drained) drop_drained();
 }
@@ -79,6 +79,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
   const bool observes = std::any_of(cores.begin(), cores.end(), [](const auto* c) { return c->parts_->observes(); });
   const node_settings& settings = self.settings();
   const auto recheck_all = [&] {
+    self.forget_probes();
     for (subscriber_core* const core : cores) core->recheck_publishers();
     first.recheck = deadline(settings.recheck);
   };

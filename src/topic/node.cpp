@@ -183,6 +183,7 @@ result<bool> node::enter(const bus_options& options) {
 // ---- leaving -------------------------------------------------------------------------------------------
 
 node::~node() {
+  attachment.reset();
   if (!life_ || forked()) return;
   leave();
 }
@@ -223,6 +224,14 @@ bool node::alive(node_id id) noexcept {
   if (load_acquire(entry(id.index).state) != entry_in_use) return false;
   if (load_relaxed(entry(id.index).generation) != id.generation) return false;  // relaxed: as above
   return held_by_other(probe_.get(), static_cast<off_t>(node_lock_byte(id.index)), 1);
+}
+
+bool node::alive_lately(node_id id) {
+  for (const auto& [whom, lives] : probed_) {
+    if (whom == id) return lives;
+  }
+  probed_.emplace_back(id, alive(id));
+  return probed_.back().second;
 }
 
 void node::clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout) {
@@ -281,6 +290,14 @@ bool node::take_ready() noexcept {
     any = exchange(bits, 0) != 0 || any;
   }
   return any;
+}
+
+u64 node::take_ready_word(u32 word) noexcept {
+  u64& bits = own_entry().ready[word];
+  // relaxed: the exchange decides
+  if (load_relaxed(bits) == 0) return 0;
+  // sync(wake.ready): as in take_ready()
+  return exchange(bits, 0);
 }
 
 void node::count_sleep(bool late) noexcept {

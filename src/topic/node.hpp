@@ -27,6 +27,12 @@ struct node_id {
   friend bool operator==(const node_id&, const node_id&) = default;
 };
 
+// What a node is for a loop that it was awaited in; goes with the node.
+class node_attachment {
+ public:
+  virtual ~node_attachment() = default;
+};
+
 // The part of bus_options that is kept; its node name is not.
 struct node_settings {
   shm_permissions permissions{};
@@ -55,6 +61,9 @@ class node {
 
   // True if the node lives. Of an id that another process wrote: any value is allowed. 0.4 µs.
   bool alive(node_id id) noexcept;
+  // The same, asked once until forget_probes(): for rechecks that ask for many topics.
+  bool alive_lately(node_id id);
+  void forget_probes() noexcept { probed_.clear(); }
 
   // Takes the byte of a node that is dead, cleans up whatever it left in every topic, and frees its entry.
   // Nothing if it lives, or if somebody else is at it. Takes topic locks, and waits this long for each: the caller
@@ -74,7 +83,11 @@ class node {
   // Takes all ready bits. True if there was one.
   bool take_ready() noexcept;
   bool any_ready() noexcept;
+  // Takes the bits of one word.
+  u64 take_ready_word(u32 word) noexcept;
   void count_sleep(bool late) noexcept;
+
+  std::unique_ptr<node_attachment> attachment;
 
  private:
   node() = default;
@@ -104,6 +117,7 @@ class node {
   u64 generation_ = 0;
   u32 epoch_ = 0;
   u32 next_ready_bit_ = 0;
+  std::vector<std::pair<node_id, bool>> probed_;
   u64 sleeps_ = 0;
   u64 late_ = 0;
 };

@@ -65,6 +65,10 @@ class nap {
   nap(const nap&) = delete;
   nap& operator=(const nap&) = delete;
 
+  // For who sleeps by other means: until the word is not this any more.
+  const u32& word() const noexcept { return bell_.word; }
+  u32 seen() const noexcept { return seen_; }
+
   void sleep(std::chrono::nanoseconds timeout) { futex_wait(bell_.word, seen_, timeout); }
 
  private:

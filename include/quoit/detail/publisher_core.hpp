@@ -55,6 +55,15 @@ class QUOIT_EXPORT publisher_core {
   // Why the last claim() was refused: would_block, timed_out, too_many_loans, message_too_large, forked, closed.
   error why_refused() const noexcept;
 
+  // ---- waiting for space ----
+  // After a refusal: true if a reader is in the way, and the policy is to wait for it.
+  bool worth_waiting() const noexcept;
+  // Says that this publisher sleeps until a reader moves, or that it does not any more (C2; the caller fences).
+  void announce_waiting(bool waits) noexcept;
+  // Cleans up after the reader that is in the way, if it is dead.
+  void probe_blocker() noexcept;
+  node& owner() const noexcept;
+
   void commit(const lane_claim& claim, u32 payload_bytes) noexcept {
     if (epoch_ != fork_epoch || !open_) [[unlikely]]
       return give_back();

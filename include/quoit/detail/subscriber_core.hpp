@@ -18,6 +18,7 @@ namespace quoit::inline v1::detail {
 
 struct subscriber_parts;
 struct lane_link;
+class receive_wait;
 
 // A message that is held, and the lane that it is in. Empty: no reader.
 struct held_message {
@@ -94,7 +95,11 @@ class QUOIT_EXPORT subscriber_core {
   void recheck_publishers() noexcept;
   void show_counters() noexcept;
 
+  friend class receive_wait;
+  friend class bus_loop;
+
   std::unique_ptr<subscriber_parts> parts_;
+  receive_wait* waiting_ = nullptr;  // the coroutine that waits for the next message
   const u64* roster_;
   u64 roster_seen_ = 0;
   lane_reader* only_ = nullptr;  // if there is one lane and nothing is to be done about it

@@ -1,0 +1,123 @@
+// What a coroutine is while it waits for a message, or for space: an entry in a list of its node's loop.
+#pragma once
+
+#include "quoit/detail/exec/promise.hpp"
+#include "quoit/detail/publisher_core.hpp"
+#include "quoit/detail/subscriber_core.hpp"
+
+namespace quoit::inline v1::detail {
+
+class bus_loop;
+
+// One link of a ring of waits; by itself when it is in none.
+struct wait_link {
+  wait_link* before = this;
+  wait_link* after = this;
+  void* const of = nullptr;  // whose link it is; of the head of a ring, nobody's
+
+  wait_link() = default;
+  explicit wait_link(void* owner) noexcept : of(owner) {}
+  wait_link(const wait_link&) = delete;
+  wait_link& operator=(const wait_link&) = delete;
+
+  bool alone() const noexcept { return after == this; }
+  void leave() noexcept {
+    before->after = after;
+    after->before = before;
+    before = after = this;
+  }
+  // Enters the ring behind its last.
+  void enter(wait_link& ring) noexcept {
+    before = ring.before;
+    after = &ring;
+    ring.before->after = this;
+    ring.before = this;
+  }
+};
+
+class QUOIT_EXPORT bus_wait : protected ready_node, protected stop_hook {
+ public:
+  bus_wait(const bus_wait&) = delete;
+  bus_wait& operator=(const bus_wait&) = delete;
+
+ protected:
+  explicit bus_wait(stop_hook::function stopped) noexcept : stop_hook(stopped) {}
+  ~bus_wait() {
+    if (loop_ != nullptr) loop_->forget(*this);
+  }
+  // Ready, with this answer instead of what it waited for.
+  static constexpr errc none{};
+
+  bus_loop* where_ = nullptr;  // while it is in a list there
+  loop* loop_ = nullptr;       // since it was suspended
+  errc why_ = none;
+};
+
+// A subscription that waits for its next message.
+class QUOIT_EXPORT receive_wait : private bus_wait {
+ public:
+  receive_wait(subscriber_core& core, held_message& out) noexcept : bus_wait(&stopped), core_(core), out_(out) {}
+  ~receive_wait();
+
+  bool look() noexcept {
+    status_ = core_.poll(out_);
+    return status_ != subscriber_core::polled::nothing;
+  }
+  // Looks, and waits if there is nothing. False: the answer is there. Errors: wrong_thread (its node waits in another
+  // executor), busy (somebody waits for it already), cancelled.
+  bool begin(const promise_base& awaiting) noexcept;
+  // `message`: it is there. `failed`: why().
+  subscriber_core::polled end() noexcept {
+    detach();
+    return why_ == none ? status_ : subscriber_core::polled::failed;
+  }
+  error why() noexcept { return why_ == none ? core_.why_failed() : error(why_); }
+
+ private:
+  friend class bus_loop;
+  friend class subscriber_core;
+  static void stopped(stop_hook& hook) noexcept;
+  void answer(errc why) noexcept;
+
+  subscriber_core& core_;
+  held_message& out_;
+  subscriber_core::polled status_ = subscriber_core::polled::nothing;
+  wait_link in_turn_{this};   // hot, or armed under its ready bit
+  wait_link in_armed_{this};  // all that are armed
+  u32 settled_ = 0;           // times that it was found hot when the loop looked at the clock
+
+  static receive_wait& of(const wait_link& link) noexcept { return *static_cast<receive_wait*>(link.of); }
+};
+
+// A publisher that waits for space.
+class QUOIT_EXPORT space_wait : private bus_wait {
+ public:
+  space_wait(publisher_core& core, u32 payload_bytes, lane_claim& out) noexcept
+      : bus_wait(&stopped), core_(core), out_(out), payload_bytes_(payload_bytes) {}
+  ~space_wait();
+
+  // True: the answer is there, a claim or a refusal that waiting does not help.
+  bool look() noexcept {
+    claimed_ = core_.claim(payload_bytes_, out_);
+    return claimed_ || !core_.worth_waiting();
+  }
+  bool begin(const promise_base& awaiting) noexcept;
+  bool end() noexcept {
+    detach();
+    return why_ == none && claimed_;
+  }
+  error why() noexcept { return why_ == none ? core_.why_refused() : error(why_); }
+
+ private:
+  friend class bus_loop;
+  static void stopped(stop_hook& hook) noexcept;
+  static space_wait& of(const wait_link& link) noexcept { return *static_cast<space_wait*>(link.of); }
+
+  publisher_core& core_;
+  lane_claim& out_;
+  u32 payload_bytes_;
+  bool claimed_ = false;
+  wait_link in_space_{this};
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,323 @@
+#include "bus/bus_loop.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "bus/publisher_parts.hpp"
+#include "bus/subscriber_parts.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+// Looks between two looks at the clock.
+constexpr unsigned looks_a_settling = 64;
+// A loop that spins for ever arms nobody, unless there are so many that looking at each would be slow.
+constexpr std::size_t hot_for_ever_max = 64;
+
+}  // namespace
+
+// ---- waits ---------------------------------------------------------------------------------------------
+
+receive_wait::~receive_wait() {
+  if (where_ != nullptr) where_->leave(*this);
+}
+
+bool receive_wait::begin(const promise_base& awaiting) noexcept {
+  if (awaiting.stop().stop_requested()) {
+    why_ = errc::cancelled;
+    return false;
+  }
+  if (look()) return false;
+  if (core_.waiting_ != nullptr) {
+    why_ = errc::busy;
+    return false;
+  }
+  bus_loop* const where = bus_loop::of(*core_.parts_->owner, *awaiting.loop());
+  if (where == nullptr) {
+    why_ = errc::wrong_thread;
+    return false;
+  }
+  loop_ = awaiting.loop();
+  handle = awaiting.self();
+  where->wait(*this);
+  attach(awaiting.stop());
+  return true;
+}
+
+void receive_wait::stopped(stop_hook& hook) noexcept { static_cast<receive_wait&>(hook).answer(errc::cancelled); }
+
+void receive_wait::answer(errc why) noexcept {
+  if (where_ == nullptr) return;  // it has its answer
+  where_->leave(*this);
+  why_ = why;
+  loop_->make_ready(*this);
+}
+
+space_wait::~space_wait() {
+  if (where_ != nullptr) where_->leave(*this);
+}
+
+bool space_wait::begin(const promise_base& awaiting) noexcept {
+  if (awaiting.stop().stop_requested()) {
+    why_ = errc::cancelled;
+    return false;
+  }
+  if (look()) return false;
+  bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop());
+  if (where == nullptr) {
+    why_ = errc::wrong_thread;
+    return false;
+  }
+  loop_ = awaiting.loop();
+  handle = awaiting.self();
+  where->wait(*this);
+  attach(awaiting.stop());
+  return true;
+}
+
+void space_wait::stopped(stop_hook& hook) noexcept {
+  auto& self = static_cast<space_wait&>(hook);
+  if (self.where_ == nullptr) return;
+  self.where_->leave(self);
+  self.why_ = errc::cancelled;
+  self.loop_->make_ready(self);
+}
+
+// ---- the node in the loop ------------------------------------------------------------------------------
+
+bus_loop* bus_loop::of(node& owner, loop& where) {
+  auto* at = static_cast<bus_loop*>(owner.attachment.get());
+  if (at == nullptr || at->loop_ == nullptr) {
+    auto made = std::make_unique<bus_loop>(owner, where);
+    at = made.get();
+    owner.attachment = std::move(made);
+  }
+  return at->loop_ == &where ? at : nullptr;
+}
+
+bus_loop::bus_loop(node& owner, loop& where)
+    : node_(owner), loop_(&where), recheck_ns_(loop::now_ns() + owner.settings().recheck.count()) {
+  where.add(*this);
+}
+
+bus_loop::~bus_loop() {
+  if (loop_ != nullptr) loop_->remove(*this);
+}
+
+void bus_loop::loop_gone() noexcept {
+  // The loop destroys the coroutines; none of them is to look for us then.
+  while (!hot_.alone()) leave(receive_wait::of(*hot_.after));
+  while (!armed_.alone()) leave(receive_wait::of(*armed_.after));
+  while (!space_.alone()) leave(space_wait::of(*space_.after));
+  nap_.reset();
+  loop_ = nullptr;
+}
+
+void bus_loop::wait(receive_wait& w) noexcept {
+  w.where_ = this;
+  w.core_.waiting_ = &w;
+  w.settled_ = 0;
+  w.in_turn_.enter(hot_);
+}
+
+void bus_loop::leave(receive_wait& w) noexcept {
+  w.where_ = nullptr;
+  w.core_.waiting_ = nullptr;
+  w.in_turn_.leave();
+  if (w.in_armed_.alone()) return;
+  // Its bit stays set until somebody fires it, which then means nothing.
+  w.in_armed_.leave();
+  --armed_count_;
+}
+
+void bus_loop::wait(space_wait& w) noexcept {
+  w.where_ = this;
+  w.in_space_.enter(space_);
+}
+
+void bus_loop::leave(space_wait& w) noexcept {
+  w.where_ = nullptr;
+  w.in_space_.leave();
+  w.core_.announce_waiting(false);
+}
+
+void bus_loop::done(receive_wait& w) noexcept {
+  leave(w);
+  loop_->make_ready(w);
+}
+
+// ---- looking -------------------------------------------------------------------------------------------
+
+bool bus_loop::look() noexcept {
+  bool any = look_at_hot();
+  if (armed_count_ != 0 && node_.any_ready()) any = look_at_ready() || any;
+  if (!space_.alone()) any = look_at_space() || any;
+  if (++looks_ % looks_a_settling == 0) any = settle() || any;
+  return any;
+}
+
+bool bus_loop::look_at_hot() noexcept {
+  bool any = false;
+  for (wait_link* at = hot_.after; at != &hot_;) {
+    receive_wait& w = receive_wait::of(*at);
+    at = at->after;
+    if (!w.look()) continue;
+    done(w);
+    any = true;
+  }
+  return any;
+}
+
+bool bus_loop::look_at_space() noexcept {
+  bool any = false;
+  for (wait_link* at = space_.after; at != &space_;) {
+    space_wait& w = space_wait::of(*at);
+    at = at->after;
+    if (!w.look()) continue;
+    leave(w);
+    loop_->make_ready(w);
+    any = true;
+  }
+  return any;
+}
+
+// Who was fired is looked at; one that has nothing after all is hot again, as its bit was taken.
+bool bus_loop::look_at_ready() noexcept {
+  bool any = false;
+  for (u32 word = 0; word < ready_words; ++word) {
+    for (u64 bits = node_.take_ready_word(word); bits != 0; bits &= bits - 1) {
+      wait_link& ring = by_bit_[word * 64 + static_cast<u32>(std::countr_zero(bits))];
+      // Several subscriptions may share a bit.
+      wait_link fired;
+      while (!ring.alone()) {
+        wait_link& first = *ring.after;
+        first.leave();
+        first.enter(fired);
+      }
+      while (!fired.alone()) {
+        receive_wait& w = receive_wait::of(*fired.after);
+        w.in_turn_.leave();
+        w.in_armed_.leave();
+        --armed_count_;
+        w.settled_ = 0;
+        w.in_turn_.enter(hot_);
+        if (!w.look()) continue;
+        done(w);
+        any = true;
+      }
+    }
+  }
+  return any;
+}
+
+void bus_loop::arm(receive_wait& w) noexcept {
+  w.core_.set_armed_bit();
+  w.in_turn_.leave();
+  w.in_turn_.enter(by_bit_[w.core_.parts_->ready_bit % ready_bits]);
+  w.in_armed_.enter(armed_);
+  ++armed_count_;
+}
+
+// The last `count` of those that are armed: after the fence that followed their arming.
+bool bus_loop::look_at_newly_armed(std::size_t count) noexcept {
+  bool any = false;
+  wait_link* at = armed_.before;
+  for (; count != 0; --count) {
+    receive_wait& w = receive_wait::of(*at);
+    at = at->before;
+    if (!w.look()) continue;
+    done(w);
+    any = true;
+  }
+  return any;
+}
+
+// Now and then: arms what has been hot for about the spin budget, and does the recheck of a loop that never sleeps.
+bool bus_loop::settle() noexcept {
+  const std::int64_t now = loop::now_ns();
+  bool any = now >= recheck_ns_ && recheck(now);
+  if (now - settled_ns_ < loop_->options().spin_max.count() / 2) return any;
+  settled_ns_ = now;
+  std::size_t hot = 0;
+  for (wait_link* at = hot_.after; at != &hot_; at = at->after) ++hot;
+  if (loop_->options().wait == wait::spin && hot <= hot_for_ever_max) return any;
+  std::size_t newly = 0;
+  for (wait_link* at = hot_.after; at != &hot_;) {
+    receive_wait& w = receive_wait::of(*at);
+    at = at->after;
+    if (++w.settled_ < 3 || w.core_.parts_->observes()) continue;
+    arm(w);
+    ++newly;
+  }
+  if (newly == 0) return any;
+  // sync(wake.commit): either the look that follows sees the commit, or the publisher's look sees the armed bit
+  full_fence();
+  return look_at_newly_armed(newly) || any;
+}
+
+bool bus_loop::prepare_sleep(const std::uint32_t*& word, std::uint32_t& seen) noexcept {
+  std::size_t newly = 0;
+  observes_ = false;
+  for (wait_link* at = hot_.after; at != &hot_;) {
+    receive_wait& w = receive_wait::of(*at);
+    at = at->after;
+    if (w.core_.parts_->observes()) {
+      observes_ = true;  // nobody would wake it
+      continue;
+    }
+    arm(w);
+    ++newly;
+  }
+  for (wait_link* at = space_.after; at != &space_; at = at->after) space_wait::of(*at).core_.announce_waiting(true);
+  // Everything is armed before `sleeping` is set; the fence in here orders both before the looks that follow.
+  nap_.emplace(node_.bell());
+  bool any = look_at_newly_armed(newly);
+  any = look_at_hot() || any;  // observers
+  if (!space_.alone()) any = look_at_space() || any;
+  if (any || node_.any_ready()) {
+    nap_.reset();
+    look_at_ready();
+    return false;
+  }
+  word = &nap_->word();
+  seen = nap_->seen();
+  return true;
+}
+
+void bus_loop::woken() noexcept {
+  nap_.reset();
+  const std::int64_t now = loop::now_ns();
+  if (armed_count_ != 0) look_at_ready();
+  const bool found = now >= recheck_ns_ && recheck(now);
+  node_.count_sleep(found);
+}
+
+std::chrono::nanoseconds bus_loop::sleep_max() const noexcept {
+  const std::chrono::nanoseconds recheck = node_.settings().recheck;
+  return observes_ ? std::min<std::chrono::nanoseconds>(recheck, std::chrono::milliseconds(1)) : recheck;
+}
+
+// A quarter of what is armed, so that each has its turn in four rechecks: publishers that died are cleaned up after,
+// bits that a dead waker took are set again, and lanes are looked at. True: somebody had something that nobody told us.
+bool bus_loop::recheck(std::int64_t now) noexcept {
+  recheck_ns_ = now + node_.settings().recheck.count();
+  node_.forget_probes();
+  bool any = false;
+  for (std::size_t n = (armed_count_ + 3) / 4; n != 0 && !armed_.alone(); --n) {
+    receive_wait& w = receive_wait::of(*armed_.after);
+    w.in_armed_.leave();
+    w.in_armed_.enter(armed_);
+    w.core_.recheck_publishers();
+    w.core_.set_armed_bit();
+    // sync(wake.commit): as in settle()
+    full_fence();
+    if (!w.look()) continue;
+    done(w);
+    any = true;
+  }
+  for (wait_link* at = space_.after; at != &space_; at = at->after) space_wait::of(*at).core_.probe_blocker();
+  return any;
+}
+
+}  // namespace quoit::inline v1::detail
