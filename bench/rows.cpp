@@ -1,34 +1,11 @@
 // The rows: what each side does. A new one is a class, and an entry in all_rows().
 #include "endpoint.hpp"
+#include "rows_executor.hpp"
+#include "schedule.hpp"
 
 namespace bench {
 
 namespace {
-
-// Turns that should begin at a fixed rate are timed from when they should have begun: one that had to wait for the one
-// before it is not forgiven, nor is the first one of an order.
-class schedule {
- public:
-  void go_on(const order& what) {
-    interval_ = what.rate > 0 ? 1e9 / what.rate / floors::ns_per_tick() : 0;
-    yields_ = what.yields;
-    if (what.first_turn == 0) begin_ = floors::ticks();
-  }
-  // Waits until the turn is due, and says since when it is.
-  std::uint64_t wait_for(std::uint64_t turn) const {
-    if (interval_ == 0) return floors::ticks();
-    const std::uint64_t due = begin_ + static_cast<std::uint64_t>(interval_ * static_cast<double>(turn));
-    while (floors::ticks() < due) {
-      if (yields_) ::sched_yield();
-    }
-    return due;
-  }
-
- private:
-  double interval_ = 0;  // ticks
-  bool yields_ = false;
-  std::uint64_t begin_ = 0;
-};
 
 template <class T, bool Blocks>
 class round_trip : public endpoint<T> {
@@ -169,48 +146,52 @@ std::unique_ptr<side> batches(const order& what, bool asks) {
 }  // namespace
 
 const std::vector<row_type>& all_rows() {
-  static const std::vector<row_type> rows{
-      {.name = "raw.line",
-       .shows = "two words, two processes: the distance between the cores",
-       .floor = floor_kind::line,
-       .turns = 50'000,
-       .payload_bytes = 8,
-       .payload_fixed = true},
-      {.name = "raw.slot", .shows = "a copy in, a copy out: the least a message can cost", .turns = 50'000},
-      {.name = "shm.poll",
-       .shows = "round trip through the typed API, polling",
-       .turns = 50'000,
-       .make = by_size<polling>},
-      {.name = "shm.loan",
-       .shows = "the same with a loan of 1 MiB, of which 8 bytes are touched",
-       .turns = 50'000,
-       .payload_bytes = 1 << 20,
-       .touch_bytes = 8,
-       .make = by_size<polling>},
-      {.name = "raw.futex",
-       .shows = "the kernel's wait and wake, and nothing else",
-       .polls = false,
-       .floor = floor_kind::futex,
-       .turns = 1'000,
-       .payload_bytes = 4,
-       .payload_fixed = true},
-      {.name = "shm.wait",
-       .shows = "round trip through the typed API, both sides asleep while they wait",
-       .polls = false,
-       .floor = floor_kind::futex,
-       .turns = 1'000,
-       .make = by_size<blocking>},
-      {.name = "shm.oneway",
-       .shows = "one publisher, one subscriber, a publish() for each message",
-       .one_way = true,
-       .turns = 1 << 18,
-       .make = by_size<single>},
-      {.name = "shm.oneway.batch",
-       .shows = "the same in batches of 32",
-       .one_way = true,
-       .turns = 1 << 18,
-       .make = batches},
-  };
+  static const std::vector<row_type> rows = [] {
+    std::vector<row_type> all{
+        {.name = "raw.line",
+         .shows = "two words, two processes: the distance between the cores",
+         .floor = floor_kind::line,
+         .turns = 50'000,
+         .payload_bytes = 8,
+         .payload_fixed = true},
+        {.name = "raw.slot", .shows = "a copy in, a copy out: the least a message can cost", .turns = 50'000},
+        {.name = "shm.poll",
+         .shows = "round trip through the typed API, polling",
+         .turns = 50'000,
+         .make = by_size<polling>},
+        {.name = "shm.loan",
+         .shows = "the same with a loan of 1 MiB, of which 8 bytes are touched",
+         .turns = 50'000,
+         .payload_bytes = 1 << 20,
+         .touch_bytes = 8,
+         .make = by_size<polling>},
+        {.name = "raw.futex",
+         .shows = "the kernel's wait and wake, and nothing else",
+         .polls = false,
+         .floor = floor_kind::futex,
+         .turns = 1'000,
+         .payload_bytes = 4,
+         .payload_fixed = true},
+        {.name = "shm.wait",
+         .shows = "round trip through the typed API, both sides asleep while they wait",
+         .polls = false,
+         .floor = floor_kind::futex,
+         .turns = 1'000,
+         .make = by_size<blocking>},
+        {.name = "shm.oneway",
+         .shows = "one publisher, one subscriber, a publish() for each message",
+         .one_way = true,
+         .turns = 1 << 18,
+         .make = by_size<single>},
+        {.name = "shm.oneway.batch",
+         .shows = "the same in batches of 32",
+         .one_way = true,
+         .turns = 1 << 18,
+         .make = batches},
+    };
+    for (const row_type& r : executor_rows()) all.push_back(r);
+    return all;
+  }();
   return rows;
 }
 
