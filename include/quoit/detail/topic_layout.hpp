@@ -30,7 +30,7 @@ struct alignas(line_pair_bytes) publisher_entry {
   u32 node;
   u32 policy;
   u64 id[2];
-  u64 epoch;  // of the lane table when this entry last changed
+  u64 epoch;  // of the roster when this entry last changed
 };
 static_assert(sizeof(publisher_entry) == 128);
 
