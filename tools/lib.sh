@@ -11,14 +11,18 @@ die() {
   exit 1
 }
 
-# Alternatives are separated by |, the preferred one first: releases of Debian and Ubuntu differ in what they carry.
+# Alternatives are separated by |, the preferred one first: releases of Debian and Ubuntu differ in what they carry. One
+# that is there already will do, but for alternatives that begin with !: they are for checks that are known to work with
+# the first, which is installed wherever the release has it.
 debian_packages_build=(
   'g++-12|g++' meson ninja-build pkg-config cmake python3
   'libboost1.81-dev|libboost-dev' libexpected-dev liburing-dev
   libcli11-dev libfmt-dev nlohmann-json3-dev
 )
 debian_packages_test=(doctest-dev librapidcheck-dev relacy-dev)
-debian_packages_check=('clang-19|clang' 'libclang-rt-19-dev|libclang-rt-dev' 'llvm-19|llvm' 'clang-format-19|clang-format' shellcheck)
+debian_packages_check=(
+  '!clang-19|clang' '!libclang-rt-19-dev|libclang-rt-dev' '!llvm-19|llvm' '!clang-format-19|clang-format' shellcheck
+)
 
 fedora_line='dnf install gcc-c++ meson ninja-build cmake pkgconf-pkg-config python3 git boost-devel liburing-devel cli11-devel fmt-devel json-devel doctest-devel'
 arch_line='pacman -S --needed gcc meson ninja cmake pkgconf python git boost liburing tl-expected cli11 fmt nlohmann-json doctest'
@@ -29,15 +33,17 @@ package_installed() {
   [[ $(dpkg-query -W -f='${Status}' "$1" 2>/dev/null) == 'install ok installed' ]]
 }
 
-# Prints the alternatives of which no member is installed.
+# Prints the alternatives of which no member is installed; of those with a !, those whose first member is not.
 packages_missing() {
-  local alternatives name found
+  local alternatives name found names
   for alternatives in "$@"; do
     found=
-    for name in ${alternatives//|/ }; do
+    names=${alternatives#!}
+    if [[ $alternatives == !* ]]; then names=${names%%|*}; fi
+    for name in ${names//|/ }; do
       if package_installed "$name"; then found=1; fi
     done
-    if [[ -z $found ]]; then printf '%s\n' "$alternatives"; fi
+    if [[ -z $found ]]; then printf '%s\n' "${alternatives#!}"; fi
   done
 }
 

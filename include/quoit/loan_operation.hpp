@@ -19,7 +19,7 @@ class loan_awaiter {
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    return wait_.begin(promise_of(h));
+    return wait_.begin(promise_of(h), h);
   }
   result<loan<T>> await_resume() noexcept {
     if (!wait_.end()) {

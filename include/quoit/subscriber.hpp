@@ -18,7 +18,7 @@ class next_awaiter {
   bool await_ready() const noexcept { return false; }  // a stop comes first, and who awaits knows of it
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    return wait_.begin(promise_of(h));
+    return wait_.begin(promise_of(h), h);
   }
   result<sample<T>> await_resume() noexcept {
     if (wait_.end() == subscriber_core::polled::failed) [[unlikely]] {

@@ -61,7 +61,7 @@ class [[nodiscard]] task {
  public:
   class promise_type : public detail::promise_base, public detail::task_result<T> {
    public:
-    task get_return_object() noexcept { return task(this->self()); }
+    task get_return_object() noexcept { return task(std::coroutine_handle<promise_type>::from_promise(*this)); }
     detail::final_awaiter final_suspend() const noexcept { return {}; }
   };
 
@@ -82,20 +82,20 @@ class [[nodiscard]] task {
 
   class awaiter {
    public:
-    explicit awaiter(std::coroutine_handle<> handle) noexcept : handle_(handle) {}
+    explicit awaiter(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> parent) noexcept {
       const detail::promise_base& above = detail::promise_of(parent);
-      detail::promise_base& child = detail::promise_of(handle_);
+      detail::promise_base& child = handle_.promise();
       child.then(parent);
       child.run_on(above.loop(), above.stop());
       return child.transfer(handle_);
     }
-    T await_resume() { return static_cast<promise_type&>(detail::promise_of(handle_)).take(); }
+    T await_resume() { return handle_.promise().take(); }
 
    private:
-    std::coroutine_handle<> handle_;
+    std::coroutine_handle<promise_type> handle_;
   };
   // Requires: not empty.
   awaiter operator co_await() const& noexcept = delete;
@@ -105,8 +105,8 @@ class [[nodiscard]] task {
   }
 
  private:
-  explicit task(std::coroutine_handle<> handle) noexcept : handle_(handle) {}
-  std::coroutine_handle<> handle_;
+  explicit task(std::coroutine_handle<promise_type> handle) noexcept : handle_(handle) {}
+  std::coroutine_handle<promise_type> handle_;
 };
 
 }  // namespace quoit::inline v1

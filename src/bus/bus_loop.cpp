@@ -23,7 +23,7 @@ receive_wait::~receive_wait() {
   if (where_ != nullptr) where_->leave(*this);
 }
 
-bool receive_wait::begin(const promise_base& awaiting) noexcept {
+bool receive_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
   if (awaiting.stop().stop_requested()) {
     why_ = errc::cancelled;
     return false;
@@ -39,7 +39,7 @@ bool receive_wait::begin(const promise_base& awaiting) noexcept {
     return false;
   }
   loop_ = awaiting.loop();
-  handle = awaiting.self();
+  handle = who;
   where->wait(*this);
   attach(awaiting.stop());
   return true;
@@ -58,7 +58,7 @@ space_wait::~space_wait() {
   if (where_ != nullptr) where_->leave(*this);
 }
 
-bool space_wait::begin(const promise_base& awaiting) noexcept {
+bool space_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
   if (awaiting.stop().stop_requested()) {
     why_ = errc::cancelled;
     return false;
@@ -70,7 +70,7 @@ bool space_wait::begin(const promise_base& awaiting) noexcept {
     return false;
   }
   loop_ = awaiting.loop();
-  handle = awaiting.self();
+  handle = who;
   where->wait(*this);
   attach(awaiting.stop());
   return true;

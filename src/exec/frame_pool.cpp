@@ -1,6 +1,7 @@
 #include "quoit/detail/exec/promise.hpp"
 
 #include <array>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -38,15 +39,26 @@ thread_local pool frames;
 
 std::size_t class_of(std::size_t bytes) noexcept { return (bytes + step - 1) / step; }
 
-}  // namespace
+// The frame that was allocated last, and is without a promise as yet.
+thread_local std::uintptr_t newest_frame = 0;
+thread_local std::size_t newest_bytes = 0;
 
-void* allocate_frame(std::size_t bytes) {
+void* take_frame(std::size_t bytes) {
   const std::size_t c = class_of(bytes);
   if (c >= classes) return ::operator new(bytes);
   size_class& s = frames.sizes[c];
   if (s.first == nullptr) return ::operator new(c * step);
   --s.count;
   return std::exchange(s.first, s.first->next);
+}
+
+}  // namespace
+
+void* allocate_frame(std::size_t bytes) {
+  void* const frame = take_frame(bytes);
+  newest_frame = reinterpret_cast<std::uintptr_t>(frame);
+  newest_bytes = bytes;
+  return frame;
 }
 
 void free_frame(void* frame, std::size_t bytes) noexcept {
@@ -58,7 +70,10 @@ void free_frame(void* frame, std::size_t bytes) noexcept {
   s.first = new (frame) free_frame_node{s.first};
 }
 
-void misplaced_frame() noexcept {
+void check_frame_of(const void* promise) noexcept {
+  // The addresses of two functions come first, and then the promise.
+  const std::uintptr_t distance = reinterpret_cast<std::uintptr_t>(promise) - newest_frame;
+  if (distance == 2 * sizeof(void*) || distance >= newest_bytes) return;
   std::fputs(
       "quoit: this compiler has laid out the frame of a coroutine wrong. GCC 12 does that where `if (co_await ...)` "
       "or\n"

@@ -39,6 +39,8 @@ result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options
   made->bus_ = bus;
   made->file_name_ = bus_file(bus);
   made->epoch_ = fork_epoch;
+  // Rechecks allocate nothing, unless there are more publishers' nodes than this.
+  made->probed_.reserve(64);
   made->settings_ = {{options.permissions, options.group},
                      options.wait,
                      options.spin_max,

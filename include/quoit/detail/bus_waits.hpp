@@ -65,7 +65,7 @@ class QUOIT_EXPORT receive_wait : private bus_wait {
   }
   // Looks, and waits if there is nothing. False: the answer is there. Errors: wrong_thread (its node waits in another
   // executor), busy (somebody waits for it already), cancelled.
-  bool begin(const promise_base& awaiting) noexcept;
+  bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
   // `message`: it is there. `failed`: why().
   subscriber_core::polled end() noexcept {
     detach();
@@ -101,7 +101,7 @@ class QUOIT_EXPORT space_wait : private bus_wait {
     claimed_ = core_.claim(payload_bytes_, out_);
     return claimed_ || !core_.worth_waiting();
   }
-  bool begin(const promise_base& awaiting) noexcept;
+  bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
   bool end() noexcept {
     detach();
     return why_ == none && claimed_;

@@ -54,8 +54,8 @@ class [[nodiscard]] child {
     auto final_suspend() noexcept {
       struct arrive {
         bool await_ready() const noexcept { return false; }
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<> self) const noexcept {
-          auto& p = static_cast<promise_type&>(promise_of(self));
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> self) const noexcept {
+          promise_type& p = self.promise();
           return --p.group_->running == 0 ? p.transfer(p.group_->waiting) : std::noop_coroutine();
         }
         void await_resume() const noexcept {}
@@ -70,6 +70,7 @@ class [[nodiscard]] child {
 
    private:
     friend class child;
+    std::coroutine_handle<> self() noexcept { return std::coroutine_handle<promise_type>::from_promise(*this); }
     ready_node start_;
     group* group_ = nullptr;
   };

@@ -46,9 +46,7 @@ class root {
     auto final_suspend() noexcept {
       struct goodbye {
         bool await_ready() const noexcept { return false; }
-        void await_suspend(std::coroutine_handle<> self) const noexcept {
-          static_cast<promise_type&>(promise_of(self)).end();
-        }
+        void await_suspend(std::coroutine_handle<promise_type> self) const noexcept { self.promise().end(); }
         void await_resume() const noexcept {}
       };
       return goodbye{};
@@ -61,6 +59,7 @@ class root {
 
    private:
     friend class root;
+    std::coroutine_handle<> self() noexcept { return std::coroutine_handle<promise_type>::from_promise(*this); }
     void end() noexcept {
       link_.unlink();
       start_.handle = self();
