@@ -214,8 +214,14 @@ void lane_writer::name_refusal() noexcept {
       refusal_ = {slot, true};
     }
   }
-  // Our own oldest claim is further behind than any wall.
-  if (unresolved_ > 0 && (lowest == no_wall || frontier_ <= lowest) && most * 2 < static_cast<int>(geometry_.strides)) {
+  // A claim is refused for our own sake only where A6 forbids the next stride. Otherwise it was a reader, also if it has
+  // moved on since and nobody is in the way any more.
+  const bool own =
+      unresolved_ > 0 && reserved_ + geometry_.stride_bytes > geometry_.stride_begin(frontier_) + geometry_.ring_bytes;
+  if (!own) {
+    refusal_.by_reader = true;
+  } else if ((lowest == no_wall || frontier_ <= lowest) && most * 2 < static_cast<int>(geometry_.strides)) {
+    // Our own oldest claim is further behind than any wall.
     refusal_ = {};
   }
 }

@@ -77,7 +77,11 @@ class numbered_writer {
 
   bool publish() {
     lane_claim claim;
-    if (writer.claim(here->geometry.payload_bytes_max, claim) != claim_status::ok) return false;
+    if (writer.claim(here->geometry.payload_bytes_max, claim) != claim_status::ok) {
+      // There is no other claim: whoever waits is told that waiting helps, also if the reader has moved on since.
+      RL_ASSERT(writer.refusal().by_reader);
+      return false;
+    }
     fill(claim);
     writer.commit(claim, claim.payload_bytes);
     return true;

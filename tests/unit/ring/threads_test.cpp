@@ -14,11 +14,12 @@ namespace {
 
 u64 messages() { return fast() ? 20'000 : under_tsan ? 60'000 : 400'000; }
 
-// Publishes all; yields where a reader is in the way.
-void write_all(lane_writer& w, bool with_loans) {
+// Publishes all; yields where a reader is in the way: without a loan of its own nobody else can be.
+void write_all(lane_writer& w, bool with_loans, std::atomic<int>& faults) {
   for (u64 n = 0; n < messages();) {
     lane_claim first, second;
     if (w.claim(56, first) != claim_status::ok) {
+      if (!w.refusal().by_reader) ++faults;
       std::this_thread::yield();
       continue;
     }
@@ -95,7 +96,7 @@ void together(bool reliable, bool lossy) {
       visitor->stop();
     }
   });
-  write_all(*w, true);
+  write_all(*w, true, faults);
   for (std::size_t i = 0; i < readers.size(); ++i) threads[i].join();
   over = true;
   threads.back().join();
