@@ -9,6 +9,7 @@
 #include "quoit/io.hpp"
 #include "quoit/loan.hpp"
 #include "quoit/message.hpp"
+#include "quoit/offload.hpp"
 #include "quoit/options.hpp"
 #include "quoit/publisher.hpp"
 #include "quoit/result.hpp"

@@ -2,11 +2,13 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
 #include <string_view>
 
 #include "quoit/options.hpp"
 #include "quoit/publisher.hpp"
 #include "quoit/subscriber.hpp"
+#include "quoit/task.hpp"
 
 namespace quoit::inline v1 {
 
@@ -30,6 +32,11 @@ class QUOIT_EXPORT bus {
   // something of it is awaited first.)
   static result<bus> open(executor& where, std::string_view name = {}, const bus_options& options = {});
 
+  // co_await open_async(...): the same, to be awaited in the executor of this task. Opening may wait for a lock as long
+  // as lock_timeout, and clean up after many dead processes: that is done on another thread, and the loop goes on.
+  // Suspends; goes on on the same executor. Errors: as open().
+  static task<result<bus>> open_async(std::string_view name = {}, const bus_options& options = {});
+
   bus(bus&&) noexcept;
   bus& operator=(bus&&) noexcept;
   ~bus();
@@ -43,7 +50,7 @@ class QUOIT_EXPORT bus {
     const std::string fields = fields_of<T>();
     auto core = detail::publisher_core::open(node_, topic, described<T>(fields), options);
     if (!core) return tl::unexpected(std::move(core.error()));
-    return quoit::publisher<T>(*core);
+    return quoit::publisher<T>(detail::publisher_core::owned(*core));
   }
 
   // Errors: as publisher(), but for message_too_large.
@@ -52,7 +59,19 @@ class QUOIT_EXPORT bus {
     const std::string fields = fields_of<T>();
     auto core = detail::subscriber_core::open(node_, topic, described<T>(fields), options);
     if (!core) return tl::unexpected(std::move(core.error()));
-    return quoit::subscriber<T>(*core);
+    return quoit::subscriber<T>(detail::subscriber_core::owned(*core));
+  }
+
+  // co_await publisher_async<T>(...): the same, and the loop goes on meanwhile: a lane of more than a MiB is allocated
+  // on another thread, and locks are waited for in the loop. Suspends; goes on on the same executor. The bus may go or
+  // be moved meanwhile. Errors: also cancelled.
+  template <class T>
+  task<result<quoit::publisher<T>>> publisher_async(std::string_view topic, const publisher_options& options = {}) {
+    return open_publisher<T>(node_, std::string(topic), options);
+  }
+  template <class T>
+  task<result<quoit::subscriber<T>>> subscriber_async(std::string_view topic, const subscriber_options& options = {}) {
+    return open_subscriber<T>(node_, std::string(topic), options);
   }
 
   // Cleans up after processes of this bus that died: so does opening it, a thread that waits, and whoever opens a
@@ -71,7 +90,26 @@ class QUOIT_EXPORT bus {
 
  private:
   explicit bus(std::shared_ptr<detail::node> node) noexcept;
+  static task<result<bus>> attached(task<result<bus>> opening);
 
+  template <class T>
+  static task<result<quoit::publisher<T>>> open_publisher(std::shared_ptr<detail::node> node, std::string topic,
+                                                          publisher_options options) {
+    const std::string fields = fields_of<T>();
+    const detail::message_type type = described<T>(fields);
+    auto core = co_await detail::publisher_core::open_async(node, topic, type, options);
+    if (!core) co_return tl::unexpected(std::move(core.error()));
+    co_return quoit::publisher<T>(std::move(*core));
+  }
+  template <class T>
+  static task<result<quoit::subscriber<T>>> open_subscriber(std::shared_ptr<detail::node> node, std::string topic,
+                                                            subscriber_options options) {
+    const std::string fields = fields_of<T>();
+    const detail::message_type type = described<T>(fields);
+    auto core = co_await detail::subscriber_core::open_async(node, topic, type, options);
+    if (!core) co_return tl::unexpected(std::move(core.error()));
+    co_return quoit::subscriber<T>(std::move(*core));
+  }
   template <class T>
   static std::string fields_of() {
     if constexpr (!variable_size<T> && detail::described<T>) {

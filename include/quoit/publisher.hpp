@@ -172,10 +172,7 @@ class publisher {
 
  private:
   friend class bus;
-  struct closer {
-    void operator()(detail::publisher_core* core) const noexcept { core->close(); }
-  };
-  explicit publisher(detail::publisher_core* core) noexcept : core_(core) {}
+  explicit publisher(detail::publisher_core::owned core) noexcept : core_(std::move(core)) {}
 
   static std::uint32_t clamped(std::size_t n) noexcept {
     return n < 0xffffffffu ? static_cast<std::uint32_t>(n) : 0xffffffffu;
@@ -217,7 +214,7 @@ class publisher {
     return {};
   }
 
-  std::unique_ptr<detail::publisher_core, closer> core_;
+  detail::publisher_core::owned core_;
 };
 
 }  // namespace quoit::inline v1

@@ -134,12 +134,9 @@ class subscriber {
 
  private:
   friend class bus;
-  struct closer {
-    void operator()(detail::subscriber_core* core) const noexcept { core->close(); }
-  };
-  explicit subscriber(detail::subscriber_core* core) noexcept : core_(core) {}
+  explicit subscriber(detail::subscriber_core::owned core) noexcept : core_(std::move(core)) {}
 
-  std::unique_ptr<detail::subscriber_core, closer> core_;
+  detail::subscriber_core::owned core_;
 };
 
 }  // namespace quoit::inline v1

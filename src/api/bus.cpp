@@ -4,6 +4,7 @@
 
 #include "bus/bus_loop.hpp"
 #include "quoit/executor.hpp"
+#include "quoit/offload.hpp"
 #include "topic/node.hpp"
 
 namespace quoit::inline v1 {
@@ -22,6 +23,29 @@ result<bus> bus::open(executor& where, std::string_view name, const bus_options&
   auto opened = open(name, options);
   if (opened) detail::bus_loop::of(*opened->node_, where.loop());
   return opened;
+}
+
+namespace {
+
+task<result<bus>> open_elsewhere(std::string name, std::string node_name, bus_options options) {
+  auto opening = [&name, &node_name, &options]() mutable {
+    options.node_name = node_name;
+    return bus::open(name, options);
+  };
+  auto opened = co_await offload(std::move(opening));
+  co_return opened;
+}
+
+}  // namespace
+
+task<result<bus>> bus::open_async(std::string_view name, const bus_options& options) {
+  return attached(open_elsewhere(std::string(name), std::string(options.node_name), options));
+}
+
+task<result<bus>> bus::attached(task<result<bus>> opening) {
+  auto opened = co_await std::move(opening);
+  if (opened) detail::bus_loop::of(*opened->node_, *detail::loop::current());
+  co_return opened;
 }
 
 bus::bus(std::shared_ptr<detail::node> node) noexcept : node_(std::move(node)) {}

@@ -7,11 +7,25 @@
 #include "base/clock.hpp"
 #include "bus/deadline.hpp"
 #include "bus/publisher_parts.hpp"
+#include "topic/names.hpp"
 
 namespace quoit::inline v1::detail {
 
 result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                              const message_type& type, const publisher_options& options) {
+  lane_preparation prepared;
+  const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
+  if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
+    auto made = make_lane(bus_temporary_prefix(owner->bus()), *geometry);
+    if (!made) return tl::unexpected(std::move(made.error()));
+    prepared.keep(std::move(*made));
+  }
+  return open_with(owner, name, type, options, prepared, owner->settings().lock_timeout);
+}
+
+result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& owner, std::string_view name,
+                                                  const message_type& type, const publisher_options& options,
+                                                  lane_preparation& prepared, std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
   if (options.policy < policy::block || options.policy > policy::fail) {
     return tl::unexpected(error(errc::invalid_argument, "policy is none of block, overwrite, fail"));
@@ -24,7 +38,8 @@ result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner,
   if (auto geometry = geometry_for(type, options, options.limits.subscriptions_max); !geometry) {
     return tl::unexpected(std::move(geometry.error()));
   }
-  auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits);
+  auto opened =
+      topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits, lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   auto parts = std::make_unique<publisher_parts>();
   parts->owner = owner;
@@ -32,7 +47,7 @@ result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner,
   parts->policy = options.policy;
   auto geometry = geometry_for(type, options, parts->control.subscriptions());
   if (geometry) {
-    if (auto entered = enter_lane(*parts, *geometry, options); !entered) {
+    if (auto entered = enter_lane(*parts, *geometry, options, prepared); !entered) {
       geometry = tl::unexpected(std::move(entered.error()));
     }
   }

@@ -148,7 +148,15 @@ result<lane_geometry> geometry_for(const message_type& type, const publisher_opt
   return make_geometry(request);
 }
 
-result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options) {
+result<new_lane> lane_preparation::take(const std::string& temporary_prefix, const lane_geometry& geometry) {
+  if (!lane_ || !same_geometry(lane_->geometry, geometry)) return make_lane(temporary_prefix, geometry);
+  new_lane taken = std::move(*lane_);
+  lane_.reset();
+  return taken;
+}
+
+result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options,
+                        lane_preparation& prepared) {
   topic& control = parts.control;
   control.clean_dead(*parts.owner);
   if (auto ok = check_subscriptions(control, geometry); !ok) return ok;
@@ -169,7 +177,7 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
                                     " lanes; whoever makes the topic chooses limits.publishers_max",
                                 control.publishers()));
   }
-  auto made = make_lane(bus_temporary_prefix(parts.owner->bus()), geometry);
+  auto made = prepared.take(bus_temporary_prefix(parts.owner->bus()), geometry);
   if (!made) return tl::unexpected(std::move(made.error()));
   lane_header& head = made->data.memory.object<lane_header>();
   lane_slots& slots = made->slots.memory.object<lane_slots>();

@@ -24,7 +24,29 @@ struct publisher_parts {
 // The geometry that the options ask for. Errors: invalid_argument, message_too_large.
 result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions);
 
+// A lane that is made before the topic's lock is taken, as allocating a large one takes long. Removed with this, unless
+// it was taken.
+class lane_preparation {
+ public:
+  lane_preparation() = default;
+  ~lane_preparation() {
+    if (lane_) discard_lane(*lane_);
+  }
+  lane_preparation(const lane_preparation&) = delete;
+  lane_preparation& operator=(const lane_preparation&) = delete;
+
+  // True of a lane that is better made in advance.
+  static bool pays_for(const lane_geometry& geometry) noexcept { return geometry.data_file_bytes() > 1024 * 1024; }
+  void keep(new_lane lane) noexcept { lane_.emplace(std::move(lane)); }
+  // The lane that was prepared, if it is such a one, or a new one.
+  result<new_lane> take(const std::string& temporary_prefix, const lane_geometry& geometry);
+
+ private:
+  std::optional<new_lane> lane_;
+};
+
 // Makes a lane, or adopts that of a dead publisher, and enters it in the table. With the topic's lock held.
-result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options);
+result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options,
+                        lane_preparation& prepared);
 
 }  // namespace quoit::inline v1::detail

@@ -122,6 +122,12 @@ result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u3
 
 result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                                const message_type& type, const subscriber_options& options) {
+  return open_with(owner, name, type, options, owner->settings().lock_timeout);
+}
+
+result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>& owner, std::string_view name,
+                                                    const message_type& type, const subscriber_options& options,
+                                                    std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
   if (options.samples_max == 0 || options.samples_max > 65536) {
     return tl::unexpected(error(errc::invalid_argument,
@@ -131,7 +137,8 @@ result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owne
     return tl::unexpected(error(errc::invalid_argument, "mode or start is none of its values"));
   }
   if (options.mode == mode::observer) return open_observer(owner, name, type, options);
-  auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits);
+  auto opened =
+      topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits, lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   auto parts = std::make_unique<subscriber_parts>();
   parts->owner = owner;

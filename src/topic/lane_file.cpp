@@ -16,6 +16,11 @@ result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geome
   return new_lane{std::move(*data), std::move(*slots), geometry};
 }
 
+void discard_lane(const new_lane& lane) noexcept {
+  unlink_shm(lane.data.name);
+  unlink_shm(lane.slots.name);
+}
+
 result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions) {
   // Under the topic's lock, and with a generation that was never used: nothing has these names.

@@ -29,6 +29,8 @@ struct new_lane {
 
 // Errors: no_space, no_permission, system.
 result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geometry& geometry);
+// Removes what is not going to be placed.
+void discard_lane(const new_lane& lane) noexcept;
 result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions);
 

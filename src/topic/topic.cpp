@@ -48,7 +48,7 @@ result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds
 // ---- opening -------------------------------------------------------------------------------------------
 
 result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
-                                  const topic_limits& limits) {
+                                  const topic_limits& limits, std::chrono::nanoseconds lock_timeout) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
   const auto within = [](u32 value, u32 most) { return value >= 1 && value <= most; };
@@ -67,7 +67,7 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
   }
   const std::string file = topic_file(owner->bus(), *bare);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
-    auto opened = open_file(owner, file, owner->settings().lock_timeout);
+    auto opened = open_file(owner, file, lock_timeout);
     if (opened) {
       if (auto ok = opened->control.check_type(type); !ok) {
         // A topic that only the dead have left is nobody's.

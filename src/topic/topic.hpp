@@ -43,7 +43,7 @@ class topic {
   // Opens the topic, or makes it. The lock is still held.
   // Errors: invalid_name, type_mismatch, no_space, no_permission, busy, newer_version, corrupt, system.
   static result<opened> open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
-                             const topic_limits& limits);
+                             const topic_limits& limits, std::chrono::nanoseconds lock_timeout);
   // Opens what is there, whatever its type, by the name of its file. Errors: also not_found.
   static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
                                   std::chrono::nanoseconds lock_timeout);

@@ -12,11 +12,13 @@
 #include "quoit/detail/topic_layout.hpp"
 #include "quoit/options.hpp"
 #include "quoit/result.hpp"
+#include "quoit/task.hpp"
 
 namespace quoit::inline v1::detail {
 
 class node;
 struct publisher_parts;
+class lane_preparation;
 
 struct message_type {
   std::string_view name;
@@ -34,8 +36,17 @@ struct blocked_by {
 
 class QUOIT_EXPORT publisher_core {
  public:
+  struct closer {
+    void operator()(publisher_core* core) const noexcept { core->close(); }
+  };
+  using owned = std::unique_ptr<publisher_core, closer>;
+
   static result<publisher_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
                                       const message_type& type, const publisher_options& options);
+  // The same in a loop, which goes on meanwhile: a large lane is made on another thread, and locks are asked for again
+  // and again. What the views and the type refer to stays until it is over. Errors: also cancelled.
+  static task<result<owned>> open_async(std::shared_ptr<node> owner, std::string_view topic, message_type type,
+                                        publisher_options options);
 
   // Takes a frame: `out` is to be committed or abandoned. Filled in place, as is the loan around it: a claim that is
   // copied on its way costs as much as the rest. False: why_refused().
@@ -95,6 +106,9 @@ class QUOIT_EXPORT publisher_core {
   publisher_core& operator=(const publisher_core&) = delete;
 
  private:
+  static result<publisher_core*> open_with(const std::shared_ptr<node>& owner, std::string_view topic,
+                                           const message_type& type, const publisher_options& options,
+                                           lane_preparation& prepared, std::chrono::nanoseconds lock_timeout);
   explicit publisher_core(std::unique_ptr<publisher_parts> parts) noexcept;
   ~publisher_core();
 

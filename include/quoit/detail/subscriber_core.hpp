@@ -13,6 +13,7 @@
 #include "quoit/detail/topic_layout.hpp"
 #include "quoit/options.hpp"
 #include "quoit/result.hpp"
+#include "quoit/task.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -29,8 +30,16 @@ struct held_message {
 
 class QUOIT_EXPORT subscriber_core {
  public:
+  struct closer {
+    void operator()(subscriber_core* core) const noexcept { core->close(); }
+  };
+  using owned = std::unique_ptr<subscriber_core, closer>;
+
   static result<subscriber_core*> open(const std::shared_ptr<node>& owner, std::string_view topic,
                                        const message_type& type, const subscriber_options& options);
+  // The same in a loop, which goes on meanwhile; as publisher_core::open_async().
+  static task<result<owned>> open_async(std::shared_ptr<node> owner, std::string_view topic, message_type type,
+                                        subscriber_options options);
   static result<subscriber_core*> open_observer(const std::shared_ptr<node>& owner, std::string_view topic,
                                                 const message_type& type, const subscriber_options& options);
 
@@ -80,6 +89,9 @@ class QUOIT_EXPORT subscriber_core {
   subscriber_core& operator=(const subscriber_core&) = delete;
 
  private:
+  static result<subscriber_core*> open_with(const std::shared_ptr<node>& owner, std::string_view topic,
+                                            const message_type& type, const subscriber_options& options,
+                                            std::chrono::nanoseconds lock_timeout);
   explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
   ~subscriber_core();
 
