@@ -214,8 +214,8 @@ void lane_writer::name_refusal() noexcept {
       refusal_ = {slot, true};
     }
   }
-  // A claim is refused for our own sake only where A6 forbids the next stride. Otherwise it was a reader, also if it has
-  // moved on since and nobody is in the way any more.
+  // A claim is refused for our own sake only where A6 forbids the next stride. Otherwise it was a reader, also if it
+  // has moved on since and nobody is in the way any more.
   const bool own =
       unresolved_ > 0 && reserved_ + geometry_.stride_bytes > geometry_.stride_begin(frontier_) + geometry_.ring_bytes;
   if (!own) {
