@@ -152,7 +152,7 @@ class publisher {
     return core_->publish_batch(reinterpret_cast<const std::byte*>(messages.data()), sizeof(T), messages.size());
   }
 
-  // Subscriptions of the topic, now.
+  // Subscriptions of the topic, now: each gets, or is told that it lost, whatever is published from now on.
   std::uint32_t subscribers() const noexcept { return core_->subscribers(); }
   // Sequences spent so far: the next message has this one.
   std::uint64_t sequence() const noexcept { return core_->published(); }

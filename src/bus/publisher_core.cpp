@@ -215,7 +215,17 @@ result<std::size_t> publisher_core::publish_batch(const std::byte* messages, std
 }
 
 u32 publisher_core::subscribers() const noexcept {
-  return epoch_ == fork_epoch ? parts_->control.count_active_subscriptions() : 0;
+  if (epoch_ != fork_epoch) return 0;
+  // Those on our lane, and not those in the topic's table: one that is on its way enters the table first, and does not
+  // get what is published before it is on the lane.
+  const lane_slots& slots = *writer_->memory().slots;
+  u32 count = 0;
+  for (u32 word = 0; word * 64 < parts_->control.subscriptions(); ++word) {
+    // sync(lane.active): it noted where the lane ended before, and reads what is published from now on
+    const u64 on = load_acquire(slots.reliable_active[word]) | load_acquire(slots.lossy_active[word]);
+    count += static_cast<u32>(std::popcount(on));
+  }
+  return count;
 }
 
 bool publisher_core::never_refuses() const noexcept {

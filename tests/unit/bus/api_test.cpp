@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <quoit.hpp>
 #include <string>
 #include <thread>
@@ -7,6 +8,7 @@
 
 #include "support/bus_guard.hpp"
 #include "support/messages.hpp"
+#include "support/skip.hpp"
 
 using namespace quoit::test;
 using namespace std::chrono_literals;
@@ -393,4 +395,26 @@ TEST_CASE("inspecting a bus shows its nodes, topics, publishers and subscription
   REQUIRE(t.subscriptions.size() == 1);
   const auto buses = quoit::list_buses();
   CHECK(std::find(buses.begin(), buses.end(), name.name()) != buses.end());
+}
+
+TEST_CASE("a subscriber that a publisher has seen gets the next message") {
+  const bus_guard name;
+  const int rounds = fast() || under_tsan ? 20 : 200;
+  auto bus = quoit::bus::open(name.name()).value();
+  auto theirs = quoit::bus::open(name.name()).value();
+  auto pub = bus.publisher<checked>("t").value();
+  std::atomic<int> missed = 0;
+  for (int i = 0; i < rounds; ++i) {
+    std::thread comes([&] {
+      auto sub = theirs.subscriber<checked>("t").value();
+      const auto first = sub.wait(60s);
+      if (!first || (*first)->number != static_cast<std::uint64_t>(i)) ++missed;
+    });
+    while (pub.subscribers() == 0) {
+    }
+    CHECK(pub.publish(checked::make(1, static_cast<std::uint64_t>(i))));
+    CHECK(pub.publish(checked::make(1, 1'000'000)));  // who missed the first gets this one
+    comes.join();
+  }
+  CHECK(missed == 0);
 }
