@@ -2,7 +2,7 @@
 #include <quoit.hpp>
 
 #include "../common/arguments.hpp"
-#include "reading.hpp"
+#include "tally.hpp"
 
 using namespace std::chrono_literals;
 
@@ -14,27 +14,19 @@ int main(int argc, char** argv) {
   auto subscriber = bus->subscriber<reading>("plant/readings", {.samples_max = 1});
   if (!subscriber) return failed("opening the topic", subscriber.error());
 
-  unsigned long long received = 0, lost = 0;
-  std::uint64_t expected = 0;
-  bool begun = false, last = false;
-  while (!last && !stop_wanted) {
+  tally all;
+  while (!all.last && !stop_wanted) {
     auto sample = subscriber->wait(200ms);
     if (!sample) {
       if (sample.error() == quoit::errc::timed_out) {
-        if (begun && subscriber->publishers() == 0) break;  // it was stopped, or killed
+        if (all.begun && subscriber->publishers() == 0) break;  // it was stopped, or killed
         continue;
       }
       if (sample.error() != quoit::errc::lagged) return failed("receiving", sample.error());
-      lost += sample.error().value();  // exactly so many
-      expected += sample.error().value();
+      all.lose(sample.error().value());
       continue;
     }
-    // Who comes late begins with what is published then.
-    if (begun && (*sample)->number != expected) return failed("a reading is missing, or there are two publishers");
-    begun = true;
-    expected = (*sample)->number + 1;
-    ++received;
-    last = (*sample)->last != 0;
+    if (!all.add(**sample)) return failed("a reading is missing, or there are two publishers");
   }
-  std::printf("received %llu, lost %llu, together %llu\n", received, lost, received + lost);
+  all.print();
 }

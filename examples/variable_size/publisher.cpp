@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "../common/arguments.hpp"
+#include "stanzas.hpp"
 
 using namespace std::chrono_literals;
 
@@ -22,20 +23,11 @@ int main(int argc, char** argv) {
   while (publisher->subscribers() < args.number("--subscribers", 1) && !stop_wanted) std::this_thread::sleep_for(10ms);
 
   unsigned long stanzas = 0;
-  std::string stanza;
-  for (bool more = true; more && !stop_wanted;) {
-    std::string line;
-    more = static_cast<bool>(std::getline(file, line));
-    if (!line.empty()) {
-      stanza += line + '\n';
-      continue;
-    }
-    if (stanza.empty()) continue;
+  for (std::string stanza; !stop_wanted && next_stanza(file, stanza);) {
     // Copied once, into a space of its size; waits while a subscriber is behind.
     if (auto ok = publisher->publish_for(stanza, 10s); !ok)
       return failed("publishing", ok.error(), publisher->blocked_by());
     ++stanzas;
-    stanza.clear();
   }
   if (stop_wanted) return failed("interrupted");
   // An empty message ends the stream: that is between these two programs, quoit does not care.
