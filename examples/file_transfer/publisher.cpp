@@ -9,6 +9,7 @@
 
 #include "../common/arguments.hpp"
 #include "part.hpp"
+#include "progress.hpp"
 
 using namespace std::chrono_literals;
 
@@ -28,8 +29,7 @@ int main(int argc, char** argv) {
   if (!publisher) return failed("opening the topic", publisher.error());
   while (publisher->subscribers() < args.number("--subscribers", 1) && !stop_wanted) std::this_thread::sleep_for(1ms);
 
-  const bool progress = ::isatty(STDOUT_FILENO) != 0;
-  const auto begin = std::chrono::steady_clock::now();
+  const progress report;
   std::uint64_t sent = 0;
   for (bool end = false; !end;) {
     if (stop_wanted) return failed("interrupted: the file is not whole");
@@ -48,9 +48,7 @@ int main(int argc, char** argv) {
     std::move(*loan).publish();
     sent += static_cast<std::uint64_t>(got);
     end = got == 0;
-    if (progress) std::printf("\r%llu MB", static_cast<unsigned long long>(sent / 1'000'000)), std::fflush(stdout);
+    report.show(sent);
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  std::printf("%ssent %llu bytes in %.3f s, %.0f MB/s\n", progress ? "\r" : "", static_cast<unsigned long long>(sent),
-              seconds, static_cast<double>(sent) / seconds / 1e6);
+  report.print("sent", sent);
 }

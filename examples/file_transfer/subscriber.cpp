@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <quoit.hpp>
 
 #include "../common/arguments.hpp"
 #include "part.hpp"
+#include "progress.hpp"
 
 using namespace std::chrono_literals;
 
@@ -37,33 +39,27 @@ int main(int argc, char** argv) {
   auto subscriber = bus->subscriber<part>("files/transfer", {.mode = quoit::mode::reliable});
   if (!subscriber) return failed("opening the topic", subscriber.error());
 
-  const bool progress = ::isatty(STDOUT_FILENO) != 0;
-  std::chrono::steady_clock::time_point begin;
+  std::optional<progress> report;  // since the first part
   std::uint64_t received = 0;
-  for (bool begun = false; !stop_wanted;) {
+  while (!stop_wanted) {
     auto sample = subscriber->wait(200ms);
     if (!sample) {
       if (sample.error() != quoit::errc::timed_out) return failed("receiving", sample.error());
       // Once it has begun, silence and no publisher mean that it died in the middle.
-      if (begun && subscriber->publishers() == 0) return failed("the publisher is gone, the file is not whole");
+      if (report && subscriber->publishers() == 0) return failed("the publisher is gone, the file is not whole");
       continue;
     }
     const part& p = **sample;
-    if (!begun) begin = std::chrono::steady_clock::now();
-    begun = true;
+    if (!report) report.emplace();
     // Nothing is lost from here to the end; but we may have come in the middle, or two files are sent at once.
     if (p.offset != received || p.bytes > sizeof p.data) return failed("this is not the next part of the file");
     if (p.bytes == 0) {
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      std::printf("%sreceived %llu bytes in %.3f s, %.0f MB/s\n", progress ? "\r" : "",
-                  static_cast<unsigned long long>(received), seconds, static_cast<double>(received) / seconds / 1e6);
+      report->print("received", received);
       return ::close(file) == 0 ? 0 : (std::perror(path), 1);
     }
     if (!write_all(file, p.data, p.bytes)) return std::perror(path), 1;
     received += p.bytes;
-    if (progress && p.file_bytes > 0)
-      std::printf("\r%3.0f %%", 100.0 * static_cast<double>(received) / static_cast<double>(p.file_bytes)),
-          std::fflush(stdout);
+    report->show(received, p.file_bytes);
   }
   return failed("interrupted: the file is not whole");
 }
