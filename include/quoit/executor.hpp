@@ -100,6 +100,8 @@ class executor {
   const char* describe() const noexcept { return state_->where->describe(); }
   // Times that it slept in the kernel.
   std::uint64_t sleeps() const noexcept { return state_->where->sleeps(); }
+  // Calls of io_uring_enter; sleeps are among them.
+  std::uint64_t system_calls() const noexcept { return state_->where->enters(); }
 
   detail::loop& loop() const noexcept { return *state_->where; }
 

@@ -84,6 +84,7 @@ loop::~loop() {
 }
 
 const char* loop::describe() const noexcept { return parts_->ring.describe(); }
+std::uint64_t loop::enters() const noexcept { return parts_->ring.enters(); }
 
 // ---- operations ----------------------------------------------------------------------------------------
 

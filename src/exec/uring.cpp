@@ -87,7 +87,7 @@ int uring::enable() noexcept {
 io_uring_sqe* uring::entry() noexcept {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   if (sqe != nullptr) return sqe;
-  io_uring_submit(&ring_);
+  submit();
   return io_uring_get_sqe(&ring_);
 }
 
@@ -134,6 +134,7 @@ bool uring::prepare_cancel(void* tag) noexcept {
 }
 
 void uring::submit_and_wait(std::int64_t timeout_ns) noexcept {
+  ++enters_;
   if (timeout_ns < 0) {
     io_uring_submit_and_wait(&ring_, 1);
     return;

@@ -32,7 +32,10 @@ class uring {
   bool prepare_cancel(void* tag) noexcept;
   bool pending() const noexcept { return io_uring_sq_ready(&ring_) != 0; }
   // What is queued goes to the kernel.
-  void submit() noexcept { io_uring_submit(&ring_); }
+  void submit() noexcept {
+    ++enters_;
+    io_uring_submit(&ring_);
+  }
   // The same, and returns when a completion is there or `timeout_ns` is over (below 0: no end).
   void submit_and_wait(std::int64_t timeout_ns) noexcept;
 
@@ -40,6 +43,7 @@ class uring {
   template <class Each>
   unsigned take(Each each) noexcept {
     io_uring_cqe* entries[batch];
+    if (io_uring_cq_ready(&ring_) == 0 && kernel_holds_some()) ++enters_;
     const unsigned count = io_uring_peek_batch_cqe(&ring_, entries, batch);
     for (unsigned i = 0; i < count; ++i) {
       each(reinterpret_cast<void*>(static_cast<std::uintptr_t>(entries[i]->user_data)), entries[i]->res);
@@ -48,22 +52,24 @@ class uring {
     return count;
   }
   // True if take() may find something, as far as memory tells.
-  bool anything() const noexcept {
-    // IORING_SQ_CQ_OVERFLOW and IORING_SQ_TASKRUN
-    return io_uring_cq_ready(&ring_) != 0 || (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0;
-  }
+  bool anything() const noexcept { return io_uring_cq_ready(&ring_) != 0 || kernel_holds_some(); }
 
   bool waits_on_futexes() const noexcept { return futexes_; }
   const char* describe() const noexcept { return rung_; }
+  // Calls of io_uring_enter so far.
+  std::uint64_t enters() const noexcept { return enters_; }
 
  private:
   static constexpr unsigned batch = 64;
   io_uring_sqe* entry() noexcept;
+  // Completions that the kernel puts where they are seen when it is asked: IORING_SQ_CQ_OVERFLOW, IORING_SQ_TASKRUN.
+  bool kernel_holds_some() const noexcept { return (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0; }
 
   io_uring ring_{};
   bool open_ = false;
   bool disabled_ = false;
   bool futexes_ = false;
+  std::uint64_t enters_ = 0;
   const char* rung_ = "";
 };
 

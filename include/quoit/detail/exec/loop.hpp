@@ -83,6 +83,7 @@ class QUOIT_EXPORT loop {
   const executor_options& options() const noexcept { return options_; }
   const char* describe() const noexcept;
   std::uint64_t sleeps() const noexcept { return sleeps_; }
+  std::uint64_t enters() const noexcept;
   // CLOCK_MONOTONIC, in ns.
   static std::int64_t now_ns() noexcept;
 
