@@ -235,7 +235,9 @@ result<void> loop::run(bool (*over)(void*), void* context) noexcept {
     if (++turn % turns_between_checks == 0 || (!found && ready_.empty())) {
       fire_timers();
       parts_->in.run();
-      if (parts_->ring.pending()) parts_->ring.submit();
+      // Who sleeps as soon as nothing is ready sends its requests and waits for them in one system call.
+      const bool sleeps_next = options_.wait == wait::block && ready_.empty();
+      if (parts_->ring.pending() && !sleeps_next) parts_->ring.submit();
       if (parts_->ring.anything()) reap();
     }
     if (!ready_.empty()) {
@@ -278,11 +280,15 @@ bool loop::fire_timers() noexcept {
 
 // After a turn in which nothing was ready: looks again for a little while, or sleeps. True if something may be ready.
 bool loop::idle() noexcept {
-  if (options_.wait != wait::block) {
-    for (unsigned n = 0; n < looks_while_idle; ++n) {
-      if (look_at_sources()) return true;
-      cpu_relax();
-    }
+  if (options_.wait == wait::block) {
+    sleep();
+    return true;
+  }
+  for (unsigned n = 0; n < looks_while_idle; ++n) {
+    if (look_at_sources()) return true;
+    // Loads from memory that others write seldom: the next turn sees to it.
+    if (!parts_->in.empty() || parts_->ring.anything()) return false;
+    cpu_relax();
   }
   if (options_.wait == wait::spin) return false;
   const std::int64_t now = now_ns();
