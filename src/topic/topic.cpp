@@ -10,6 +10,8 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
+constexpr u64 first_lane_generation = 1;
+
 constexpr int open_attempts_max = 100;
 
 std::string path_of(const std::string& file) { return std::string(shm_directory) + "/" + file; }
@@ -159,7 +161,7 @@ result<topic> topic::make(node& owner, const std::string& file_name, std::string
   h.subscriptions = limits.subscriptions_max;
   h.type_bytes = type.bytes;
   h.type_alignment = type.alignment;
-  h.next_lane_generation = 1;
+  h.next_lane_generation = first_lane_generation;
   name.copy(h.name, sizeof h.name - 1);
   type.name.copy(h.type_name, sizeof h.type_name - 1);
   type.fields.copy(h.type_fields, sizeof h.type_fields - 1);
@@ -355,7 +357,12 @@ void topic::clean_dead(node& self) {
 
 void topic::remove_if_unused() {
   if (count_active_publishers() + count_active_subscriptions() > 0) return;
-  for (const std::string& lane : list_shm(file_name_ + "@")) unlink_shm(lane);
+  // A generation is spent before its files have names: a topic that is at its first one has no lanes. Looking for them
+  // reads the whole directory, which is slow where ten thousand topics go at once.
+  // relaxed: under the topic's lock
+  if (load_relaxed(header().next_lane_generation) != first_lane_generation) {
+    for (const std::string& lane : list_shm(file_name_ + "@")) unlink_shm(lane);
+  }
   unlink_shm(file_name_);
 }
 
