@@ -32,8 +32,8 @@ class measurement {
     order_.yields = wanted.cpus.asks == wanted.cpus.answers;
     std::snprintf(order_.bus, sizeof order_.bus, "%s", bus);
     // Large messages take longer.
-    order_.turns =
-        std::clamp<std::uint64_t>(row.turns * 4096 / std::max<std::uint64_t>(size.touch_bytes, 4096), 50, row.turns);
+    order_.turns = std::clamp<std::uint64_t>(row.turns * 4096 / std::max<std::uint64_t>(size.touch_bytes, 4096),
+                                             std::min<std::uint64_t>(row.turns, 50), row.turns);
     out_.name = row.name;
     out_.payload_bytes = size.payload_bytes;
     out_.touch_bytes = size.touch_bytes;
@@ -44,9 +44,11 @@ class measurement {
   }
 
   measured run() {
-    for (out_.attempts = 1;; ++out_.attempts) {
-      if (once() || out_.attempts == attempts_max) return out_;
-    }
+    if (row_.make != nullptr) pair_.open(order_);
+    out_.attempts = 1;
+    while (!once() && out_.attempts < attempts_max) ++out_.attempts;
+    if (row_.make != nullptr) pair_.close();
+    return out_;
   }
 
  private:
@@ -82,6 +84,10 @@ class measurement {
       case floor_kind::slot:
         return std::clamp<std::uint64_t>(20'000 * 256 / std::max<std::uint64_t>(order_.touch_bytes, 1), 200, 20'000);
       case floor_kind::futex: return 4'000;
+      case floor_kind::echo:
+        return std::clamp<std::uint64_t>(4'000 * 4096 / std::max<std::uint64_t>(order_.touch_bytes, 1), 100, 4'000);
+      case floor_kind::echo_spin:
+        return std::clamp<std::uint64_t>(10'000 * 4096 / std::max<std::uint64_t>(order_.touch_bytes, 1), 100, 10'000);
     }
     return 0;
   }
@@ -102,17 +108,14 @@ class measurement {
       const double turns = wanted_.rate * std::min(0.1, wanted_.seconds / 5);
       one.turns = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(turns), 1, row_.turns);
     }
-    if (row_.make != nullptr) {
-      pair_.open(order_);
-      // Pages, caches, branch predictors.
-      pair_.run(one, warm);
-    }
+    // Pages, caches, branch predictors.
+    if (row_.make != nullptr) pair_.run(one, warm);
     // The last turn is due just before the time is over. A rate that cannot be kept ends at twice the time.
     const std::uint64_t turns_due =
         at_rate ? std::max<std::uint64_t>(static_cast<std::uint64_t>(wanted_.rate * wanted_.seconds), 1)
                 : ~std::uint64_t{0};
     const double seconds_max = wanted_.seconds * (at_rate ? 2 : 1);
-    usage used;
+    usage_of_both used;
     std::uint64_t busy_ns = 0, orders = 0, strays = 0, turns = 0;
     const std::uint64_t begin = floors::monotonic_ns();
     do {
@@ -126,12 +129,14 @@ class measurement {
       // A schedule does not wait.
       if (!at_rate) strays += line_strays() ? 1 : 0;
     } while (turns < turns_due && static_cast<double>(floors::monotonic_ns() - begin) < seconds_max * 1e9);
-    if (row_.make != nullptr) pair_.close();
     fill(h, used, turns, busy_ns);
     return static_cast<double>(strays) > stray_share_max * static_cast<double>(orders);
   }
 
-  void fill(const histogram& h, const usage& used, std::uint64_t turns, std::uint64_t busy_ns) {
+  void fill(const histogram& h, const usage_of_both& by_side, std::uint64_t turns, std::uint64_t busy_ns) {
+    usage used = by_side.asks;
+    used += by_side.answers;
+    const double seconds = static_cast<double>(busy_ns) * 1e-9;
     const double messages = static_cast<double>(turns * (row_.one_way ? 1 : 2));
     out_.turns = turns;
     out_.p50 = median_ns(h);
@@ -140,11 +145,16 @@ class measurement {
     out_.p999 = ns(h.at(0.999));
     out_.p9999 = ns(h.at(0.9999));
     out_.max = ns(h.max());
-    out_.messages_per_s = messages / (static_cast<double>(busy_ns) * 1e-9);
-    if (row_.polls) out_.cpu_share = std::min(used.cpu_seconds / (2 * static_cast<double>(busy_ns) * 1e-9), 1.0);
+    out_.messages_per_s = messages / seconds;
+    if (row_.polls) out_.cpu_share = std::min(used.cpu_seconds / (2 * seconds), 1.0);
     out_.cpu_us = used.cpu_seconds * 1e6 / messages;
     out_.sleeps = static_cast<double>(used.sleeps) / messages;
     out_.wakes = static_cast<double>(used.wakes) / messages;
+    out_.enters = static_cast<double>(used.enters) / messages;
+    // Who waits in io_uring_enter sleeps there.
+    out_.calls = out_.wakes + (used.enters != 0 ? out_.enters : out_.sleeps);
+    out_.cpu_percent[0] = by_side.asks.cpu_seconds / seconds * 100;
+    out_.cpu_percent[1] = by_side.answers.cpu_seconds / seconds * 100;
   }
 
   pair_runner& pair_;
@@ -202,11 +212,18 @@ message_size size_of(const row_type& row, const request& wanted) {
 std::string objection(const row_type& row, const request& wanted) {
   if (row.polls && wanted.cpus.asks == wanted.cpus.answers)
     return "it polls, and needs two CPUs: both processes would spin on one";
+  if (spins(row.floor) && wanted.cpus.asks == wanted.cpus.answers)
+    return "its floor polls, and needs two CPUs: both processes would spin on one";
   if (row.make == nullptr && wanted.rate > 0) return "a floor has no fixed rate";
   if (row.one_way && wanted.rate > 0) return "a fixed rate is for round trips";
   if (row.floor == floor_kind::slot && size_of(row, wanted).touch_bytes > floors::slot_bytes_max) {
     return "its floor copies at most " + std::to_string(floors::slot_bytes_max) + " bytes";
   }
+  const bool echoes = row.floor == floor_kind::echo || row.floor == floor_kind::echo_spin;
+  if (echoes && size_of(row, wanted).payload_bytes > floors::echo_bytes_max)
+    return "its floor sends at most " + std::to_string(floors::echo_bytes_max) + " bytes";
+  if (echoes && size_of(row, wanted).touch_bytes != size_of(row, wanted).payload_bytes)
+    return "all of it is sent: --touch means nothing";
   return {};
 }
 

@@ -16,7 +16,7 @@ usage used_so_far(const side* mine) {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
   };
   return {seconds(r.ru_utime) + seconds(r.ru_stime), static_cast<std::uint64_t>(r.ru_nvcsw),
-          mine == nullptr ? 0 : mine->wakes()};
+          mine == nullptr ? 0 : mine->wakes(), mine == nullptr ? 0 : mine->enters()};
 }
 
 char* problem_of_this_process = nullptr;
@@ -40,6 +40,7 @@ usage& usage::operator+=(const usage& other) {
   cpu_seconds += other.cpu_seconds;
   sleeps += other.sleeps;
   wakes += other.wakes;
+  enters += other.enters;
   return *this;
 }
 
@@ -47,7 +48,14 @@ usage operator-(usage a, const usage& b) {
   a.cpu_seconds -= b.cpu_seconds;
   a.sleeps -= b.sleeps;
   a.wakes -= b.wakes;
+  a.enters -= b.enters;
   return a;
+}
+
+usage_of_both& usage_of_both::operator+=(const usage_of_both& other) {
+  asks += other.asks;
+  answers += other.answers;
+  return *this;
 }
 
 void end_after(pair_state& state, unsigned seconds) {
@@ -61,6 +69,7 @@ pair_runner::pair_runner(pair_state& state, floors::cpu_pair cpus, make_side mak
   floors::ns_per_tick();
   floors::step_ticks();
   problem_of_this_process = state.problem;
+  if (!state.echo.open()) throw std::runtime_error(std::string("socketpair: ") + std::strerror(errno));
   floors::end_with_child(end_with_answers);
   child_ = floors::fork_with_us([this] { return answer(); });
   if (child_ < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
@@ -83,7 +92,7 @@ pair_runner::~pair_runner() {
 void pair_runner::open(order what) {
   what.what = order::kind::open;
   give(what);
-  mine_ = make_(what, true);
+  mine_ = make_(for_side(what, true), true);
   wait_done();
 }
 
@@ -95,43 +104,72 @@ void pair_runner::close() {
   wait_done();
 }
 
-usage pair_runner::run(order what, histogram& ticks) {
+usage_of_both pair_runner::run(order what, histogram& ticks) {
   what.what = order::kind::run;
   const usage theirs = state_.answers_used;
   const usage mine = used_so_far(mine_.get());
   give(what);
-  mine_->run(what, &ticks);
+  mine_->run(for_side(what, true), &ticks);
+  // What it does from here on is waiting for the other side.
+  const usage used = used_so_far(mine_.get()) - mine;
   wait_done();
-  usage used = used_so_far(mine_.get()) - mine;
-  used += state_.answers_used - theirs;
-  return used;
+  return {used, state_.answers_used - theirs};
 }
 
-usage pair_runner::floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks) {
+usage_of_both pair_runner::floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks) {
   if (kind == floor_kind::slot && bytes > floors::slot_bytes_max) {
     throw std::runtime_error("the floor's slots are smaller than what is touched");
   }
   order what;
+  what.what = order::kind::floor;
+  what.floor = kind;
   what.turns = turns;
   what.touch_bytes = bytes;
-  what.what = kind == floor_kind::line   ? order::kind::line
-              : kind == floor_kind::slot ? order::kind::slot
-                                         : order::kind::futex;
   const usage theirs = state_.answers_used;
   const usage mine = used_so_far(nullptr);
   give(what);
-  switch (kind) {
-    case floor_kind::line: floors::line_ask(state_.line, turns, ticks); break;
-    case floor_kind::slot:
-      floors::with_size(bytes, [&](auto size) { floors::slot_ask(state_.slot, turns, size, ticks); });
-      break;
-    case floor_kind::futex: floors::futex_ask(state_.futex, turns, ticks); break;
-  }
+  const std::uint64_t enters = ask_floor(what, ticks);
+  usage_of_both used;
+  used.asks = used_so_far(nullptr) - mine;
+  used.asks.enters = enters;
   wait_done();
-  usage used = used_so_far(nullptr) - mine;
-  used += state_.answers_used - theirs;
-  if (kind == floor_kind::futex) used.wakes = 2 * turns;
+  used.answers = state_.answers_used - theirs;
+  if (kind == floor_kind::futex) used.asks.wakes = used.answers.wakes = turns;
   return used;
+}
+
+std::uint64_t pair_runner::ask_floor(const order& what, histogram& ticks) {
+  switch (what.floor) {
+    case floor_kind::line: floors::line_ask(state_.line, what.turns, ticks); break;
+    case floor_kind::slot:
+      floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_ask(state_.slot, what.turns, size, ticks); });
+      break;
+    case floor_kind::futex: floors::futex_ask(state_.futex, what.turns, ticks); break;
+    case floor_kind::echo:
+    case floor_kind::echo_spin:
+      return floors::echo_ask(state_.echo, what.floor == floor_kind::echo_spin, what.turns, what.touch_bytes, ticks);
+  }
+  return 0;
+}
+
+std::uint64_t pair_runner::answer_floor(const order& what) {
+  switch (what.floor) {
+    case floor_kind::line: floors::line_answer(state_.line, what.turns); break;
+    case floor_kind::slot:
+      floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_answer(state_.slot, what.turns, size); });
+      break;
+    case floor_kind::futex: floors::futex_answer(state_.futex, what.turns); break;
+    case floor_kind::echo:
+    case floor_kind::echo_spin:
+      return floors::echo_answer(state_.echo, what.floor == floor_kind::echo_spin, what.turns, what.touch_bytes);
+  }
+  return 0;
+}
+
+order pair_runner::for_side(order what, bool asks) const {
+  what.cpus = cpus_;
+  what.socket = state_.echo.sockets[asks ? 0 : 1];
+  return what;
 }
 
 void pair_runner::give(const order& what) {
@@ -150,20 +188,20 @@ int pair_runner::answer() {
     if (!floors::pin(cpus_.answers)) throw std::runtime_error("cannot run on CPU " + std::to_string(cpus_.answers));
     for (std::uint64_t turn = 1;; ++turn) {
       while (__atomic_load_n(&state_.given, __ATOMIC_ACQUIRE) != turn) ::sched_yield();
-      const order what = state_.now;
+      const order what = for_side(state_.now, false);
       const usage before = used_so_far(mine.get());
+      std::uint64_t enters = 0;
       switch (what.what) {
         case order::kind::quit: return 0;
         case order::kind::open: mine = make_(what, false); break;
         case order::kind::run: mine->run(what, nullptr); break;
         case order::kind::close: mine.reset(); break;
-        case order::kind::line: floors::line_answer(state_.line, what.turns); break;
-        case order::kind::slot:
-          floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_answer(state_.slot, what.turns, size); });
-          break;
-        case order::kind::futex: floors::futex_answer(state_.futex, what.turns); break;
+        case order::kind::floor: enters = answer_floor(what); break;
       }
-      if (what.what != order::kind::close) state_.answers_used += used_so_far(mine.get()) - before;
+      if (what.what != order::kind::close) {
+        state_.answers_used += used_so_far(mine.get()) - before;
+        state_.answers_used.enters += enters;
+      }
       __atomic_store_n(&state_.done, turn, __ATOMIC_RELEASE);
     }
   } catch (const std::exception& e) {

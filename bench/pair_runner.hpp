@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "floors/echo.hpp"
 #include "floors/futex.hpp"
 #include "floors/line.hpp"
 #include "floors/slot.hpp"
@@ -19,9 +20,16 @@ struct usage {
   double cpu_seconds = 0;
   std::uint64_t sleeps = 0;  // voluntary context switches
   std::uint64_t wakes = 0;
+  std::uint64_t enters = 0;  // calls of io_uring_enter, sleeps among them
 
   usage& operator+=(const usage& other);
   friend usage operator-(usage a, const usage& b);
+};
+
+struct usage_of_both {
+  usage asks;
+  usage answers;
+  usage_of_both& operator+=(const usage_of_both& other);
 };
 
 // Made before either process.
@@ -33,6 +41,7 @@ struct pair_state {
   alignas(128) std::uint64_t done;
   floors::line_memory line;
   floors::futex_memory futex;
+  floors::echo_memory echo;
   floors::slot_memory slot;
 };
 
@@ -49,14 +58,17 @@ class pair_runner {
 
   void open(order what);
   void close();
-  // Each returns what both sides used for it.
-  usage run(order what, histogram& ticks);
-  usage floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks);
+  usage_of_both run(order what, histogram& ticks);
+  usage_of_both floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks);
 
  private:
+  order for_side(order what, bool asks) const;
   void give(const order& what);
   void wait_done();
   int answer();
+  // Of the floor; how often that called io_uring_enter.
+  std::uint64_t ask_floor(const order& what, histogram& ticks);
+  std::uint64_t answer_floor(const order& what);
 
   pair_state& state_;
   floors::cpu_pair cpus_;

@@ -19,29 +19,32 @@ std::string time(double ns) {
   return fmt::format("{:.0f}ms", ns / 1e6);
 }
 
+std::string percent(double value) { return value < 9.95 ? fmt::format("{:.2g}", value) : fmt::format("{:.0f}", value); }
+
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 constexpr char layout[] =
-    "{:<16} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>7}  {:<5} {:>7} {:>7} {:>6}  {}\n";
+    "{:<22} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6} {:>9}  {:<9} {:>7} {:>7} {:>6}  {}\n";
 
 }  // namespace
 
 std::string table_head() {
   return fmt::format(layout, "row", "bytes", "p50", "p90", "p99", "p99.9", "p99.99", "max", "M msg/s", "cpu/msg",
-                     "calls", "floor", "before", "after", "ratio", "regime");
+                     "calls", "cpu %", "floor", "before", "after", "ratio", "regime");
 }
 
 std::string table_line(const measured& row) {
   std::string line =
       fmt::format(layout, row.name, row.payload_bytes, time(row.p50), time(row.p90), time(row.p99), time(row.p999),
                   time(row.p9999), time(row.max), fmt::format("{:.3f}", row.messages_per_s / 1e6),
-                  time(row.cpu_us * 1e3), fmt::format("{:.2f}", row.sleeps + row.wakes), name_of(row.floor),
+                  time(row.cpu_us * 1e3), fmt::format("{:.2f}", row.calls),
+                  fmt::format("{}/{}", percent(row.cpu_percent[0]), percent(row.cpu_percent[1])), name_of(row.floor),
                   time(row.floor_before), time(row.floor_after), fmt::format("{:.2f}", row.ratio), name_of(row.regime));
   if (row.cpu_share < 0.9) {
-    line += fmt::format("{:<16} other programs had its CPUs for {:.0f} % of the time\n", "", (1 - row.cpu_share) * 100);
+    line += fmt::format("{:<22} other programs had its CPUs for {:.0f} % of the time\n", "", (1 - row.cpu_share) * 100);
   }
   if (row.rate > 0 && row.messages_per_s < 1.9 * row.rate) {
-    line += fmt::format("{:<16} it cannot keep this rate: {:.0f} round trips a second\n", "", row.messages_per_s / 2);
+    line += fmt::format("{:<22} it cannot keep this rate: {:.0f} round trips a second\n", "", row.messages_per_s / 2);
   }
   return line;
 }
@@ -70,6 +73,9 @@ std::string json_line(const measured& row) {
                               {"cpu_us_per_message", rounded(row.cpu_us)},
                               {"sleeps_per_message", rounded(row.sleeps)},
                               {"wakes_per_message", rounded(row.wakes)},
+                              {"enters_per_message", rounded(row.enters)},
+                              {"calls_per_message", rounded(row.calls)},
+                              {"cpu_percent", {rounded(row.cpu_percent[0]), rounded(row.cpu_percent[1])}},
                               {"cpu_share", rounded(row.cpu_share)}};
   if (row.rate > 0) j["rate_per_s"] = row.rate;
   return j.dump();

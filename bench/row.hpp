@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "floors/cpus.hpp"
 #include "floors/histogram.hpp"
 #include "regime.hpp"
 
@@ -12,16 +13,27 @@ namespace bench {
 
 using floors::histogram;
 
-enum class floor_kind : std::uint8_t { line, slot, futex };
+enum class floor_kind : std::uint8_t { line, slot, futex, echo, echo_spin };
 
 constexpr const char* name_of(floor_kind f) {
-  return f == floor_kind::line ? "line" : f == floor_kind::slot ? "slot" : "futex";
+  switch (f) {
+    case floor_kind::line: return "line";
+    case floor_kind::slot: return "slot";
+    case floor_kind::futex: return "futex";
+    case floor_kind::echo: return "echo";
+    case floor_kind::echo_spin: return "echo.spin";
+  }
+  return "?";
 }
+
+// Both sides of it need a CPU of their own.
+constexpr bool spins(floor_kind f) { return f != floor_kind::futex && f != floor_kind::echo; }
 
 // What both processes are told to do next.
 struct order {
-  enum class kind : std::uint32_t { quit, open, run, close, line, slot, futex };
+  enum class kind : std::uint32_t { quit, open, run, close, floor };
   kind what = kind::quit;
+  floor_kind floor = floor_kind::line;
   std::uint64_t turns = 0;       // round trips, or messages of a row that goes one way
   std::uint64_t first_turn = 0;  // how many came before, of the same row
   std::uint64_t payload_bytes = 0;
@@ -29,6 +41,9 @@ struct order {
   double rate = 0;                // turns a second; 0: as fast as they go
   bool yields = false;            // both processes are on one CPU: who waits lets the other run
   char bus[33] = {};
+  // Of whoever runs it.
+  floors::cpu_pair cpus{};
+  int socket = -1;  // a stream to the other side
 };
 
 // One process of a row. Made on both sides when the row is opened; each side waits until the other is there.
@@ -40,6 +55,8 @@ class side {
   virtual void run(const order& what, histogram* ticks) = 0;
   // System calls made so far to wake the other side.
   virtual std::uint64_t wakes() const { return 0; }
+  // Calls of io_uring_enter made so far; sleeps are among them.
+  virtual std::uint64_t enters() const { return 0; }
 };
 
 // To add a row, add one of these to all_rows().
@@ -71,6 +88,10 @@ struct measured {
   double cpu_us = 0;
   double sleeps = 0;  // voluntary context switches
   double wakes = 0;   // system calls that wake the other side
+  double enters = 0;  // calls of io_uring_enter, in which an executor also sleeps
+  double calls = 0;   // all of these, each counted once
+  // Of one core, while the row ran: the asking process, which spins for its schedule at a rate, and the answering one.
+  double cpu_percent[2] = {0, 0};
   // Rows that poll: how much of the time their processes had their CPUs; below 1, others ran there.
   double cpu_share = 1;
   floor_kind floor = floor_kind::line;

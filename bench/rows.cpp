@@ -189,6 +189,7 @@ const std::vector<row_type>& all_rows() {
          .turns = 1 << 18,
          .make = batches},
     };
+    for (const row_type& r : coroutine_rows()) all.push_back(r);
     for (const row_type& r : executor_rows()) all.push_back(r);
     return all;
   }();

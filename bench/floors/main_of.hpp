@@ -81,6 +81,9 @@ int main_of(const floor_program& program, int argc, char** argv, Turns turns_of,
   const std::uint64_t turns = turns_of(options.bytes);
   auto* const memory = shared<floor_memory<Memory>>();
   if (memory == nullptr) return std::perror("mmap"), 1;
+  if constexpr (requires { memory->floor.open(); }) {
+    if (!memory->floor.open()) return std::perror(program.name), 1;
+  }
   const double ns = ns_per_tick();
   const double step = step_ticks();
   end_with_child(end_without_peer);

@@ -113,12 +113,15 @@ void run(const choices& c, bool one_way, int& status) {
       table,
       "CPUs {} and {}; each row beside its floor, measured right before and after it in the same two processes\n",
       wanted.cpus.asks, wanted.cpus.answers);
-  if (one_way) fmt::print(table, "times are a message's share of the time that 1,024 took to publish\n");
+  if (one_way)
+    fmt::print(
+        table,
+        "times are a message's share of the time that 1,024 took; of executor.idle, what a second costs in CPU time\n");
   fmt::print(table, "{}", bench::table_head());
   std::fflush(table);
   for (const bench::row_type* row : rows) {
     if (const std::string why = bench::objection(*row, wanted); !why.empty()) {
-      fmt::print(table, "{:<16} not measured: {}\n", row->name, why);
+      fmt::print(table, "{:<22} not measured: {}\n", row->name, why);
       // Who names a row wants it.
       if (!c.rows.empty()) status = exit_failed;
       continue;
@@ -144,11 +147,13 @@ void add_options(CLI::App& command, choices& c) {
 std::string row_list(bool one_way) {
   std::string text = "Rows:\n";
   for (const bench::row_type& row : bench::all_rows()) {
-    if (row.one_way == one_way) text += fmt::format("  {:<18} {}\n", row.name, row.shows);
+    if (row.one_way == one_way) text += fmt::format("  {:<22} {}\n", row.name, row.shows);
   }
   return text +
          "\nratio is p50 to the floor's p50. A row whose floor moved is measured again, five times at most, and then\n"
-         "called unstable. calls are sleeps, and system calls that wake, for each message in both processes.";
+         "called unstable. calls are sleeps, system calls that wake, and calls of io_uring_enter, for each message in\n"
+         "both processes. cpu % is of one core: the asking process, which spins while it waits for its next turn at a\n"
+         "rate, and the answering one.";
 }
 
 }  // namespace

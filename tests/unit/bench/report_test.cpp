@@ -52,6 +52,23 @@ TEST_CASE("a row is one JSON object on one line, with the names that are promise
   CHECK(j.at("regime") == "near");
 }
 
+TEST_CASE("a row says what it took of each CPU, and how often it called the kernel") {
+  bench::measured row = sample_row();
+  row.cpu_us = 1.5;
+  row.calls = 2;
+  row.enters = 1.25;
+  row.cpu_percent[0] = 100;
+  row.cpu_percent[1] = 0.31;
+  const auto j = nlohmann::json::parse(bench::json_line(row));
+  CHECK(j.at("cpu_us_per_message") == 1.5);
+  CHECK(j.at("calls_per_message") == 2.0);
+  CHECK(j.at("enters_per_message") == 1.25);
+  CHECK(j.at("cpu_percent") == nlohmann::json({100.0, 0.31}));
+  CHECK(bench::table_line(row).find(" 1500ns ") != std::string::npos);
+  CHECK(bench::table_line(row).find(" 2.00 ") != std::string::npos);
+  CHECK(bench::table_line(row).find(" 100/0.31 ") != std::string::npos);
+}
+
 TEST_CASE("the rate is in a row that was measured at one, and in no other") {
   bench::measured row = sample_row();
   CHECK_FALSE(nlohmann::json::parse(bench::json_line(row)).contains("rate_per_s"));

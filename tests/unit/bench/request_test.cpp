@@ -54,10 +54,12 @@ TEST_CASE("the words of the floors line and futex have their size, whatever is a
   CHECK(size_of(row_named("raw.futex"), wanted).payload_bytes == 4);
 }
 
-TEST_CASE("rows that poll are refused on one CPU, and rows that sleep are not") {
+TEST_CASE("rows that poll, or whose floor does, are refused on one CPU, and rows that sleep are not") {
   bench::request wanted;
   wanted.cpus = {0, 0};
-  for (const bench::row_type& row : bench::all_rows()) CHECK(objection(row, wanted).empty() == !row.polls);
+  for (const bench::row_type& row : bench::all_rows()) {
+    CHECK(objection(row, wanted).empty() == !(row.polls || bench::spins(row.floor)));
+  }
 }
 
 TEST_CASE("a fixed rate is for round trips through the library") {
@@ -67,6 +69,22 @@ TEST_CASE("a fixed rate is for round trips through the library") {
   CHECK(objection(row_named("shm.wait"), wanted).empty());
   CHECK_FALSE(objection(row_named("raw.slot"), wanted).empty());
   CHECK_FALSE(objection(row_named("shm.oneway"), wanted).empty());
+  CHECK(objection(row_named("executor.echo"), wanted).empty());
+  CHECK_FALSE(objection(row_named("raw.echo"), wanted).empty());
+}
+
+TEST_CASE("an echo is as large as was asked for, and all of it is sent") {
+  bench::request wanted = on_two_cpus();
+  wanted.payload_asked_for = 4096;
+  for (const char* name : {"raw.echo", "executor.echo", "raw.echo.spin", "executor.echo.spin"}) {
+    CHECK(size_of(row_named(name), wanted).touch_bytes == 4096);
+    CHECK(objection(row_named(name), wanted).empty());
+  }
+  wanted.touch_asked_for = 8;
+  CHECK_FALSE(objection(row_named("executor.echo"), wanted).empty());
+  wanted.touch_asked_for.reset();
+  wanted.payload_asked_for = 2 << 20;
+  CHECK_FALSE(objection(row_named("executor.echo"), wanted).empty());
 }
 
 TEST_CASE("more than the floor can copy is refused, more than is touched is not") {
