@@ -51,7 +51,7 @@ class offloaded final : public posted, public ready_node {
       left_ = true;
       return;
     }
-    if (queued) where_->forget(*this);
+    if (queued()) where_->forget(*this);
     over();
   }
 

@@ -39,7 +39,7 @@ class scope final : private detail::root_owner {
    public:
     explicit joining(scope& s) noexcept : scope_(s) {}
     ~joining() {
-      if (queued) loop_->forget(*this);
+      if (queued()) loop_->forget(*this);
       scope_.joiner_ = nullptr;
     }
     bool await_ready() const noexcept { return scope_.running_ == 0; }

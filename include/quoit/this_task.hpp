@@ -13,7 +13,7 @@ class yield_awaiter : private ready_node {
  public:
   yield_awaiter() noexcept {}
   ~yield_awaiter() {
-    if (queued) loop_->forget(*this);
+    if (queued()) loop_->forget(*this);
   }
   bool await_ready() const noexcept { return false; }
   template <class Promise>

@@ -7,7 +7,9 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "quoit/detail/exec/ready_queue.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/sleep.hpp"
 #include "quoit/this_task.hpp"
@@ -97,6 +99,28 @@ TEST_CASE("a task that is not awaited does not run, and one that is destroyed su
     CHECK(alive == 2);
   }
   CHECK(alive == 0);
+}
+
+TEST_CASE("the ready queue keeps its order when nodes are taken out of its front, its middle and its end") {
+  std::vector<quoit::detail::ready_node> nodes(9);
+  quoit::detail::ready_queue queue;
+  for (auto& n : nodes) {
+    n.handle = std::coroutine_handle<>::from_address(&n);
+    queue.push(n);
+  }
+  for (const std::size_t i : {0u, 4u, 5u, 8u, 1u}) {
+    queue.remove(nodes[i]);
+    CHECK(!nodes[i].queued());
+  }
+  queue.push(nodes[4]);
+  for (const std::size_t i : {2u, 3u, 6u, 7u, 4u}) {
+    REQUIRE(!queue.empty());
+    CHECK(queue.pop().address() == &nodes[i]);
+  }
+  CHECK(queue.empty());
+  queue.push(nodes[0]);
+  CHECK(queue.pop().address() == &nodes[0]);
+  CHECK(queue.empty());
 }
 
 TEST_CASE("tasks may be moved before they are awaited") {

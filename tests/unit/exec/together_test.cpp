@@ -158,6 +158,23 @@ TEST_CASE("a scope that is left with tasks running destroys them") {
   quoit::sync_wait(outer());
 }
 
+TEST_CASE("a scope that is left with two hundred thousand tasks that are ready destroys them, each at once") {
+  auto outer = []() -> quoit::task<> {
+    int begun = 0;
+    auto begins = [](int& n) -> quoit::task<> {
+      ++n;
+      co_return;
+    };
+    {
+      quoit::scope s;
+      for (int i = 0; i < 200'000; ++i) s.spawn(begins(begun));
+    }
+    co_await quoit::this_task::yield();
+    CHECK(begun == 0);
+  };
+  quoit::sync_wait(outer());
+}
+
 TEST_CASE("the first exception of a scope's tasks stops the others and comes out of join") {
   auto outer = []() -> quoit::task<> {
     quoit::scope s;

@@ -65,7 +65,7 @@ class [[nodiscard]] child {
     void return_void() const noexcept {}
     void unhandled_exception() const noexcept { std::terminate(); }  // run() lets none out
     ~promise_type() {
-      if (start_.queued) loop()->forget(start_);
+      if (start_.queued()) loop()->forget(start_);
     }
 
    private:

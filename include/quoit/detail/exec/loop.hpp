@@ -40,7 +40,7 @@ class QUOIT_EXPORT loop {
   void make_ready(ready_node& node) noexcept { ready_.push(node); }
   // For a node that is destroyed.
   void forget(ready_node& node) noexcept {
-    if (node.queued) ready_.remove(node);
+    if (node.queued()) ready_.remove(node);
   }
   // True if resuming another coroutine from here could run off the end of the stack: a compiler that makes no tail
   // calls nests them. Then the other one goes through the ready queue.

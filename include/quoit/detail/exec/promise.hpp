@@ -32,7 +32,7 @@ class promise_base {
   promise_base(const promise_base&) = delete;
   promise_base& operator=(const promise_base&) = delete;
   ~promise_base() {
-    if (node_.queued) loop_->forget(node_);
+    if (node_.queued()) loop_->forget(node_);
   }
 
   std::suspend_always initial_suspend() const noexcept { return {}; }

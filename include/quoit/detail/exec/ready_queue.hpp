@@ -9,7 +9,9 @@ namespace quoit::inline v1::detail {
 struct ready_node {
   std::coroutine_handle<> handle{};
   ready_node* next = nullptr;
-  bool queued = false;
+  ready_node** back = nullptr;  // what points to it; null if it is in no queue
+
+  bool queued() const noexcept { return back != nullptr; }
 };
 
 class ready_queue {
@@ -17,27 +19,21 @@ class ready_queue {
   bool empty() const noexcept { return first_ == nullptr; }
   void push(ready_node& node) noexcept {
     node.next = nullptr;
-    node.queued = true;
+    node.back = last_;
     *last_ = &node;
     last_ = &node.next;
   }
   // Requires: not empty. The node may be gone once its coroutine was resumed.
   std::coroutine_handle<> pop() noexcept {
     ready_node& node = *first_;
-    first_ = node.next;
-    if (first_ == nullptr) last_ = &first_;
-    node.queued = false;
+    remove(node);
     return node.handle;
   }
-  // Takes out one, wherever it is. For those that are destroyed while they are ready.
+  // Takes out one, wherever it is: those that are destroyed while they are ready may be many. Requires: in this queue.
   void remove(ready_node& node) noexcept {
-    node.queued = false;
-    for (ready_node** at = &first_; *at != nullptr; at = &(*at)->next) {
-      if (*at != &node) continue;
-      *at = node.next;
-      if (*at == nullptr) last_ = at;
-      return;
-    }
+    *node.back = node.next;
+    (node.next != nullptr ? node.next->back : last_) = node.back;
+    node.back = nullptr;
   }
   void clear() noexcept {
     while (!empty()) pop();

@@ -54,7 +54,7 @@ class root {
     void return_void() const noexcept {}
     void unhandled_exception() noexcept { exception_ = std::current_exception(); }
     ~promise_type() {
-      if (start_.queued) loop()->forget(start_);
+      if (start_.queued()) loop()->forget(start_);
     }
 
    private:
