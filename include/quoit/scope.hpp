@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cassert>
 #include <coroutine>
 #include <exception>
 #include <utility>
@@ -39,12 +40,12 @@ class scope final : private detail::root_owner {
    public:
     explicit joining(scope& s) noexcept : scope_(s) {}
     ~joining() {
-      if (queued()) loop_->forget(*this);
-      scope_.joiner_ = nullptr;
+      if (loop_ != nullptr) leave();
     }
     bool await_ready() const noexcept { return scope_.running_ == 0; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> h) noexcept {
+      assert(scope_.joiner_ == nullptr && "two tasks join one scope");
       loop_ = detail::promise_of(h).loop();
       handle = h;
       scope_.joiner_ = this;
@@ -56,11 +57,18 @@ class scope final : private detail::root_owner {
 
    private:
     friend class scope;
+    // The scope may be joined again, and may outlive the task that joined it, whose stop is none of its business then.
+    void leave() noexcept {
+      loop_->forget(*this);
+      scope_.joiner_ = nullptr;
+      scope_.stop_.unfollow();
+    }
     scope& scope_;
     detail::loop* loop_ = nullptr;
   };
-  // co_await s.join(): until no task is left. A stop of the awaiting task reaches the tasks of the scope. Throws the
-  // first exception that one of them threw.
+  // co_await s.join(): until no task is left; what they were given is gone then too. A stop of the awaiting task
+  // reaches the tasks of the scope. Throws the first exception that one of them threw. One task at a time; again and
+  // again, with other tasks in between.
   joining join() noexcept { return joining(*this); }
 
  private:

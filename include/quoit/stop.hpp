@@ -104,10 +104,12 @@ class linked_stop : private stop_hook {
  public:
   linked_stop() noexcept
       : stop_hook([](stop_hook& hook) noexcept { static_cast<linked_stop&>(hook).source.request_stop(); }) {}
+  // Requires: follows nobody. The outer source outlives this, or unfollow() comes first.
   void follow(const stop_token& outer) noexcept {
     if (outer.stop_requested()) return source.request_stop();
     attach(outer);
   }
+  void unfollow() noexcept { detach(); }
   stop_source source;
 };
 

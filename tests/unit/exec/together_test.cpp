@@ -132,6 +132,83 @@ TEST_CASE("a scope runs what is spawned, and join waits for all of it, also for 
   quoit::sync_wait(outer());
 }
 
+TEST_CASE("a scope is joined, filled and joined again, and a stop reaches its tasks each time") {
+  for (const bool stops : {false, true}) {
+    int stopped = 0;
+    auto outer = [](int& n, bool to_the_end) -> quoit::task<> {
+      quoit::scope s;
+      for (int round = 0; round < 3; ++round) {
+        for (int i = 0; i < 3; ++i) {
+          if (round == 2 && !to_the_end) {
+            s.spawn(until_stopped(n));
+          } else {
+            s.spawn(nothing());
+          }
+        }
+        co_await s.join();
+        CHECK(s.running() == 0);
+      }
+    };
+    auto ex = quoit::executor::create().value();
+    auto stopper = [](quoit::executor& e) -> quoit::task<> {
+      static_cast<void>(co_await quoit::sleep_for(2ms));
+      e.request_stop();
+    };
+    if (stops) ex.spawn(stopper(ex));
+    ex.run(outer(stopped, !stops));
+    CHECK(stopped == (stops ? 3 : 0));
+  }
+}
+
+TEST_CASE("a scope that outlives the task that joined it does not hear of its stop any more") {
+  quoit::scope s;
+  auto joins = [](quoit::scope& in) -> quoit::task<> {
+    in.spawn(nothing());
+    co_await in.join();
+  };
+  {
+    auto ex = quoit::executor::create().value();
+    ex.run(joins(s));
+  }
+  // What it was joined in is gone: going on in another executor does not touch it.
+  auto ex = quoit::executor::create().value();
+  ex.run(joins(s));
+  CHECK(s.running() == 0);
+}
+
+TEST_CASE("what the tasks of a scope were given is gone when it was joined") {
+  struct counted {
+    explicit counted(int& n) noexcept : count(&n) { ++*count; }
+    counted(const counted& other) noexcept : count(other.count) { ++*count; }
+    counted& operator=(const counted&) = delete;
+    ~counted() { --*count; }
+    int* count;
+  };
+  auto outer = []() -> quoit::task<> {
+    int alive = 0;
+    auto holds = [](counted) -> quoit::task<> { co_await quoit::this_task::yield(); };
+    auto throws = [](counted) -> quoit::task<> {
+      co_await quoit::this_task::yield();
+      throw std::runtime_error("on purpose");
+    };
+    bool thrown = false;
+    quoit::scope s;
+    for (int i = 0; i < 3; ++i) {
+      counted given(alive);
+      s.spawn(holds(given));
+      s.spawn(throws(given));
+    }
+    try {
+      co_await s.join();
+    } catch (const std::runtime_error&) {
+      thrown = true;
+    }
+    CHECK(thrown);
+    CHECK(alive == 0);
+  };
+  quoit::sync_wait(outer());
+}
+
 TEST_CASE("a scope that is left with tasks running destroys them") {
   auto outer = []() -> quoit::task<> {
     int stopped = 0;
