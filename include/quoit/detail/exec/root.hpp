@@ -93,7 +93,11 @@ class root {
 
  private:
   explicit root(promise_type* promise) noexcept : promise_(promise) {}
-  static root hold(task<void> work) { co_await std::move(work); }
+  static root hold(task<void> work) {
+    // Goes before the owner hears that it is over: what a task was given does not outlive a join.
+    task<void> mine = std::move(work);
+    co_await std::move(mine);
+  }
 
   promise_type* promise_;
 };
