@@ -1,9 +1,19 @@
 // Files and sockets, awaited: each function makes an operation for co_await.
 //
 // Suspends until the kernel is done; goes on on the same executor, which the descriptor does not have to know. The
-// memory that is named stays until then. Cancellation: a stop of the task asks the kernel to give up; what was done
-// before that is the answer, else errc::cancelled. A read of a file, or an fsync, that the kernel has begun is not
-// interrupted. Nothing here allocates. Errors: cancelled; system, with system_errno().
+// memory that is named stays until then. Nothing here allocates.
+//
+// Cancellation: a stop of the task asks the kernel to give up; what was done before that is the answer, else
+// errc::cancelled. A read of a file, or an fsync, that the kernel has begun is not interrupted. So accept() and open()
+// may answer a descriptor in spite of a stop: timeout() hands it on, but when_any() drops what its losers answer, and a
+// number that is dropped is a descriptor that stays open; a task that keeps what it accepts is what to give to it.
+// A task that is destroyed in accept() or open() closes what came of it.
+//
+// A descriptor that is closed under an operation stays open in the kernel until that is over: it goes on, and can be
+// stopped. shutdown(2) ends what waits for a socket.
+//
+// Errors: cancelled; system, with system_errno(): what the call of that name answers, and EAGAIN or ENOMEM if the
+// kernel has no memory for the request.
 #pragma once
 
 #include <coroutine>
@@ -21,6 +31,8 @@ namespace quoit::inline v1 {
 namespace detail {
 
 QUOIT_EXPORT error io_error(std::int32_t kernel_answer) noexcept;
+// Nobody takes the answer: closes what was opened, and what was to be closed and is not.
+QUOIT_EXPORT void drop_answer(const operation& op, const io_request& request) noexcept;
 
 template <class R>
 class io_awaiter : private operation, private stop_hook {
@@ -35,6 +47,7 @@ class io_awaiter : private operation, private stop_hook {
     if (loop_ == nullptr) return;
     loop_->abandon(*this);
     loop_->forget(*this);
+    if (!taken_) drop_answer(*this, request_);
   }
   bool await_ready() const noexcept { return false; }
   template <class Promise>
@@ -53,6 +66,7 @@ class io_awaiter : private operation, private stop_hook {
   }
   quoit::result<R> await_resume() noexcept {
     detach();
+    taken_ = true;
     const std::int32_t answer = loop_ == nullptr ? result_ : operation::result;
     if (answer < 0) return tl::unexpected(io_error(answer));
     if constexpr (std::is_void_v<R>) {
@@ -67,6 +81,7 @@ class io_awaiter : private operation, private stop_hook {
 
   loop* loop_ = nullptr;
   std::int32_t result_ = 0;
+  bool taken_ = false;
   io_request request_;
 };
 

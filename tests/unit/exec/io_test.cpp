@@ -21,6 +21,7 @@
 #include "quoit/scope.hpp"
 #include "quoit/signals.hpp"
 #include "quoit/sleep.hpp"
+#include "quoit/this_task.hpp"
 #include "quoit/timeout.hpp"
 
 using namespace std::chrono_literals;
@@ -235,6 +236,131 @@ TEST_CASE("a task that is destroyed in an operation lets go of its memory first"
     };
     quoit::sync_wait(all(operation));
   });
+}
+
+namespace {
+
+// Listens, with a connection that waits to be accepted.
+struct knocked {
+  knocked() {
+    listening = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    REQUIRE(::bind(listening, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::listen(listening, 8) == 0);
+    ::getsockname(listening, reinterpret_cast<sockaddr*>(&address), &length);
+    client = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    REQUIRE(::connect(client, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  }
+  ~knocked() {
+    ::close(client);
+    ::close(listening);
+  }
+  int listening;
+  int client;
+};
+
+int lowest_free_descriptor() {
+  const int fd = ::eventfd(0, EFD_CLOEXEC);
+  ::close(fd);
+  return fd;
+}
+
+}  // namespace
+
+TEST_CASE("a descriptor that came of an operation whose task is destroyed is closed") {
+  auto all = []() -> quoit::task<> {
+    const knocked door;
+    const int before = lowest_free_descriptor();
+    quoit::result<int> out = tl::unexpected(quoit::error(errc::busy));
+    for (const bool accepts : {true, false}) {
+      const auto operation = accepts ? quoit::accept(door.listening) : quoit::open("/dev/null", O_RDONLY | O_CLOEXEC);
+      {
+        quoit::scope s;
+        s.spawn(keep(operation, out));
+        // It is begun, and the connection is there: the stop comes too late.
+        co_await quoit::this_task::yield();
+      }
+      CHECK(lowest_free_descriptor() == before);
+    }
+    CHECK(out.error() == errc::busy);
+    const int to_close = ::eventfd(0, EFD_CLOEXEC);
+    quoit::result<void> closed{};
+    {
+      quoit::scope s;
+      s.spawn(keep(quoit::close(to_close), closed));
+      co_await quoit::this_task::yield();
+    }
+    CHECK(lowest_free_descriptor() == before);
+  };
+  quoit::sync_wait(all());
+  // And where all of the executor goes.
+  const knocked door;
+  const int before = lowest_free_descriptor();
+  {
+    auto ex = quoit::executor::create().value();
+    quoit::result<int> out{};
+    ex.spawn(keep(quoit::accept(door.listening), out));
+    auto once = []() -> quoit::task<> { co_await quoit::this_task::yield(); };
+    ex.run(once());
+  }
+  CHECK(lowest_free_descriptor() == before);
+}
+
+TEST_CASE("a connection that is accepted in spite of a stop is the answer, of timeout too") {
+  auto all = []() -> quoit::task<> {
+    const knocked first;
+    quoit::scope s;
+    quoit::result<int> out = tl::unexpected(quoit::error(errc::busy));
+    s.spawn(keep(quoit::accept(first.listening), out));
+    co_await quoit::this_task::yield();
+    s.request_stop();
+    co_await s.join();
+    REQUIRE(out.has_value());
+    ::close(*out);
+    const knocked second;
+    const auto got = co_await quoit::timeout(0ns, quoit::accept(second.listening));
+    // Stopped before it began, or answered: in neither case is the connection lost.
+    if (got) {
+      ::close(*got);
+    } else {
+      CHECK(got.error() == errc::timed_out);
+      const auto again = co_await quoit::accept(second.listening);
+      REQUIRE(again.has_value());
+      ::close(*again);
+    }
+  };
+  quoit::sync_wait(all());
+}
+
+TEST_CASE("a socket that is closed under a recv can be stopped, and one that is shut down answers the end") {
+  auto all = []() -> quoit::task<> {
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+    std::array<std::byte, 4> buffer{};
+    quoit::scope s;
+    quoit::result<std::size_t> out{};
+    s.spawn(keep(quoit::recv(ends[0], buffer), out));
+    CHECK(co_await quoit::sleep_for(1ms));
+    CHECK((co_await quoit::close(ends[0])).has_value());
+    CHECK(co_await quoit::sleep_for(1ms));
+    CHECK(s.running() == 1);
+    // The kernel keeps the socket for the recv: what the peer sends still arrives.
+    REQUIRE(::send(ends[1], "ab", 2, MSG_NOSIGNAL) == 2);
+    co_await s.join();
+    CHECK(out.value() == 2);
+    ::close(ends[1]);
+
+    const pair quiet;
+    s.spawn(keep(quoit::recv(quiet.ends[0], buffer), out));
+    CHECK(co_await quoit::sleep_for(1ms));
+    ::shutdown(quiet.ends[0], SHUT_RDWR);
+    co_await s.join();
+    CHECK(out.value() == 0);
+  };
+  quoit::sync_wait(all());
 }
 
 TEST_CASE("more operations than the queue has entries are all done") {
