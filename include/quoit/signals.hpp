@@ -12,11 +12,13 @@ namespace quoit::inline v1 {
 
 // Signals as something to await. As long as it lives, they are blocked in the thread that made it, and come here
 // instead; threads that are made meanwhile inherit that, those that were there before must block them themselves.
+// Several may name one signal: it comes to one of them, and is blocked until the last of them goes. One that is pending
+// then is delivered. Goes on the thread that made it, after the tasks that await it.
 class QUOIT_EXPORT signals {
  public:
   // Errors: invalid_argument (no such signal, or one that cannot be blocked), limit_reached (descriptors), system.
   static result<signals> open(std::initializer_list<int> numbers);
-  signals(signals&& other) noexcept : fd_(std::exchange(other.fd_, -1)), added_(other.added_) {}
+  signals(signals&& other) noexcept : fd_(std::exchange(other.fd_, -1)), numbers_(other.numbers_) {}
   signals& operator=(signals&&) = delete;
   ~signals();
 
@@ -24,9 +26,9 @@ class QUOIT_EXPORT signals {
   task<result<int>> next();
 
  private:
-  explicit signals(int fd, std::uint64_t added) noexcept : fd_(fd), added_(added) {}
+  explicit signals(int fd, std::uint64_t numbers) noexcept : fd_(fd), numbers_(numbers) {}
   int fd_;
-  std::uint64_t added_;  // bit n: signal n was not blocked before
+  std::uint64_t numbers_;  // bit n: signal n
 };
 
 }  // namespace quoit::inline v1

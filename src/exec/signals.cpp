@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -12,6 +13,17 @@
 #include "quoit/io.hpp"
 
 namespace quoit::inline v1 {
+
+namespace {
+
+// Of this thread: who has a signal blocked, and whether it was not blocked before the first of them.
+struct blocking {
+  unsigned count = 0;
+  bool ours = false;
+};
+thread_local std::array<blocking, 64> blocked;
+
+}  // namespace
 
 result<signals> signals::open(std::initializer_list<int> numbers) {
   sigset_t wanted, before;
@@ -29,11 +41,14 @@ result<signals> signals::open(std::initializer_list<int> numbers) {
     return tl::unexpected(error(why == EMFILE || why == ENFILE ? errc::limit_reached : errc::system,
                                 std::string("signalfd: ") + std::strerror(why), 0, why));
   }
-  std::uint64_t added = 0;
-  for (const int number : numbers) {
-    if (::sigismember(&before, number) == 0) added |= std::uint64_t{1} << number;
+  std::uint64_t bits = 0;
+  for (const int number : numbers) bits |= std::uint64_t{1} << number;
+  for (int number = 1; number < 64; ++number) {
+    if ((bits >> number & 1) == 0) continue;
+    blocking& b = blocked[static_cast<std::size_t>(number)];
+    if (b.count++ == 0) b.ours = ::sigismember(&before, number) == 0;
   }
-  return signals(fd, added);
+  return signals(fd, bits);
 }
 
 signals::~signals() {
@@ -42,7 +57,9 @@ signals::~signals() {
   sigset_t ours;
   ::sigemptyset(&ours);
   for (int number = 1; number < 64; ++number) {
-    if ((added_ >> number & 1) != 0) ::sigaddset(&ours, number);
+    if ((numbers_ >> number & 1) == 0) continue;
+    blocking& b = blocked[static_cast<std::size_t>(number)];
+    if (b.count != 0 && --b.count == 0 && b.ours) ::sigaddset(&ours, number);
   }
   ::pthread_sigmask(SIG_UNBLOCK, &ours, nullptr);
 }

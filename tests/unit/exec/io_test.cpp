@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -413,6 +414,57 @@ TEST_CASE("a descriptor that is closed under an operation: it goes on with what 
     ::close(ends[1]);
   };
   quoit::sync_wait(all());
+}
+
+TEST_CASE("a signal that several wait for comes to one of them, and stays blocked until the last of them goes") {
+  const auto is_blocked = [](int number) -> bool {
+    sigset_t now;
+    ::pthread_sigmask(SIG_BLOCK, nullptr, &now);
+    return ::sigismember(&now, number) == 1;
+  };
+  auto all = [](bool (*blocked)(int)) -> quoit::task<> {
+    auto second = std::make_unique<quoit::signals>(quoit::signals::open({SIGUSR1, SIGUSR1}).value());
+    {
+      auto first = quoit::signals::open({SIGUSR1, SIGUSR2}).value();
+      auto moved = std::move(first);
+      // Cancelled, and as good as new.
+      CHECK((co_await quoit::timeout(1ms, moved.next())).error() == errc::timed_out);
+      CHECK((co_await quoit::timeout(1ms, second->next())).error() == errc::timed_out);
+      auto third = std::make_unique<quoit::signals>(std::move(moved));
+      second.swap(third);
+    }
+    // The one that was made first is gone.
+    CHECK(blocked(SIGUSR1));
+    ::kill(::getpid(), SIGUSR1);
+    CHECK((co_await second->next()).value() == SIGUSR1);
+    second.reset();
+    CHECK(!blocked(SIGUSR1));
+    CHECK(!blocked(SIGUSR2));
+  };
+  quoit::sync_wait(all(is_blocked));
+}
+
+TEST_CASE("a signal that is caught while the loop sleeps interrupts nothing") {
+  static volatile sig_atomic_t caught = 0;
+  caught = 0;
+  struct sigaction handler{};
+  handler.sa_handler = [](int) { caught = caught + 1; };
+  struct sigaction before{};
+  ::sigaction(SIGUSR1, &handler, &before);
+  auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+  const pthread_t self = ::pthread_self();
+  std::thread sends([&] {
+    for (int i = 0; i < 20; ++i) {
+      std::this_thread::sleep_for(1ms);
+      ::pthread_kill(self, SIGUSR1);
+    }
+    ex.request_stop();
+  });
+  auto sleeper = []() -> quoit::task<> { CHECK((co_await quoit::sleep_for(1h)).error() == errc::cancelled); };
+  ex.run(sleeper());
+  sends.join();
+  CHECK(caught > 0);
+  ::sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_CASE("signals are awaited, one after the other") {
