@@ -1,10 +1,8 @@
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
-#include <limits>
 
 #include "quoit/detail/exec/promise.hpp"
 #include "quoit/result.hpp"
@@ -66,11 +64,9 @@ class sleep_operation {
 // co_await sleep_for(d): suspends for at least `d`, at most 292 years; goes on on the same executor. Allocates nothing.
 // Errors: cancelled.
 inline detail::sleep_operation sleep_for(std::chrono::nanoseconds d) noexcept {
-  const std::int64_t now = detail::loop::now_ns();
-  const std::int64_t most = std::numeric_limits<std::int64_t>::max() - now;
-  return detail::sleep_operation(now + std::clamp<std::int64_t>(d.count(), 0, most));
+  return detail::sleep_operation(detail::loop::ns_from_now(d));
 }
-// Until that time of the steady clock.
+// Until that time of the steady clock; one that is over is no wait, but a turn of the loop.
 inline detail::sleep_operation sleep_until(std::chrono::steady_clock::time_point t) noexcept {
   return detail::sleep_operation(std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count());
 }

@@ -38,7 +38,7 @@ task<typename detail::timed<T>::type> timeout(std::chrono::nanoseconds limit, ta
   detail::group group;
   detail::outcome<T> out;
   detail::child children[] = {detail::child::run(std::move(work), out, group, 0)};
-  detail::alarm alarm(group, limit.count());
+  detail::alarm alarm(group, limit);
   detail::gather all(group, children, &alarm);
   co_await all;
   using answer = typename detail::timed<T>::type;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 
 #include "base/fork_guard.hpp"
 #include "exec/loop_parts.hpp"
@@ -41,6 +42,11 @@ std::int64_t loop::now_ns() noexcept {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+std::int64_t loop::ns_from_now(std::chrono::nanoseconds d) noexcept {
+  const std::int64_t now = now_ns();
+  return now + std::clamp<std::int64_t>(d.count(), 0, std::numeric_limits<std::int64_t>::max() - now);
 }
 
 loop::loop(const executor_options& options) noexcept : epoch_(fork_epoch), options_(options) {}
@@ -319,7 +325,11 @@ void loop::sleep() noexcept {
   for (loop_source* source = sources_; source != nullptr; source = source->in_loop.next) {
     at_most(p.ring.waits_on_futexes() ? source->sleep_max().count() : blind_sleep_ns);
   }
-  if (!timers_.empty()) at_most(std::max<std::int64_t>(timers_.first().at_ns - now_ns(), 0));
+  if (!timers_.empty()) {
+    // A time that was given by hand may be as far from now as the clock goes, either way.
+    const std::int64_t at = timers_.first().at_ns, now = now_ns();
+    at_most(at <= now ? 0 : at - now);
+  }
   ++sleeps_;
   p.ring.submit_and_wait(timeout);
   p.in.woken();

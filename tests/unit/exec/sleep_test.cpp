@@ -92,6 +92,34 @@ TEST_CASE("timeout answers timed_out when the time is over, and else what the ta
   CHECK(quoit::sync_wait(quoit::timeout(1ms, quoit::sleep_for(1h))).error() == errc::timed_out);
 }
 
+TEST_CASE("times at either end of the clock are times like others") {
+  auto all = []() -> quoit::task<> {
+    CHECK((co_await quoit::sleep_until(clock_type::time_point::min())).has_value());
+    CHECK((co_await quoit::sleep_until(clock_type::now() - 1h)).has_value());
+    CHECK((co_await quoit::timeout(std::chrono::nanoseconds::max(), sleep_task(1ms))).has_value());
+    CHECK((co_await quoit::timeout(std::chrono::nanoseconds::min(), sleep_task(1h))).error() == errc::timed_out);
+    quoit::scope s;
+    int cancelled = 0;
+    auto for_ever = [](int& c, bool until) -> quoit::task<> {
+      quoit::result<void> slept;
+      if (until) {
+        slept = co_await quoit::sleep_until(clock_type::time_point::max());
+      } else {
+        slept = co_await quoit::sleep_for(std::chrono::nanoseconds::max());
+      }
+      if (!slept && slept.error() == errc::cancelled) ++c;
+    };
+    s.spawn(for_ever(cancelled, true));
+    s.spawn(for_ever(cancelled, false));
+    CHECK((co_await quoit::sleep_for(2ms)).has_value());
+    CHECK(s.running() == 2);
+    s.request_stop();
+    co_await s.join();
+    CHECK(cancelled == 2);
+  };
+  for (const auto how : {quoit::wait::adaptive, quoit::wait::block}) quoit::sync_wait(all(), {.wait = how});
+}
+
 TEST_CASE("the heap of timers gives them in order, with some taken out of its middle") {
   std::mt19937 random(7);
   std::vector<quoit::detail::timer> timers(2000);

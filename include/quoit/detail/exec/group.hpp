@@ -1,6 +1,7 @@
 // Several tasks at once, and one coroutine that waits for all of them to be over.
 #pragma once
 
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -113,7 +114,7 @@ class [[nodiscard]] child {
 // A timer that requests a stop.
 class alarm : public timer {
  public:
-  alarm(group& g, std::int64_t ns) noexcept : group_(g), ns_(ns) {
+  alarm(group& g, std::chrono::nanoseconds limit) noexcept : group_(g), limit_(limit) {
     call = [](timer& t) noexcept { static_cast<alarm&>(t).group_.stop.source.request_stop(); };
   }
   ~alarm() {
@@ -123,13 +124,13 @@ class alarm : public timer {
   alarm& operator=(const alarm&) = delete;
   void start(loop& where) noexcept {
     loop_ = &where;
-    at_ns = loop::now_ns() + ns_;
+    at_ns = loop::ns_from_now(limit_);
     where.add(*this);
   }
 
  private:
   group& group_;
-  std::int64_t ns_;
+  std::chrono::nanoseconds limit_;
   loop* loop_ = nullptr;
 };
 

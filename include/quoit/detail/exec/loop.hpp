@@ -86,6 +86,8 @@ class QUOIT_EXPORT loop {
   std::uint64_t enters() const noexcept;
   // CLOCK_MONOTONIC, in ns.
   static std::int64_t now_ns() noexcept;
+  // So much later; not before now, and at the end of the clock at the latest.
+  static std::int64_t ns_from_now(std::chrono::nanoseconds d) noexcept;
 
  private:
   explicit loop(const executor_options& options) noexcept;
