@@ -4,6 +4,7 @@
 #include <exception>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "quoit/detail/exec/group.hpp"
@@ -30,10 +31,11 @@ class executor {
   }
 
   // Runs the task to its end, and what else is spawned meanwhile. Its value; an exception that leaves it is thrown. One
-  // that leaves a spawned task asks everything to stop, and is thrown when this task is over.
+  // that leaves a spawned task, or what was posted, asks everything to stop, and is thrown when this task is over; if
+  // this task throws too, only its own is.
   //
   // Throws std::logic_error if this thread may not run it: it belongs to another one, runs already, or this is a
-  // forked child.
+  // forked child; std::runtime_error if the kernel refuses. The task is destroyed then, and has not begun.
   template <class T>
   T run(task<T> work) {
     check();
@@ -41,15 +43,16 @@ class executor {
     main_task main;
     detail::root::spawn(into(std::move(work), out), *state_->where, state_->where->stopping().token(), main,
                         state_->where->roots());
-    go([](void* m) { return static_cast<main_task*>(m)->over; }, &main);
+    state_->where->run([](void* m) { return static_cast<main_task*>(m)->over; }, &main);
+    const std::exception_ptr spawned = std::exchange(state_->exception, nullptr);
     if (out.exception) std::rethrow_exception(out.exception);
-    if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
+    if (spawned) std::rethrow_exception(spawned);
     if constexpr (!std::is_void_v<T>) return std::move(*out.value);
   }
   // Runs until no spawned task is left. Throws as the other one.
   void run() {
     check();
-    go(
+    state_->where->run(
         [](void* s) {
           const auto& where = static_cast<state*>(s)->where;
           return where->roots() == nullptr && where->nothing_posted();
@@ -136,14 +139,13 @@ class executor {
       out.exception = std::current_exception();
     }
   }
-  void check() const {
-    if (auto ok = state_->where->may_run(); !ok)
-      throw std::logic_error("quoit::executor::run: " + ok.error().message());
-  }
-  void go(bool (*over)(void*), void* context) {
-    if (auto ok = state_->where->run(over, context); !ok) {
-      throw std::runtime_error("quoit::executor::run: " + ok.error().message());
-    }
+  // Before the loop knows of a task whose result lies in the caller's frame.
+  void check() {
+    const auto ok = state_->where->bind();
+    if (ok) return;
+    const std::string words = "quoit::executor::run: " + ok.error().message();
+    if (ok.error() == errc::system) throw std::runtime_error(words);
+    throw std::logic_error(words);
   }
 
   std::unique_ptr<state> state_;

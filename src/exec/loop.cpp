@@ -212,22 +212,20 @@ void loop::wake_sources() noexcept {
 
 // ---- running -------------------------------------------------------------------------------------------
 
-result<void> loop::may_run() const noexcept {
+result<void> loop::bind() noexcept {
   if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
   const bool elsewhere = bound_ && parts_->thread != std::this_thread::get_id();
   if (elsewhere || running_ || loop_here != nullptr) return tl::unexpected(error(errc::wrong_thread));
+  if (bound_) return {};
+  if (const int number = parts_->ring.enable(); number != 0) {
+    return tl::unexpected(error(errc::system, 0, number));
+  }
+  parts_->thread = std::this_thread::get_id();
+  bound_ = true;
   return {};
 }
 
-result<void> loop::run(bool (*over)(void*), void* context) noexcept {
-  if (auto ok = may_run(); !ok) return ok;
-  if (!bound_) {
-    if (const int number = parts_->ring.enable(); number != 0) {
-      return tl::unexpected(error(errc::system, "io_uring_register", 0, number));
-    }
-    parts_->thread = std::this_thread::get_id();
-    bound_ = true;
-  }
+void loop::run(bool (*over)(void*), void* context) noexcept {
   running_ = true;
   loop_here = this;
   stack_begin_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
@@ -256,7 +254,6 @@ result<void> loop::run(bool (*over)(void*), void* context) noexcept {
   if (parts_->ring.pending()) parts_->ring.submit();
   loop_here = nullptr;
   running_ = false;
-  return {};
 }
 
 void loop::run_ready() noexcept {

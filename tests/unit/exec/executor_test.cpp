@@ -2,10 +2,17 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
@@ -168,6 +175,94 @@ TEST_CASE("without descriptors there is no executor, but an error that says so")
   CHECK(poor.wait().status == 0);
   CHECK(quoit::executor::create({.entries = 7}).error() == errc::invalid_argument);
   CHECK(quoit::executor::create({.entries = 40'000}).error() == errc::invalid_argument);
+}
+
+namespace {
+
+// From here on the kernel answers this system call with this errno.
+bool refuse(long call, int number) {
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<__u32>(call), 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<__u32>(number)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{sizeof filter / sizeof filter[0], filter};
+  return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
+}
+
+}  // namespace
+
+TEST_CASE("where io_uring is refused there is no executor, but an error that says why") {
+  struct refusal {
+    int number;
+    errc code;
+    const char* words;
+  };
+  for (const refusal& r : {refusal{EPERM, errc::no_permission, "io_uring_disabled"},
+                           refusal{ENOSYS, errc::system, "no io_uring"}, refusal{ENOMEM, errc::no_space, "memory"},
+                           refusal{EMFILE, errc::limit_reached, "open files"}, refusal{EINVAL, errc::system, ""}}) {
+    child sandboxed([&] {
+      if (!refuse(SYS_io_uring_setup, r.number)) return 77;
+      const auto none = quoit::executor::create();
+      if (none) return 1;
+      if (none.error() != r.code) return 2;
+      if (none.error().system_errno() != r.number) return 3;
+      if (none.error().message().find(r.words) == std::string::npos) return 4;
+      try {
+        quoit::sync_wait(yields(1));
+      } catch (const std::runtime_error&) {
+        return 0;
+      }
+      return 5;
+    });
+    const ending how = sandboxed.wait();
+    if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
+    CHECK_MESSAGE(how.status == 0, "errno ", r.number);
+  }
+}
+
+TEST_CASE("a task that the kernel refuses to run is gone when run throws") {
+  child sandboxed([] {
+    auto ex = quoit::executor::create().value();
+    if (!refuse(SYS_io_uring_register, EPERM)) return 77;
+    auto held = std::make_shared<int>(1);
+    auto holds = [](std::shared_ptr<int>) -> quoit::task<> { co_await yields(1); };
+    for (int i = 0; i < 2; ++i) {
+      bool thrown = false;
+      try {
+        ex.run(holds(held));
+      } catch (const std::runtime_error&) {
+        thrown = true;
+      }
+      if (!thrown) return std::string(ex.describe()) == "io_uring, deferred completions" ? 1 : 77;
+      if (held.use_count() != 1) return 2;
+    }
+    return 0;
+  });
+  const ending how = sandboxed.wait();
+  if (how.status == 77) QUOIT_SKIP("neither seccomp filters nor deferred completions are to be had here");
+  CHECK(how.status == 0);
+}
+
+TEST_CASE("an exception comes out of the run that it happened in, and of no other") {
+  auto ex = quoit::executor::create().value();
+  auto throws = [](const char* words) -> quoit::task<> {
+    co_await quoit::this_task::yield();
+    throw std::runtime_error(words);
+  };
+  // Its own exception comes of the stop that the spawned one asked for.
+  auto throws_when_stopped = []() -> quoit::task<> {
+    const auto slept = co_await quoit::sleep_for(1h);
+    if (!slept) throw std::runtime_error("run");
+  };
+  ex.spawn(throws("spawned"));
+  CHECK_THROWS_WITH(ex.run(throws_when_stopped()), "run");
+  ex.run(yields(1));
+  ex.post([] { throw std::runtime_error("posted"); });
+  CHECK_THROWS_WITH(ex.run(), "posted");
+  ex.run();
 }
 
 TEST_CASE("every wait strategy runs the same tasks") {

@@ -69,10 +69,11 @@ class QUOIT_EXPORT loop {
   root_link*& roots() noexcept { return roots_; }
 
   // ---- running ----
-  // Runs until `over` says so. Errors: wrong_thread (it belongs to the thread that ran it first, and does not run
-  // inside of itself), forked, system.
-  result<void> run(bool (*over)(void*), void* context) noexcept;
-  result<void> may_run() const noexcept;
+  // Makes this thread the one that runs it, if none does. Errors: wrong_thread (it belongs to the thread that ran it
+  // first, and does not run inside of itself), forked, system.
+  result<void> bind() noexcept;
+  // Runs until `over` says so. Requires: bind() was true.
+  void run(bool (*over)(void*), void* context) noexcept;
   bool nothing_posted() const noexcept;
 
   // ---- any thread ----
