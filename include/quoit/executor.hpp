@@ -74,7 +74,7 @@ class executor {
   }
 
   // Calls it on the executor's thread. Any thread. It allocates; no system call unless the loop sleeps. What is not
-  // called before the executor goes is destroyed with it.
+  // called before the executor goes is destroyed with it. Throws std::bad_alloc, and then nothing was posted.
   template <class Function>
   void post(Function call) {
     struct work : detail::posted {
@@ -92,11 +92,13 @@ class executor {
       }
     };
     made->discard = [](detail::posted& p) noexcept { delete static_cast<work*>(&p); };
-    state_->where->post(*made.release());
+    state_->where->post(*made);
+    static_cast<void>(made.release());
   }
 
-  // Asks every task to stop that was given to run() or spawn(), and what they wait for. Any thread; not from a signal
-  // handler.
+  // Asks every task to stop that was given to run() or spawn(), and what they wait for. Any thread, and a signal
+  // handler; allocates nothing. If nothing runs, it is the next run that is stopped.
+  // It is over with the run that leaves no task: what is run after that is not stopped.
   void request_stop() noexcept { state_->where->request_stop(); }
 
   // What it stands on: "io_uring, deferred completions" where the kernel has all that is asked for.

@@ -38,7 +38,7 @@ class offloaded final : public posted, public ready_node {
       } catch (...) {
         out.exception = std::current_exception();
       }
-      where_->post(*this);
+      where_->post_surely(*this);
     });
     started_ = true;
   }

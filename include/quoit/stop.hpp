@@ -13,6 +13,8 @@ class stop_token;
 
 namespace detail {
 
+class loop;
+
 // What is called once, when a stop is requested; in the list of one source as long as it is there.
 class stop_hook {
  public:
@@ -90,6 +92,7 @@ class stop_source {
   stop_token token() noexcept { return stop_token(&list_); }
 
  private:
+  friend class detail::loop;
   detail::stop_list list_;
 };
 

@@ -24,20 +24,36 @@ inbox::~inbox() {
   while (queue_.pop(work)) work->discard(*work);
 }
 
-void inbox::push(posted& work) noexcept {
-  while (!queue_.push(&work)) {
-    // No memory for a node. The loop frees some.
-    ::usleep(100);
-  }
-  // sync(inbox.sleeping): either the loop's last look sees the work, or we see that it sleeps
+void inbox::push(posted& work) {
+  queue_.push(&work);
+  ring();
+}
+
+void inbox::request_stop() noexcept {
+  // sync(inbox.stop): what was written before the request is visible to whom it stops
+  stop_.store(1, std::memory_order_release);
+  ring();
+}
+
+bool inbox::take_stop() noexcept {
+  // relaxed: the exchange decides
+  if (stop_.load(std::memory_order_relaxed) == 0) return false;
+  // sync(inbox.stop): as in request_stop()
+  return stop_.exchange(0, std::memory_order_acquire) != 0;
+}
+
+void inbox::ring() noexcept {
+  // sync(inbox.sleeping): either the loop's last look sees what we stored, or we see that it sleeps
   full_fence();
   // relaxed: the fence orders it, the exchange decides
   if (sleeping_.load(std::memory_order_relaxed) == 0) return;
   // sync(inbox.sleeping): whoever takes the 1 writes
   if (sleeping_.exchange(0, std::memory_order_acq_rel) != 1) return;
   const std::uint64_t one = 1;
+  const int before = errno;  // of whatever a signal handler interrupted
   // It cannot fail: the counter is far from its end.
   [[maybe_unused]] const auto written = ::write(bell_.get(), &one, sizeof one);
+  errno = before;
 }
 
 bool inbox::run() noexcept {
@@ -54,9 +70,10 @@ bool inbox::run() noexcept {
 bool inbox::prepare_sleep() noexcept {
   // relaxed: the fence orders it
   sleeping_.store(1, std::memory_order_relaxed);
-  // sync(inbox.sleeping): as in push()
+  // sync(inbox.sleeping): as in ring()
   full_fence();
-  if (queue_.empty()) return true;
+  // relaxed: the fence orders it
+  if (queue_.empty() && stop_.load(std::memory_order_relaxed) == 0) return true;
   woken();
   return false;
 }

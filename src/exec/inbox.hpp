@@ -19,13 +19,18 @@ class inbox {
   result<void> open();
   ~inbox();
 
-  // Any thread. The work is the queue's.
-  void push(posted& work) noexcept;
+  // Any thread. The work is the queue's. Throws std::bad_alloc, and then it is not: waiting for memory could be for
+  // ever, on the loop's own thread.
+  void push(posted& work);
+  // Any thread, and a signal handler: it needs no memory.
+  void request_stop() noexcept;
 
   // ---- the loop's thread ----
   bool empty() const noexcept { return queue_.empty(); }
   // Runs what is there. True if there was something.
   bool run() noexcept;
+  // Takes the request for a stop.
+  bool take_stop() noexcept;
   // True: the loop may sleep, and a poster will write to the descriptor.
   bool prepare_sleep() noexcept;
   // relaxed: a poster that still takes the 1 writes for nothing
@@ -33,11 +38,13 @@ class inbox {
   int descriptor() const noexcept { return bell_.get(); }
 
  private:
+  void ring() noexcept;
   static constexpr std::size_t nodes_at_first = 128;
 
   boost::lockfree::queue<posted*> queue_{nodes_at_first};
   fd bell_;
   alignas(64) std::atomic<std::uint32_t> sleeping_{0};
+  std::atomic<std::uint32_t> stop_{0};
 };
 
 }  // namespace quoit::inline v1::detail

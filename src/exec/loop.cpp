@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <new>
 
 #include "base/fork_guard.hpp"
 #include "exec/loop_parts.hpp"
@@ -238,7 +239,7 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
     const bool found = look_at_sources();
     if (++turn % turns_between_checks == 0 || (!found && ready_.empty())) {
       fire_timers();
-      parts_->in.run();
+      run_posted();
       // Who sleeps as soon as nothing is ready sends its requests and waits for them in one system call.
       const bool sleeps_next = options_.wait == wait::block && ready_.empty();
       if (parts_->ring.pending() && !sleeps_next) parts_->ring.submit();
@@ -252,6 +253,8 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
   }
   // What was asked for and not sent yet goes now: the loop may not run again for a while.
   if (parts_->ring.pending()) parts_->ring.submit();
+  // A stop is for the tasks that there were: those of the next run have not been asked.
+  if (roots_ == nullptr) stop_.list_.requested = false;
   loop_here = nullptr;
   running_ = false;
 }
@@ -333,27 +336,28 @@ void loop::sleep() noexcept {
   reap();
   wake_sources();
   fire_timers();
-  p.in.run();
+  run_posted();
+}
+
+void loop::run_posted() noexcept {
+  parts_->in.run();
+  // After it: what was spawned before the request is stopped too.
+  if (parts_->in.take_stop()) stop_.request_stop();
 }
 
 // ---- from any thread -----------------------------------------------------------------------------------
 
-void loop::post(posted& work) noexcept { parts_->in.push(work); }
-bool loop::nothing_posted() const noexcept { return parts_->in.empty(); }
-
-void loop::request_stop() noexcept {
-  struct stop_request : posted {
-    loop* where;
-  };
-  auto* const request = new stop_request;
-  request->where = this;
-  request->call = [](posted& self) noexcept {
-    auto& r = static_cast<stop_request&>(self);
-    r.where->stop_.request_stop();
-    delete &r;
-  };
-  request->discard = [](posted& self) noexcept { delete &static_cast<stop_request&>(self); };
-  post(*request);
+void loop::post(posted& work) { parts_->in.push(work); }
+void loop::post_surely(posted& work) noexcept {
+  for (;;) {
+    try {
+      return post(work);
+    } catch (const std::bad_alloc&) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
 }
+bool loop::nothing_posted() const noexcept { return parts_->in.empty(); }
+void loop::request_stop() noexcept { parts_->in.request_stop(); }
 
 }  // namespace quoit::inline v1::detail

@@ -118,6 +118,44 @@ TEST_CASE("a task that is spawned, and a stop that is requested, from another th
   CHECK(ex.sleeps() > 0);
 }
 
+TEST_CASE("a stop ends with the run that leaves no task, and one that comes between runs is for the next") {
+  auto ex = quoit::executor::create().value();
+  auto sleeps = [](std::chrono::nanoseconds d) -> quoit::task<bool> {
+    const auto slept = co_await quoit::sleep_for(d);
+    co_return slept.has_value();
+  };
+  ex.request_stop();
+  ex.request_stop();
+  CHECK(!ex.run(sleeps(1h)));
+  CHECK(ex.run(sleeps(1us)));
+  auto throws = []() -> quoit::task<> {
+    co_await quoit::this_task::yield();
+    throw std::runtime_error("on purpose");
+  };
+  ex.spawn(throws());
+  CHECK_THROWS(ex.run(sleeps(1h)));
+  CHECK(ex.run(sleeps(1us)));
+  // A task that is left keeps it: it has not heard of it yet, and is to hear of it in the next run.
+  bool heard = false;
+  auto asks_later = [](bool& h) -> quoit::task<> {
+    for (int i = 0; i < 10; ++i) co_await quoit::this_task::yield();
+    while (!h) {
+      const auto slept = co_await quoit::sleep_for(1us);
+      h = !slept;
+    }
+  };
+  auto stops = [](quoit::executor& e, bool& h, auto make) -> quoit::task<> {
+    e.spawn(make(h));
+    e.request_stop();
+    co_return;
+  };
+  ex.run(stops(ex, heard, asks_later));
+  CHECK(!heard);
+  ex.run();
+  CHECK(heard);
+  CHECK(ex.run(sleeps(1us)));
+}
+
 TEST_CASE("what was posted and not run goes with the executor") {
   auto held = std::make_shared<int>(1);
   {

@@ -467,6 +467,30 @@ TEST_CASE("a signal that is caught while the loop sleeps interrupts nothing") {
   ::sigaction(SIGUSR1, &before, nullptr);
 }
 
+namespace {
+quoit::executor* to_stop = nullptr;
+}
+
+TEST_CASE("a signal handler may ask an executor that sleeps to stop") {
+  struct sigaction handler{};
+  handler.sa_handler = [](int) { to_stop->request_stop(); };
+  struct sigaction before{};
+  ::sigaction(SIGUSR2, &handler, &before);
+  auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+  to_stop = &ex;
+  const pthread_t self = ::pthread_self();
+  for (int i = 0; i < 20; ++i) {
+    std::thread sends([&] {
+      std::this_thread::sleep_for(100us * i);
+      ::pthread_kill(self, SIGUSR2);
+    });
+    auto sleeper = []() -> quoit::task<> { CHECK((co_await quoit::sleep_for(1h)).error() == errc::cancelled); };
+    ex.run(sleeper());
+    sends.join();
+  }
+  ::sigaction(SIGUSR2, &before, nullptr);
+}
+
 TEST_CASE("signals are awaited, one after the other") {
   auto all = []() -> quoit::task<> {
     auto sigs = quoit::signals::open({SIGUSR1, SIGUSR2}).value();

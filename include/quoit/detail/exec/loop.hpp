@@ -77,8 +77,11 @@ class QUOIT_EXPORT loop {
   bool nothing_posted() const noexcept;
 
   // ---- any thread ----
-  void post(posted& work) noexcept;
-  void request_stop() noexcept;
+  // Throws std::bad_alloc: then the work is still the caller's.
+  void post(posted& work);
+  // Tries until there is memory. Not on the loop's thread, which frees some.
+  void post_surely(posted& work) noexcept;
+  void request_stop() noexcept;  // and from a signal handler
 
   stop_source& stopping() noexcept { return stop_; }
   const executor_options& options() const noexcept { return options_; }
@@ -98,7 +101,7 @@ class QUOIT_EXPORT loop {
   void destroy_retired() noexcept;
   bool look_at_sources() noexcept;
   bool fire_timers() noexcept;
-  bool run_posted() noexcept;
+  void run_posted() noexcept;
   void sleep() noexcept;
   bool idle() noexcept;
   bool prepare_sources() noexcept;
