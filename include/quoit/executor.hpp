@@ -15,11 +15,12 @@
 
 namespace quoit::inline v1 {
 
-// Runs tasks on the thread that calls run(). The first such call decides which thread that is; the executor is then
-// destroyed there too. Move-only.
+// Runs tasks on the thread that calls run(). The first such call decides which thread that is. Move-only.
 //
 // Destroying it cancels what is in flight, waits until the kernel has let go of it, and destroys the tasks that are
-// left, wherever they are suspended.
+// left, wherever they are suspended. On another thread than its own, when that one does not run it any more, it may be
+// destroyed unless a task is left in an operation of io.hpp: the kernel lets no other thread cancel that, and the
+// process is aborted.
 class executor {
  public:
   // Errors: no_permission (io_uring is forbidden here), limit_reached (descriptors), no_space (memory),

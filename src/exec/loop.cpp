@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -27,8 +28,13 @@ constexpr unsigned turns_between_checks = 16;
 constexpr unsigned looks_while_idle = 16;
 // Where the kernel cannot wait on a futex from the ring.
 constexpr std::int64_t blind_sleep_ns = 1'000'000;
+// Between two tries where the kernel has no memory.
+constexpr std::int64_t retry_ns = 100'000;
 
 thread_local loop* loop_here = nullptr;
+
+// What the bells' reads write, and nobody reads. It is here for good: the kernel may end a read after its loop is gone.
+std::uint64_t bell_count;
 
 [[noreturn]] void fatal(const char* words) noexcept {
   std::fprintf(stderr, "quoit: %s\n", words);
@@ -71,12 +77,11 @@ loop::~loop() {
     remove(source);
     source.loop_gone();
   }
-  if (epoch_ == fork_epoch && in_flight_ != nullptr) {
-    if (parts_->thread != std::this_thread::get_id()) {
-      fatal("an executor with operations in flight is destroyed on a thread that it does not belong to");
-    }
+  if (epoch_ != fork_epoch || !here()) {
+    give_up_what_is_ours();
+  } else {
     // Nobody is resumed any more; but the kernel writes into frames until each operation is complete.
-    for (operation* op = in_flight_; op != nullptr; op = op->after) op->abandoned = true;
+    for (operation* op = in_flight_; op != nullptr; op = op->after) op->abandoned = op->call == nullptr;
     while (in_flight_ != nullptr) {
       for (operation* op = in_flight_; op != nullptr; op = op->after) cancel(*op);
       parts_->ring.submit_and_wait(-1);
@@ -88,6 +93,22 @@ loop::~loop() {
   root::destroy_all(roots_);
   destroy_retired();
   ready_.clear();
+}
+
+bool loop::here() const noexcept { return !bound_ || parts_->thread == std::this_thread::get_id(); }
+
+// On another thread, which the kernel does not let cancel anything, or in a forked child, which has nothing in flight.
+// The bell and the waits on words write to no memory that goes with us: they end when the ring is closed.
+void loop::give_up_what_is_ours() noexcept {
+  while (in_flight_ != nullptr) {
+    operation& op = *in_flight_;
+    op.abandoned = op.call == nullptr;
+    if (op.abandoned && epoch_ == fork_epoch) {
+      fatal("an executor with operations in flight is destroyed on a thread that it does not belong to");
+    }
+    complete(op, -ECANCELED);
+  }
+  parts_->ring.leave_thread();
 }
 
 const char* loop::describe() const noexcept { return parts_->ring.describe(); }
@@ -111,18 +132,16 @@ void loop::start(operation& op, const io_request& request) noexcept {
 void loop::cancel(operation& op) noexcept {
   if (op.now != operation::state::in_flight || op.cancelling) return;
   op.cancelling = true;
-  for (int attempt = 0; !parts_->ring.prepare_cancel(&op); ++attempt) {
-    if (!reap() && attempt > 100) {
-      op.cancelling = false;
-      return;
-    }
+  // Not given up: somebody would wait for ever. The kernel takes entries again when it has memory.
+  while (!parts_->ring.prepare_cancel(&op)) {
+    if (!reap()) parts_->ring.submit_and_wait(retry_ns);
     if (op.now != operation::state::in_flight) return;
   }
 }
 
 void loop::abandon(operation& op) noexcept {
   if (op.now != operation::state::in_flight || epoch_ != fork_epoch) return;
-  if (parts_->thread != std::this_thread::get_id()) {
+  if (!here()) {
     fatal("a task with an operation in flight is destroyed on a thread that its executor does not belong to");
   }
   op.abandoned = true;
@@ -168,12 +187,16 @@ void loop::remove(loop_source& source) noexcept {
     *at = source.in_loop.next;
     break;
   }
-  if (source.in_loop.wait != nullptr) {
-    // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
-    abandon(*source.in_loop.wait);
-    delete source.in_loop.wait;
-    source.in_loop.wait = nullptr;
+  word_wait* const wait = std::exchange(source.in_loop.wait, nullptr);
+  if (wait == nullptr) return;
+  if (wait->now != operation::state::in_flight) {
+    delete wait;
+    return;
   }
+  // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
+  wait->orphaned = true;
+  wait->spent = &parts_->spent;
+  if (epoch_ == fork_epoch && here()) cancel(*wait);
 }
 
 bool loop::look_at_sources() noexcept {
@@ -192,7 +215,10 @@ bool loop::prepare_sources() noexcept {
     if (!quiet || !parts_->ring.waits_on_futexes()) continue;
     if (source->in_loop.wait == nullptr) {
       source->in_loop.wait = new word_wait;
-      source->in_loop.wait->call = [](operation&) noexcept {};
+      source->in_loop.wait->call = [](operation& op) noexcept {
+        auto& self = static_cast<word_wait&>(op);
+        if (self.orphaned) self.next_spent = std::exchange(*self.spent, &self);
+      };
     }
     // One that is still in flight waits for the same value: had the word changed, it would be complete.
     if (source->in_loop.wait->now == operation::state::in_flight) continue;
@@ -265,6 +291,7 @@ void loop::run_ready() noexcept {
 
 void loop::destroy_retired() noexcept {
   while (!retired_.empty()) retired_.pop().destroy();
+  parts_->free_spent();
 }
 
 bool loop::fire_timers() noexcept {
@@ -314,8 +341,8 @@ void loop::sleep() noexcept {
     p.bell.call = [](operation&) noexcept {};
     io_request request{.code = io_code::read};
     request.fd = p.in.descriptor();
-    request.address = &p.bell_count;
-    request.length = sizeof p.bell_count;
+    request.address = &bell_count;
+    request.length = sizeof bell_count;
     start(p.bell, request);
   }
   if (!prepare_sources()) return;

@@ -26,6 +26,13 @@ class uring {
   // On the thread that will use it, before anything else. An errno, or 0.
   int enable() noexcept;
 
+  // For a thread that is not the one it was enabled on, before it goes: what that thread registered is not ours to
+  // undo, and the same number may be something of this one.
+  void leave_thread() noexcept {
+    ring_.enter_ring_fd = ring_.ring_fd;
+    ring_.int_flags = 0;
+  }
+
   // Queues a request; false: the queue is full, and the kernel takes nothing before completions are taken.
   bool prepare(const io_request& request, void* tag) noexcept;
   // Asks for the end of a request; its own completion has no tag. False: as prepare().

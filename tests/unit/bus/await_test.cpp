@@ -194,6 +194,20 @@ TEST_CASE("an executor that goes leaves a bus that another one may await") {
   CHECK(quoit::sync_wait(takes(sub, 1)));
 }
 
+TEST_CASE("a bus and its executor may go on another thread than the one that ran them") {
+  const bus_guard name;
+  auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+  auto bus = quoit::bus::open(ex, name.name()).value();
+  auto sub = bus.subscriber<checked>("t").value();
+  std::thread([&] {
+    auto waits = [](subscriber& in) -> quoit::task<> { static_cast<void>(co_await in.next()); };
+    ex.spawn(waits(sub));
+    auto a_while = []() -> quoit::task<> { static_cast<void>(co_await quoit::sleep_for(2ms)); };
+    ex.run(a_while());
+  }).join();
+  CHECK(ex.sleeps() > 0);
+}
+
 TEST_CASE("co_await loan waits for space, and a stop ends that") {
   for (const auto how : strategies) {
     const bus_guard name;

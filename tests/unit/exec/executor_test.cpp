@@ -5,6 +5,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -12,6 +13,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <new>
@@ -184,6 +186,63 @@ TEST_CASE("an executor runs on one thread, and not inside of itself") {
     auto moved = std::move(made);
     moved.run(yields(1));
   }).join();
+}
+
+TEST_CASE("an executor that has slept may go on another thread, with tasks left that wait for no operation") {
+  int alive = 0;
+  struct guard {
+    explicit guard(int& n) : count(n) { ++count; }
+    ~guard() { --count; }
+    int& count;
+  };
+  auto sleeps = [](int& n) -> quoit::task<> {
+    const guard here(n);
+    static_cast<void>(co_await quoit::sleep_for(1h));
+  };
+  auto a_while = []() -> quoit::task<> { static_cast<void>(co_await quoit::sleep_for(1ms)); };
+  // This thread has an executor of its own, which that one must not harm.
+  auto ours = quoit::executor::create({.wait = quoit::wait::block}).value();
+  ours.run(a_while());
+  for (int i = 0; i < 3; ++i) {
+    auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+    std::thread([&] {
+      ex.spawn(sleeps(alive));
+      ex.run(a_while());
+    }).join();
+    CHECK(ex.sleeps() > 0);
+    CHECK(alive == 1);
+    {
+      const auto gone = std::move(ex);
+    }
+    CHECK(alive == 0);
+    // Through the kernel, and back.
+    auto closes = []() -> quoit::task<bool> {
+      const auto closed = co_await quoit::close(::eventfd(0, EFD_CLOEXEC));
+      co_return closed.has_value();
+    };
+    CHECK(ours.run(closes()));
+  }
+}
+
+TEST_CASE("an executor that goes on another thread with a task in an operation says so and aborts") {
+  child wrong([] {
+    ::close(STDERR_FILENO);
+    ::signal(SIGABRT, SIG_DFL);
+    int ends[2];
+    if (::pipe(ends) != 0) return 1;
+    auto ex = quoit::executor::create().value();
+    auto reads = [](int fd) -> quoit::task<> {
+      std::byte one[1];
+      static_cast<void>(co_await quoit::read(fd, one));
+    };
+    std::thread([&] {
+      ex.spawn(reads(ends[0]));
+      auto a_while = []() -> quoit::task<> { static_cast<void>(co_await quoit::sleep_for(1ms)); };
+      ex.run(a_while());
+    }).join();
+    return 0;
+  });
+  CHECK(wrong.wait().signal == SIGABRT);
 }
 
 TEST_CASE("a forked child may not run its parent's executor, and the parent goes on") {

@@ -95,6 +95,8 @@ class QUOIT_EXPORT loop {
 
  private:
   explicit loop(const executor_options& options) noexcept;
+  bool here() const noexcept;
+  void give_up_what_is_ours() noexcept;
   static constexpr std::uintptr_t stack_bytes_max = 64 * 1024;
 
   void run_ready() noexcept;
