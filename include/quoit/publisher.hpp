@@ -73,9 +73,11 @@ class publisher {
   }
 
   // co_await loan(): as loan_for(), without an end, in a task of an executor, which from then on is that of this bus.
-  // Suspends while reliable subscribers hold the space; goes on on the same executor. The publisher stays until then.
+  // Suspends while reliable subscribers hold the space, and after each 64 loans that did not, so that everybody else
+  // goes on; goes on on the same executor. A loan that its task does not live to take is abandoned.
   //
-  // Errors: as try_loan(), cancelled (a stop of the task comes first, also if there is space), wrong_thread.
+  // Errors: as try_loan(), cancelled (a stop of the task comes first, also if there is space), wrong_thread; closed if
+  // the publisher goes meanwhile.
   detail::loan_operation<T> loan() noexcept
     requires(!variable_size<T>)
   {

@@ -114,7 +114,8 @@ class subscriber {
 
   // co_await next(): the next message, in a task of an executor, which from then on is that of this bus. Suspends until
   // there is one; other tasks go on meanwhile, and the executor sleeps if it has nothing else. Goes on on the same
-  // executor. One coroutine at a time waits for one subscriber.
+  // executor. One coroutine at a time waits for one subscriber. One that always finds a message lets everybody else go
+  // on after each 64. A message that its task does not live to take is given back, and was received.
   //
   // A stop of the task comes first, also if there is a message. Errors: as poll(), and cancelled; closed if the
   // subscriber goes meanwhile; busy if another coroutine waits for it; wrong_thread if its bus is awaited in another

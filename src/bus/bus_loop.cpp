@@ -21,6 +21,8 @@ constexpr std::size_t hot_for_ever_max = 64;
 
 receive_wait::~receive_wait() {
   if (where_ != nullptr) where_->leave(*this);
+  // Received, and its task was destroyed before it went on.
+  if (status_ == subscriber_core::polled::message) core_.release(out_);
 }
 
 bool receive_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
@@ -28,7 +30,7 @@ bool receive_wait::begin(const promise_base& awaiting, std::coroutine_handle<> w
     why_ = errc::cancelled;
     return false;
   }
-  if (look()) return false;
+  if (look()) return !at_once(awaiting, who);
   if (core_.waiting_ != nullptr) {
     why_ = errc::busy;
     return false;
@@ -56,6 +58,8 @@ void receive_wait::answer(errc why) noexcept {
 
 space_wait::~space_wait() {
   if (where_ != nullptr) where_->leave(*this);
+  // Taken, and its task was destroyed before it went on: left open, it would hide all that is published after it.
+  if (claimed_) core_.abandon(out_);
 }
 
 bool space_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
@@ -63,7 +67,7 @@ bool space_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who
     why_ = errc::cancelled;
     return false;
   }
-  if (look()) return false;
+  if (look()) return !at_once(awaiting, who);
   bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop());
   if (where == nullptr) {
     why_ = errc::wrong_thread;

@@ -22,6 +22,8 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr unsigned resumed_a_turn_max = 256;
+// Answers that are taken without going through the ready queue.
+constexpr unsigned at_once_a_turn_max = 64;
 // Turns between two looks at what costs more than a load, while there is something else to do.
 constexpr unsigned turns_between_checks = 16;
 // Looks at the sources between two of those, while there is nothing.
@@ -286,7 +288,8 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
 }
 
 void loop::run_ready() noexcept {
-  for (unsigned n = 0; n < resumed_a_turn_max && !ready_.empty(); ++n) ready_.pop().resume();
+  at_once_left_ = at_once_a_turn_max;
+  for (unsigned n = 0; n < resumed_a_turn_max && at_once_left_ != 0 && !ready_.empty(); ++n) ready_.pop().resume();
 }
 
 void loop::destroy_retired() noexcept {

@@ -1,6 +1,8 @@
 // What a coroutine is while it waits for a message, or for space: an entry in a list of its node's loop.
 #pragma once
 
+#include <utility>
+
 #include "quoit/detail/exec/promise.hpp"
 #include "quoit/detail/publisher_core.hpp"
 #include "quoit/detail/subscriber_core.hpp"
@@ -45,12 +47,21 @@ class QUOIT_EXPORT bus_wait : protected ready_node, protected stop_hook {
   ~bus_wait() {
     if (loop_ != nullptr) loop_->forget(*this);
   }
-  // Ready, with this answer instead of what it waited for.
+  // The answer is there. True: it is taken at once. False: this turn has had enough of those, and the coroutine goes on
+  // with it in the next one.
+  bool at_once(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
+    if (awaiting.loop()->may_go_on()) [[likely]]
+      return true;
+    loop_ = awaiting.loop();
+    handle = who;
+    loop_->make_ready(*this);
+    return false;
+  }
   static constexpr errc none{};
 
   bus_loop* where_ = nullptr;  // while it is in a list there
   loop* loop_ = nullptr;       // since it was suspended
-  errc why_ = none;
+  errc why_ = none;            // its answer instead of what it waited for
 };
 
 // A subscription that waits for its next message.
@@ -63,13 +74,13 @@ class QUOIT_EXPORT receive_wait : private bus_wait {
     status_ = core_.poll(out_);
     return status_ != subscriber_core::polled::nothing;
   }
-  // Looks, and waits if there is nothing. False: the answer is there. Errors: wrong_thread (its node waits in another
-  // executor), busy (somebody waits for it already), cancelled.
+  // Looks, and waits if there is nothing. False: the answer is there, and may be taken at once. Errors: wrong_thread
+  // (its node waits in another executor), busy (somebody waits for it already), cancelled.
   bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
-  // `message`: it is there. `failed`: why().
+  // `message`: it is there, and the caller's now. `failed`: why().
   subscriber_core::polled end() noexcept {
     detach();
-    return why_ == none ? status_ : subscriber_core::polled::failed;
+    return why_ == none ? std::exchange(status_, subscriber_core::polled::nothing) : subscriber_core::polled::failed;
   }
   error why() noexcept { return why_ == none ? core_.why_failed() : error(why_); }
 
@@ -102,9 +113,10 @@ class QUOIT_EXPORT space_wait : private bus_wait {
     return claimed_ || !core_.worth_waiting();
   }
   bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
+  // True: the claim is the caller's now.
   bool end() noexcept {
     detach();
-    return why_ == none && claimed_;
+    return why_ == none && std::exchange(claimed_, false);
   }
   error why() noexcept { return why_ == none ? core_.why_refused() : error(why_); }
 

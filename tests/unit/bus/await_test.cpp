@@ -148,6 +148,126 @@ TEST_CASE("a timeout ends a wait for a message and loses none") {
   ex.run(all(pub, sub));
 }
 
+TEST_CASE("a coroutine that always finds a message, or space, keeps no timer, no stop and no other task waiting") {
+  for (const auto how : strategies) {
+    const bus_guard name;
+    auto ex = quoit::executor::create({.wait = how}).value();
+    auto bus = quoit::bus::open(ex, name.name()).value();
+    auto pub = bus.publisher<checked>("t").value();
+    auto sub = bus.subscriber<checked>("t").value();
+    constexpr std::uint64_t many = 5'000'000;
+    // Until the flag is set, or the stop comes.
+    auto busy = [](publisher& p, subscriber& s, const bool& enough) -> quoit::task<std::uint64_t> {
+      std::uint64_t n = 0;
+      for (; n < many && !enough; ++n) {
+        auto loan = co_await p.loan();
+        if (!loan) break;
+        std::move(*loan).publish();
+        const auto got = co_await s.next();
+        if (!got) break;
+      }
+      co_return n;
+    };
+    auto sets_later = [](bool& flag) -> quoit::task<> { flag = (co_await quoit::sleep_for(1ms)).has_value(); };
+    auto sets = [](bool& flag) -> quoit::task<> {
+      flag = true;
+      co_return;
+    };
+    auto stops = [](quoit::executor& e) -> quoit::task<> {
+      e.request_stop();
+      co_return;
+    };
+    bool timer = false;
+    ex.spawn(sets_later(timer));
+    CHECK(ex.run(busy(pub, sub, timer)) < many);
+    bool other = false;
+    ex.spawn(sets(other));
+    CHECK(ex.run(busy(pub, sub, other)) < many);
+    const bool never = false;
+    ex.spawn(stops(ex));
+    CHECK(ex.run(busy(pub, sub, never)) < many);
+  }
+}
+
+namespace {
+
+quoit::task<> takes_one(subscriber& sub, int& taken) {
+  const auto got = co_await sub.next();
+  if (got) ++taken;
+}
+quoit::task<> takes_loan(publisher& pub, int& taken) {
+  const auto loan = co_await pub.loan();
+  if (loan) ++taken;
+}
+quoit::task<> yields(int n) {
+  for (int i = 0; i < n; ++i) co_await quoit::this_task::yield();
+}
+int drain(subscriber& sub) {
+  int n = 0;
+  for (;; ++n) {
+    const auto got = sub.poll();
+    CHECK(got.has_value());
+    if (!got || !*got) return n;
+  }
+}
+
+}  // namespace
+
+// The loop makes it ready at the end of a turn, and one of these numbers of yields is where the next turn begins with
+// the end of the scope.
+TEST_CASE("a message that its task does not live to take is given back") {
+  const bus_guard name;
+  auto ex = quoit::executor::create({.wait = quoit::wait::spin}).value();
+  auto bus = quoit::bus::open(ex, name.name()).value();
+  auto pub = bus.publisher<checked>("t").value();
+  auto sub = bus.subscriber<checked>("t", {.mode = quoit::mode::reliable, .samples_max = 1}).value();
+  auto all = [](publisher& p, subscriber& s) -> quoit::task<> {
+    int published = 0, taken = 0, left = 0;
+    for (int n = 0; n < 600; ++n) {
+      {
+        quoit::scope tasks;
+        tasks.spawn(takes_one(s, taken));
+        co_await yields(1);
+        CHECK(p.publish(checked::make(1, 0)).has_value());
+        ++published;
+        co_await yields(n);
+      }
+      left += drain(s);
+    }
+    CHECK(taken > 0);
+    CHECK(left > 0);
+    CHECK(taken + left < published);
+  };
+  ex.run(all(pub, sub));
+}
+
+TEST_CASE("a loan that its task does not live to take is abandoned") {
+  const bus_guard name;
+  auto ex = quoit::executor::create({.wait = quoit::wait::spin}).value();
+  auto bus = quoit::bus::open(ex, name.name()).value();
+  auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096, .loans_max = 1}).value();
+  auto sub = bus.subscriber<checked>("t", {.mode = quoit::mode::reliable}).value();
+  auto all = [](publisher& p, subscriber& s) -> quoit::task<> {
+    int taken = 0;
+    for (int n = 0; n < 600; ++n) {
+      while (p.publish(checked::make(1, 0))) {
+      }
+      {
+        quoit::scope tasks;
+        tasks.spawn(takes_loan(p, taken));
+        co_await yields(1);
+        CHECK(tasks.running() == 1);
+        CHECK(drain(s) > 0);
+        co_await yields(n);
+      }
+      CHECK(p.publish(checked::make(1, 0)).has_value());
+      CHECK(drain(s) == 1);
+    }
+    CHECK(taken > 0);
+  };
+  ex.run(all(pub, sub));
+}
+
 TEST_CASE("a subscriber is awaited by one coroutine at a time, in one executor, and answers closed when it goes") {
   const bus_guard name;
   auto ex = quoit::executor::create().value();

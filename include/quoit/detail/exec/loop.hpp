@@ -42,6 +42,15 @@ class QUOIT_EXPORT loop {
   void forget(ready_node& node) noexcept {
     if (node.queued()) ready_.remove(node);
   }
+  // For a coroutine whose answer is there already: true if it may go on at once. One that always finds an answer would
+  // keep everybody else waiting: when a turn has had enough of that, it goes through the ready queue, and the turn
+  // ends.
+  bool may_go_on() noexcept {
+    if (at_once_left_ == 0) [[unlikely]]
+      return false;
+    --at_once_left_;
+    return true;
+  }
   // True if resuming another coroutine from here could run off the end of the stack: a compiler that makes no tail
   // calls nests them. Then the other one goes through the ready queue.
   bool deep() const noexcept {
@@ -116,6 +125,7 @@ class QUOIT_EXPORT loop {
   ready_queue retired_;
   timer_heap timers_;
   std::uintptr_t stack_begin_ = 0;
+  unsigned at_once_left_ = 0;  // in this turn
   loop_source* sources_ = nullptr;
   root_link* roots_ = nullptr;
   operation* in_flight_ = nullptr;
