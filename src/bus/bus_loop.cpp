@@ -80,12 +80,13 @@ bool space_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who
   return true;
 }
 
-void space_wait::stopped(stop_hook& hook) noexcept {
-  auto& self = static_cast<space_wait&>(hook);
-  if (self.where_ == nullptr) return;
-  self.where_->leave(self);
-  self.why_ = errc::cancelled;
-  self.loop_->make_ready(self);
+void space_wait::stopped(stop_hook& hook) noexcept { static_cast<space_wait&>(hook).answer(errc::cancelled); }
+
+void space_wait::answer(errc why) noexcept {
+  if (where_ == nullptr) return;  // it has its answer
+  where_->leave(*this);
+  why_ = why;
+  loop_->make_ready(*this);
 }
 
 // ---- the node in the loop ------------------------------------------------------------------------------
@@ -143,7 +144,16 @@ void bus_loop::wait(space_wait& w) noexcept {
 void bus_loop::leave(space_wait& w) noexcept {
   w.where_ = nullptr;
   w.in_space_.leave();
-  w.core_.announce_waiting(false);
+  // It is the parent that waits, if this is a forked child.
+  if (!node_.forked()) w.core_.announce_waiting(false);
+}
+
+void bus_loop::publisher_goes(const publisher_core& core) noexcept {
+  for (wait_link* at = space_.after; at != &space_;) {
+    space_wait& w = space_wait::of(*at);
+    at = at->after;
+    if (&w.core_ == &core) w.answer(errc::closed);
+  }
 }
 
 void bus_loop::done(receive_wait& w) noexcept {

@@ -28,6 +28,8 @@ class bus_loop final : public loop_source, public node_attachment {
   void wait(space_wait& w) noexcept;
   void leave(receive_wait& w) noexcept;
   void leave(space_wait& w) noexcept;
+  // Whoever waits for space in its lane answers errc::closed.
+  void publisher_goes(const publisher_core& core) noexcept;
   loop* where() const noexcept { return loop_; }
 
   bool look() noexcept override;

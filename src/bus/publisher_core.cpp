@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/clock.hpp"
+#include "bus/bus_loop.hpp"
 #include "bus/deadline.hpp"
 #include "bus/publisher_parts.hpp"
 #include "topic/names.hpp"
@@ -70,6 +71,9 @@ publisher_core::publisher_core(std::unique_ptr<publisher_parts> parts) noexcept
 publisher_core::~publisher_core() = default;
 
 void publisher_core::close() noexcept {
+  if (auto* const where = static_cast<bus_loop*>(owner().attachment.get()); where != nullptr && epoch_ == fork_epoch) {
+    where->publisher_goes(*this);
+  }
   open_ = false;
   if (epoch_ == fork_epoch && writer_->close()) wake_sleepers();
   if (loans_ == 0) finish();

@@ -123,6 +123,7 @@ class QUOIT_EXPORT space_wait : private bus_wait {
  private:
   friend class bus_loop;
   static void stopped(stop_hook& hook) noexcept;
+  void answer(errc why) noexcept;
   static space_wait& of(const wait_link& link) noexcept { return *static_cast<space_wait*>(link.of); }
 
   publisher_core& core_;

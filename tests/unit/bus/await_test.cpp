@@ -376,6 +376,46 @@ TEST_CASE("co_await loan waits for space, and a stop ends that") {
   }
 }
 
+TEST_CASE("a publisher that goes while somebody waits for its space answers closed, though its executor goes later") {
+  const bus_guard name;
+  auto ex = quoit::executor::create().value();
+  auto bus = quoit::bus::open(ex, name.name()).value();
+  auto sub = bus.subscriber<checked>("t", {.mode = quoit::mode::reliable}).value();
+  auto fill = [](publisher& p) {
+    while (p.publish(checked::make(1, 0))) {
+    }
+  };
+  auto waits = [](publisher& in, errc& e) -> quoit::task<> {
+    const auto loan = co_await in.loan();
+    e = loan ? errc{} : loan.error().code();
+  };
+  errc first{}, second{}, never = errc::busy;
+  auto all = [](publisher& p, std::unique_ptr<publisher>& q, quoit::task<> (*make)(publisher&, errc&), errc& a,
+                errc& b) -> quoit::task<> {
+    quoit::scope tasks;
+    tasks.spawn(make(*q, a));
+    tasks.spawn(make(*q, b));
+    CHECK((co_await quoit::sleep_for(1ms)).has_value());
+    CHECK(tasks.running() == 2);
+    q.reset();
+    co_await tasks.join();
+    static_cast<void>(p);
+  };
+  {
+    auto left = bus.publisher<checked>("t", {.capacity_bytes = 4096}).value();
+    auto going = std::make_unique<publisher>(bus.publisher<checked>("t", {.capacity_bytes = 4096}).value());
+    fill(left);
+    fill(*going);
+    ex.spawn(waits(left, never));
+    ex.run(all(left, going, waits, first, second));
+    CHECK(first == errc::closed);
+    CHECK(second == errc::closed);
+  }
+  // The one that still waited is told in the next run.
+  ex.run();
+  CHECK(never == errc::closed);
+}
+
 TEST_CASE("under policy fail co_await loan answers at once, and so it does where loans of one's own are in the way") {
   const bus_guard name;
   auto ex = quoit::executor::create().value();
