@@ -330,6 +330,8 @@ bool bus_loop::recheck(std::int64_t now) noexcept {
     done(w);
     any = true;
   }
+  // What is hot is looked at anyway, but a message may be hidden by a loan of somebody dead.
+  for (wait_link* at = hot_.after; at != &hot_; at = at->after) receive_wait::of(*at).core_.recheck_publishers();
   for (wait_link* at = space_.after; at != &space_; at = at->after) space_wait::of(*at).core_.probe_blocker();
   return any;
 }

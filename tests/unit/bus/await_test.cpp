@@ -516,6 +516,25 @@ TEST_CASE("two thousand topics are awaited, and each message finds its coroutine
   CHECK(right == 3 * topics);
 }
 
+TEST_CASE("a message that a loan of a dead process hides is received, however the loop waits") {
+  for (const auto how : strategies) {
+    const bus_guard name;
+    auto ex = quoit::executor::create({.wait = how}).value();
+    auto bus = quoit::bus::open(ex, name.name(), {.recheck = 5ms}).value();
+    auto sub = bus.subscriber<checked>("t").value();
+    child dies([&] {
+      auto theirs = quoit::bus::open(name.name()).value();
+      auto pub = theirs.publisher<checked>("t").value();
+      auto open = pub.try_loan().value();
+      if (!pub.publish(checked::make(1, 0))) return 1;
+      ::kill(::getpid(), SIGKILL);
+      return 2;
+    });
+    CHECK(dies.wait().signal == SIGKILL);
+    CHECK(ex.run(takes(sub, 1)));
+  }
+}
+
 TEST_CASE("an observer is awaited too") {
   const bus_guard name;
   auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
