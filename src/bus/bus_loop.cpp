@@ -211,11 +211,7 @@ bool bus_loop::look_at_ready() noexcept {
       }
       while (!fired.alone()) {
         receive_wait& w = receive_wait::of(*fired.after);
-        w.in_turn_.leave();
-        w.in_armed_.leave();
-        --armed_count_;
-        w.settled_ = 0;
-        w.in_turn_.enter(hot_);
+        disarm(w);
         if (!w.look()) continue;
         done(w);
         any = true;
@@ -231,6 +227,21 @@ void bus_loop::arm(receive_wait& w) noexcept {
   w.in_turn_.enter(by_bit_[w.core_.parts_->ready_bit % ready_bits]);
   w.in_armed_.enter(armed_);
   ++armed_count_;
+}
+
+// Hot again; a bit that is still set is fired once for nothing.
+void bus_loop::disarm(receive_wait& w) noexcept {
+  w.in_turn_.leave();
+  w.in_armed_.leave();
+  --armed_count_;
+  w.settled_ = 0;
+  w.in_turn_.enter(hot_);
+}
+
+// A thread that waits by itself, in a task of ours or between two runs: any of those that are armed may have been
+// fired.
+void bus_loop::ready_was_taken() noexcept {
+  while (!armed_.alone()) disarm(receive_wait::of(*armed_.after));
 }
 
 // The last `count` of those that are armed: after the fence that followed their arming.

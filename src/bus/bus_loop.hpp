@@ -38,8 +38,10 @@ class bus_loop final : public loop_source, public node_attachment {
   void woken() noexcept override;
   std::chrono::nanoseconds sleep_max() const noexcept override;
   void loop_gone() noexcept override;
+  void ready_was_taken() noexcept override;
 
  private:
+  void disarm(receive_wait& w) noexcept;
   void done(receive_wait& w) noexcept;
   bool look_at_hot() noexcept;
   bool look_at_space() noexcept;

@@ -291,6 +291,7 @@ bool node::take_ready() noexcept {
     // sync(wake.ready): the commits that were fired for are visible to the looks that follow
     any = exchange(bits, 0) != 0 || any;
   }
+  if (any && attachment != nullptr) attachment->ready_was_taken();
   return any;
 }
 

@@ -31,6 +31,8 @@ struct node_id {
 class node_attachment {
  public:
   virtual ~node_attachment() = default;
+  // Somebody else took the ready bits of the node: whose they were is not known any more.
+  virtual void ready_was_taken() noexcept = 0;
 };
 
 // The part of bus_options that is kept; its node name is not.
@@ -80,7 +82,7 @@ class node {
   const node_entry& entry_at(u32 index) const noexcept { return memory_.object<node_entry>(entry_offset(index)); }
 
   u32 take_ready_bit() noexcept { return next_ready_bit_++ % ready_bits; }
-  // Takes all ready bits. True if there was one.
+  // Takes all ready bits, for who looks at everything then; so does the attachment. True if there was one.
   bool take_ready() noexcept;
   bool any_ready() noexcept;
   // Takes the bits of one word.

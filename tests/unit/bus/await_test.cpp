@@ -535,6 +535,45 @@ TEST_CASE("a message that a loan of a dead process hides is received, however th
   }
 }
 
+TEST_CASE("a wait of the thread itself takes no wake from the coroutines of its bus") {
+  const bus_guard name;
+  auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+  // Without a recheck there is nothing but the wake.
+  auto bus = quoit::bus::open(ex, name.name(), {.recheck = 1h}).value();
+  auto theirs = quoit::bus::open(name.name()).value();
+  auto pub = theirs.publisher<checked>("awaited").value();
+  auto other = theirs.publisher<checked>("waited").value();
+  auto sub = bus.subscriber<checked>("awaited").value();
+  auto mine = bus.subscriber<checked>("waited").value();
+  auto all = [](publisher& p, publisher& q, subscriber& awaited, subscriber& waited) -> quoit::task<> {
+    quoit::scope tasks;
+    int taken = 0;
+    tasks.spawn(takes_one(awaited, taken));
+    // Asleep in between: it is armed.
+    CHECK((co_await quoit::sleep_for(2ms)).has_value());
+    std::thread later([&] {
+      std::this_thread::sleep_for(2ms);
+      CHECK(p.publish(checked::make(1, 0)).has_value());
+      std::this_thread::sleep_for(2ms);
+      CHECK(q.publish(checked::make(1, 0)).has_value());
+    });
+    CHECK(waited.wait(1h).has_value());
+    later.join();
+    co_await tasks.join();
+    CHECK(taken == 1);
+  };
+  for (int i = 0; i < 5; ++i) {
+    ex.run(all(pub, other, sub, mine));
+    // And between two runs.
+    std::thread later([&] {
+      std::this_thread::sleep_for(2ms);
+      CHECK(other.publish(checked::make(1, 0)).has_value());
+    });
+    CHECK(mine.wait(1h).has_value());
+    later.join();
+  }
+}
+
 TEST_CASE("an observer is awaited too") {
   const bus_guard name;
   auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
