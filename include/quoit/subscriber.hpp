@@ -119,7 +119,7 @@ class subscriber {
   //
   // A stop of the task comes first, also if there is a message. Errors: as poll(), and cancelled; closed if the
   // subscriber goes meanwhile; busy if another coroutine waits for it; wrong_thread if its bus is awaited in another
-  // executor. Allocates nothing.
+  // executor. Allocates nothing but, in a bus that was opened without an executor, once; no_space if it cannot.
   detail::receive_operation<detail::next_awaiter<T>> next() noexcept {
     return detail::receive_operation<detail::next_awaiter<T>>(*core_);
   }

@@ -21,7 +21,8 @@ result<bus> bus::open(std::string_view name, const bus_options& options) {
 
 result<bus> bus::open(executor& where, std::string_view name, const bus_options& options) {
   auto opened = open(name, options);
-  if (opened) detail::bus_loop::of(*opened->node_, where.loop());
+  errc why{};
+  if (opened && detail::bus_loop::of(*opened->node_, where.loop(), why) == nullptr) return tl::unexpected(error(why));
   return opened;
 }
 
@@ -44,7 +45,10 @@ task<result<bus>> bus::open_async(std::string_view name, const bus_options& opti
 
 task<result<bus>> bus::attached(task<result<bus>> opening) {
   auto opened = co_await std::move(opening);
-  if (opened) detail::bus_loop::of(*opened->node_, *detail::loop::current());
+  errc why{};
+  if (opened && detail::bus_loop::of(*opened->node_, *detail::loop::current(), why) == nullptr) {
+    co_return tl::unexpected(error(why));
+  }
   co_return opened;
 }
 

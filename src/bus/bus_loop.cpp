@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 
 #include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
@@ -35,11 +36,8 @@ bool receive_wait::begin(const promise_base& awaiting, std::coroutine_handle<> w
     why_ = errc::busy;
     return false;
   }
-  bus_loop* const where = bus_loop::of(*core_.parts_->owner, *awaiting.loop());
-  if (where == nullptr) {
-    why_ = errc::wrong_thread;
-    return false;
-  }
+  bus_loop* const where = bus_loop::of(*core_.parts_->owner, *awaiting.loop(), why_);
+  if (where == nullptr) return false;
   loop_ = awaiting.loop();
   handle = who;
   where->wait(*this);
@@ -68,11 +66,8 @@ bool space_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who
     return false;
   }
   if (look()) return !at_once(awaiting, who);
-  bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop());
-  if (where == nullptr) {
-    why_ = errc::wrong_thread;
-    return false;
-  }
+  bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop(), why_);
+  if (where == nullptr) return false;
   loop_ = awaiting.loop();
   handle = who;
   where->wait(*this);
@@ -91,14 +86,21 @@ void space_wait::answer(errc why) noexcept {
 
 // ---- the node in the loop ------------------------------------------------------------------------------
 
-bus_loop* bus_loop::of(node& owner, loop& where) {
+bus_loop* bus_loop::of(node& owner, loop& where, errc& why) noexcept {
   auto* at = static_cast<bus_loop*>(owner.attachment.get());
   if (at == nullptr || at->loop_ == nullptr) {
-    auto made = std::make_unique<bus_loop>(owner, where);
-    at = made.get();
-    owner.attachment = std::move(made);
+    try {
+      auto made = std::make_unique<bus_loop>(owner, where);
+      at = made.get();
+      owner.attachment = std::move(made);
+    } catch (const std::bad_alloc&) {
+      why = errc::no_space;
+      return nullptr;
+    }
   }
-  return at->loop_ == &where ? at : nullptr;
+  if (at->loop_ == &where) return at;
+  why = errc::wrong_thread;
+  return nullptr;
 }
 
 bus_loop::bus_loop(node& owner, loop& where)

@@ -19,8 +19,8 @@ namespace quoit::inline v1::detail {
 
 class bus_loop final : public loop_source, public node_attachment {
  public:
-  // The node's; made at first use. nullptr: it waits in another loop.
-  static bus_loop* of(node& owner, loop& where);
+  // The node's; made at first use. nullptr: why. Errors: wrong_thread (it waits in another loop), no_space (memory).
+  static bus_loop* of(node& owner, loop& where, errc& why) noexcept;
   bus_loop(node& owner, loop& where);
   ~bus_loop() override;
 

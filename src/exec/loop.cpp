@@ -176,9 +176,13 @@ bool loop::reap() noexcept {
 
 // ---- sources -------------------------------------------------------------------------------------------
 
-void loop::add(loop_source& source) noexcept {
+void loop::add(loop_source& source) {
+  source.in_loop.wait = new word_wait;
+  source.in_loop.wait->call = [](operation& op) noexcept {
+    auto& self = static_cast<word_wait&>(op);
+    if (self.orphaned) self.next_spent = std::exchange(*self.spent, &self);
+  };
   source.in_loop.next = sources_;
-  source.in_loop.wait = nullptr;
   source.in_loop.prepared = false;
   sources_ = &source;
 }
@@ -215,13 +219,6 @@ bool loop::prepare_sources() noexcept {
     std::uint32_t seen = 0;
     source->in_loop.prepared = quiet = source->prepare_sleep(word, seen);
     if (!quiet || !parts_->ring.waits_on_futexes()) continue;
-    if (source->in_loop.wait == nullptr) {
-      source->in_loop.wait = new word_wait;
-      source->in_loop.wait->call = [](operation& op) noexcept {
-        auto& self = static_cast<word_wait&>(op);
-        if (self.orphaned) self.next_spent = std::exchange(*self.spent, &self);
-      };
-    }
     // One that is still in flight waits for the same value: had the word changed, it would be complete.
     if (source->in_loop.wait->now == operation::state::in_flight) continue;
     io_request request{.code = io_code::futex_wait};

@@ -74,8 +74,9 @@ class QUOIT_EXPORT receive_wait : private bus_wait {
     status_ = core_.poll(out_);
     return status_ != subscriber_core::polled::nothing;
   }
-  // Looks, and waits if there is nothing. False: the answer is there, and may be taken at once. Errors: wrong_thread
-  // (its node waits in another executor), busy (somebody waits for it already), cancelled.
+  // Looks, and waits if there is nothing. False: the answer is there, and may be taken at once. Errors:
+  // wrong_thread (its node waits in another executor), busy (somebody waits for it already), cancelled, no_space
+  // (memory, for what its node is in the loop).
   bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
   // `message`: it is there, and the caller's now. `failed`: why().
   subscriber_core::polled end() noexcept {

@@ -69,7 +69,7 @@ class QUOIT_EXPORT loop {
     if (t.in_heap) timers_.remove(t);
   }
 
-  void add(loop_source& source) noexcept;
+  void add(loop_source& source);  // throws std::bad_alloc
   void remove(loop_source& source) noexcept;
 
   // A coroutine at its end that nobody owns: it is destroyed when nothing of it runs any more.
