@@ -53,6 +53,8 @@ class task_result<void> {
 // destroyed where it stands, and so is what it awaits: an operation in flight is cancelled first, and the destructor
 // waits until the kernel has let go of its memory.
 //
+// Frames are aligned as operator new aligns: neither its value nor a local variable may ask for more.
+//
 // With GCC 12, mind what it miscompiles: in a co_await expression no lambda with captures as a temporary, no aggregate
 // with members that have destructors, and no `co_await (c ? f() : g())`; and no co_await in the condition of an if or
 // while that comes before any local variable, which is found when the coroutine is made (docs/design/executor.md).
@@ -61,7 +63,10 @@ class [[nodiscard]] task {
  public:
   class promise_type : public detail::promise_base, public detail::task_result<T> {
    public:
-    task get_return_object() noexcept { return task(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    task get_return_object() noexcept {
+      static_assert(alignof(promise_type) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__, "the value of a task is over-aligned");
+      return task(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     detail::final_awaiter final_suspend() const noexcept { return {}; }
   };
 

@@ -12,8 +12,19 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr std::size_t step = 64;
-constexpr std::size_t classes = 32;   // frames of up to 2 KiB; larger ones are rare
+constexpr std::size_t classes = 32;  // frames of up to 2 KiB; larger ones are rare
+#if defined(__SANITIZE_ADDRESS__)
+#define QUOIT_FRAMES_ARE_WATCHED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define QUOIT_FRAMES_ARE_WATCHED
+#endif
+#endif
+#if defined(QUOIT_FRAMES_ARE_WATCHED)
+constexpr std::size_t kept_max = 0;  // a frame that is used after its end is to be noticed
+#else
 constexpr std::size_t kept_max = 64;  // of each size: what a burst leaves beyond that is given back
+#endif
 
 struct free_frame_node {
   free_frame_node* next;
@@ -71,7 +82,8 @@ void free_frame(void* frame, std::size_t bytes) noexcept {
 }
 
 void check_frame_of(const void* promise) noexcept {
-  // The addresses of two functions come first, and then the promise.
+  // The addresses of two functions come first, and then the promise. Where a parameter made a coroutine of its own when
+  // it was copied into the frame, that one's frame is the newest and this one is not looked at.
   const std::uintptr_t distance = reinterpret_cast<std::uintptr_t>(promise) - newest_frame;
   if (distance == 2 * sizeof(void*) || distance >= newest_bytes) return;
   std::fputs(

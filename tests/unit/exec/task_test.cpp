@@ -161,3 +161,31 @@ TEST_CASE("a frame that the compiler lays out wrong is found when the coroutine 
   const bool right = end.signal == 0 && end.status == 0;
   CHECK((right || end.signal == SIGABRT));
 }
+
+namespace {
+
+// Makes a coroutine when it is copied, and keeps it.
+struct makes_one {
+  makes_one() = default;
+  makes_one(const makes_one&) : made(number(5)) {}
+  makes_one& operator=(const makes_one&) = delete;
+  quoit::task<int> made;
+};
+quoit::task<int> awaits_what_it_was_given(makes_one given) { co_return co_await std::move(given.made); }
+struct alignas(16) aligned {
+  long double value;
+};
+quoit::task<aligned> gives_aligned() { co_return aligned{1}; }
+
+}  // namespace
+
+TEST_CASE("a parameter that makes a coroutine while it is copied, and a value as aligned as can be, disturb no frame") {
+  auto given = [](const makes_one& g) -> quoit::task<int> {
+    makes_one copied(g);
+    auto inner = awaits_what_it_was_given(copied);
+    co_return co_await std::move(inner);
+  };
+  const makes_one original;
+  CHECK(quoit::sync_wait(given(original)) == 5);
+  CHECK(static_cast<int>(quoit::sync_wait(gives_aligned()).value) == 1);
+}
