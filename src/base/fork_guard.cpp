@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <memory>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -22,7 +23,7 @@ struct registry {
 // Never destroyed: a handle of a static object may be closed after every destructor of ours ran.
 registry& all() {
   static registry* const instance = [] {
-    auto* const made = new registry;
+    auto made = std::make_unique<registry>();
     made->descriptors.reserve(64);
     ::pthread_atfork([] { all().mutex.lock(); }, [] { all().mutex.unlock(); },
                      [] {
@@ -31,7 +32,7 @@ registry& all() {
                        ++fork_epoch;
                        all().mutex.unlock();
                      });
-    return made;
+    return made.release();
   }();
   return *instance;
 }
