@@ -142,3 +142,107 @@ TEST_CASE("publishing, polling, waiting and their errors allocate nothing") {
   CHECK(good);
   CHECK(allocations == before);
 }
+
+namespace {
+
+// Two coroutines of one executor, one that publishes and one that receives: each message is waited for, or found there.
+struct conversation {
+  quoit::publisher<checked>& pub;
+  quoit::subscriber<checked>& sub;
+  std::uint64_t received = 0;
+  bool good = true;
+
+  static quoit::task<> publishes(conversation& c, std::uint64_t n) {
+    for (std::uint64_t i = 0; i < n; ++i) {
+      auto loan = co_await c.pub.loan();
+      if (!loan) {
+        c.good = false;
+        co_return;
+      }
+      **loan = checked::make(0, i);
+      std::move(*loan).publish();
+      // Now one at a time, now several.
+      if (i % 8 < 4) co_await quoit::this_task::yield();
+    }
+  }
+  static quoit::task<> receives(conversation& c, std::uint64_t n) {
+    for (std::uint64_t i = 0; i < n && c.good; ++i) {
+      const auto s = co_await c.sub.next();
+      c.good = s && (*s)->number == i;
+      ++c.received;
+    }
+  }
+  // Calls `begin` when everything is warm, and `end` after the steady state.
+  template <class Begin, class End>
+  static quoit::task<> both(conversation& c, Begin begin, End end) {
+    constexpr std::uint64_t n = 50'000;
+    for (int round = 0; round < 2; ++round) {
+      quoit::scope tasks;
+      tasks.spawn(receives(c, n));
+      tasks.spawn(publishes(c, n));
+      if (round == 1) {
+        // Both have begun: from here on they only wait for each other.
+        co_await quoit::this_task::yield();
+        begin();
+      }
+      while (c.received < n - 1 && c.good) co_await quoit::this_task::yield();
+      if (round == 1) end(c.good);
+      co_await tasks.join();
+      c.received = 0;
+    }
+  }
+};
+
+// True if the clock is read without a system call here.
+bool clock_needs_no_system_call() {
+  child reads([] {
+    if (!allow_no_system_call()) return 77;
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    ::syscall(SYS_exit_group, 0);
+    return 0;
+  });
+  return reads.wait().status == 0;
+}
+
+}  // namespace
+
+TEST_CASE("coroutines that publish and receive allocate nothing") {
+  if (under_tsan) QUOIT_SKIP("the sanitizer allocates by itself");
+  for (const auto how : {quoit::wait::spin, quoit::wait::adaptive, quoit::wait::block}) {
+    const bus_guard name;
+    auto ex = quoit::executor::create({.wait = how}).value();
+    auto bus = quoit::bus::open(ex, name.name()).value();
+    auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096}).value();
+    auto sub = bus.subscriber<checked>("t", {.mode = quoit::mode::reliable}).value();
+    conversation c{pub, sub};
+    unsigned long before = 0, after = 1;
+    ex.run(conversation::both(c, [&before] { before = allocations; }, [&after](bool) { after = allocations; }));
+    CHECK(c.good);
+    CHECK(after == before);
+  }
+}
+
+TEST_CASE("coroutines that publish and receive make no system call when their loop spins") {
+  if (under_tsan) QUOIT_SKIP("the sanitizer makes system calls of its own");
+  if (!clock_needs_no_system_call()) QUOIT_SKIP("no seccomp filters, or a clock that is a system call");
+  const bus_guard name;
+  child worker([&] {
+    auto ex = quoit::executor::create({.wait = quoit::wait::spin}).value();
+    auto bus = quoit::bus::open(ex, name.name(), {.recheck = 1h}).value();
+    auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096}).value();
+    auto sub = bus.subscriber<checked>("t", {.mode = quoit::mode::reliable}).value();
+    conversation c{pub, sub};
+    bool filtered = false;
+    const auto begin = [&filtered] { filtered = allow_no_system_call(); };
+    const auto end = [&filtered](bool good) { ::syscall(SYS_exit_group, !filtered ? 77 : good ? 0 : 2); };
+    ex.run(conversation::both(c, begin, end));
+    return 3;
+  });
+  const ending how = worker.wait();
+  if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
+  CHECK_MESSAGE(how.status == 0, "status ", how.status, " signal ", how.signal, " (31: a system call)");
+  {
+    auto bus = quoit::bus::open(name.name()).value();
+  }
+}

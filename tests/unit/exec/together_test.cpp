@@ -53,6 +53,18 @@ TEST_CASE("when_all has every value, whichever comes first") {
   quoit::sync_wait(all());
 }
 
+TEST_CASE("when_all of a hundred thousand tasks that are ready does not use up the stack") {
+  auto all = []() -> quoit::task<> {
+    auto ready = [](int value) -> quoit::task<int> { co_return value; };
+    std::vector<quoit::task<int>> tasks;
+    for (int i = 0; i < 100'000; ++i) tasks.push_back(ready(i));
+    const auto numbers = co_await quoit::when_all(std::move(tasks));
+    CHECK(numbers.size() == 100'000);
+    CHECK(numbers.back() == 99'999);
+  };
+  quoit::sync_wait(all());
+}
+
 TEST_CASE("one that throws stops the others of when_all, and its exception is thrown when they are over") {
   auto all = []() -> quoit::task<> {
     int stopped = 0;
