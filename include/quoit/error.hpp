@@ -18,7 +18,7 @@ enum class errc : std::uint16_t {
   forked,             // the handle was made before a fork, and this is the child
   too_many_samples,   // as many samples are held as the subscription may hold (option `samples_max`)
   too_many_loans,     // as many loans are open as the publisher may have (option `loans_max`)
-  message_too_large,  // value(): capacity_bytes that a lane for it needs
+  message_too_large,  // value(): capacity_bytes that a lane for it needs; 0: no lane takes it
   invalid_name,       // outside the grammar of names
   invalid_argument,   // an option that cannot be
   type_mismatch,      // the topic carries another type

@@ -85,10 +85,12 @@ struct publisher_options {
   // Of this publisher's ring; rounded up to a power of two. 0: 128 KiB, or what the type needs if that is
   // more. At most 2 GiB.
   std::uint64_t capacity_bytes = 0;
-  // Variable-size topics: the largest message. 0: the largest that the capacity takes.
+  // Variable-size topics: the largest message. 0: the largest that the capacity takes. Types of fixed size: 0.
   std::uint64_t message_bytes_max = 0;
-  // At least so many of the latest messages stay for subscribers that come later. Fixed-size types; 0: as
-  // many as happen to be there.
+  // At least so many of the latest messages stay for subscribers that come later, however many loans are open. Loans
+  // that were dropped count as messages, and what lossy subscribers hold comes off it. Of variable size, as many
+  // of message_bytes_max, which must be given. With capacity_bytes 0 the ring is made large enough; a capacity that
+  // is too small is refused, with the one that is needed. 0: as many as happen to be there.
   std::uint64_t history = 0;
   std::uint32_t alignment = 8;    // of messages; a power of two up to 4096. A type's own alignment is kept anyway.
   std::uint32_t strides = 16;     // parts in which the ring is taken and freed: 8, 16, 32 or 64

@@ -60,7 +60,7 @@ class publisher {
   }
 
   // A message of `n` bytes, not initialised. Errors: as try_loan(), and message_too_large (value(): the
-  // capacity_bytes that a lane for it needs).
+  // capacity_bytes that a lane for it needs; 0: no lane takes it).
   result<quoit::loan<T>> try_loan_bytes(std::size_t n) noexcept
     requires variable_size<T>
   {

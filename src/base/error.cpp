@@ -78,7 +78,9 @@ std::string error::message() const {
         text += ": " + std::to_string(value_) + " messages were overwritten before they were read";
         break;
       case errc::message_too_large:
-        text += ": it needs a lane of at least " + std::to_string(value_) + " bytes (option capacity_bytes)";
+        text += value_ == 0 ? ": no lane takes a message of this size"
+                            : ": it needs a lane of at least " + std::to_string(value_) +
+                                  " bytes (options capacity_bytes and message_bytes_max)";
         break;
       case errc::too_many_samples:
         text += ": release one, or open the subscriber with a larger samples_max (now " + std::to_string(value_) + ")";

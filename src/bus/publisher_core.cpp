@@ -130,7 +130,8 @@ error publisher_core::why_refused() const noexcept {
       request.strides = g.strides;
       request.stamped = stamped_;
       request.lossy_allowed = g.lossy_allowed;
-      return error(errc::message_too_large, std::max(capacity_for(request), g.ring_bytes));
+      const u64 capacity = capacity_for(request);
+      return error(errc::message_too_large, capacity == 0 ? 0 : std::max(capacity, g.ring_bytes));
     }
     case claim_status::too_many: return error(errc::too_many_loans, writer_->unresolved());
     case claim_status::timed_out: return error(errc::timed_out, writer_->refusal().slot);

@@ -128,7 +128,19 @@ result<lane_geometry> geometry_for(const message_type& type, const publisher_opt
   request.stamped = options.stamped;
   request.lossy_allowed = options.lossy_subscribers;
   request.reliable_allowed = options.policy != policy::overwrite;
+  request.history = options.history;
+  request.loans_max = options.loans_max;
+  if (auto ok = check_request(request); !ok) return tl::unexpected(std::move(ok.error()));
   const bool variable = type.bytes == 0;
+  if (!variable && options.message_bytes_max != 0) {
+    return tl::unexpected(
+        error(errc::invalid_argument, "message_bytes_max is for types of variable size; this one has " +
+                                          std::to_string(type.bytes) + " bytes: leave it out"));
+  }
+  if (variable && options.history > 0 && options.message_bytes_max == 0) {
+    return tl::unexpected(error(errc::invalid_argument,
+                                "a history of messages of variable size needs message_bytes_max, the largest of them"));
+  }
   request.payload_bytes_max = variable ? options.message_bytes_max : type.bytes;
   if (variable && request.payload_bytes_max == 0) {
     const u64 most = largest_message(request);
@@ -136,14 +148,7 @@ result<lane_geometry> geometry_for(const message_type& type, const publisher_opt
     request.payload_bytes_max = most;
   }
   if (options.capacity_bytes == 0) {
-    request.capacity_bytes = std::max(request.capacity_bytes, capacity_for(request));
-    if (options.history > 0 && !variable) {
-      // A stride is always on its way out: the history lies in the others.
-      const u64 overhead = payload_offset(options.stamped ? frame_stamped : u8{0});
-      const u64 frame = align_up(overhead + type.bytes, std::max(request.frame_alignment, request.payload_alignment));
-      const u64 stride = (options.history * frame + frame) / (request.strides - 2) + frame + word_bytes;
-      request.capacity_bytes = std::max(request.capacity_bytes, stride * request.strides);
-    }
+    request.capacity_bytes = std::max({capacity_default, capacity_for(request), capacity_for_history(request)});
   }
   return make_geometry(request);
 }

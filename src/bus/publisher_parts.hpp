@@ -21,7 +21,7 @@ struct publisher_parts {
   deadline recheck{std::chrono::nanoseconds(0)};
 };
 
-// The geometry that the options ask for. Errors: invalid_argument, message_too_large.
+// The geometry that the options ask for. Errors: as make_geometry().
 result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions);
 
 // A lane that is made before the topic's lock is taken, as allocating a large one takes long. Removed with this, unless

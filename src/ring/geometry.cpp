@@ -19,13 +19,27 @@ u64 frame_bytes_limit(u64 ring_bytes, u32 strides, bool lossy_allowed, u64 align
   return align_down(limit, alignment);
 }
 
+u64 alignment_of(const lane_request& request) noexcept {
+  return std::max(request.frame_alignment, request.payload_alignment);
+}
+
+// Of the largest lane.
+u64 largest_payload(const lane_request& request) noexcept {
+  return frame_bytes_limit(ring_bytes_max, request.strides, request.lossy_allowed, alignment_of(request)) - 64;
+}
+
+u64 frame_bytes(const lane_request& request) noexcept {
+  const u64 words = payload_offset(request.stamped ? frame_stamped : u8{0});
+  return align_up(words + request.payload_bytes_max, alignment_of(request));
+}
+
 lane_geometry sized(const lane_request& request, u64 ring_bytes) noexcept {
   lane_geometry g{};
   g.ring_bytes = ring_bytes;
   g.strides = request.strides;
   g.stride_bytes = ring_bytes / request.strides;
   g.stride_shift = static_cast<u32>(std::countr_zero(g.stride_bytes));
-  g.alignment = std::max(request.frame_alignment, request.payload_alignment);
+  g.alignment = static_cast<u32>(alignment_of(request));
   g.payload_alignment = request.payload_alignment;
   g.payload_bytes_max = static_cast<u32>(request.payload_bytes_max);
   g.subscriptions = request.subscriptions;
@@ -41,9 +55,9 @@ error corrupt(const char* what) { return error(errc::corrupt, std::string("lane 
 }  // namespace
 
 u64 capacity_for(const lane_request& request) noexcept {
-  const u64 alignment = std::max(request.frame_alignment, request.payload_alignment);
-  const u64 words = payload_offset(request.stamped ? frame_stamped : u8{0});
-  const u64 frame = align_up(words + request.payload_bytes_max, alignment);
+  const u64 alignment = alignment_of(request);
+  if (request.payload_bytes_max > largest_payload(request)) return 0;
+  const u64 frame = frame_bytes(request);
   u64 ring = u64{request.strides} * std::max<u64>(alignment * 2, 256);
   while (ring < ring_bytes_max && frame_bytes_limit(ring, request.strides, request.lossy_allowed, alignment) < frame) {
     ring *= 2;
@@ -51,7 +65,21 @@ u64 capacity_for(const lane_request& request) noexcept {
   return ring;
 }
 
-result<lane_geometry> make_geometry(const lane_request& request) {
+// What is lost of a ring of S strides: the stride that the reserved end lies in, rounded up (A3); the frame that may be
+// reserved behind the tail, with the word behind it (A1); what the loans have; what is left before the ring's end; and
+// the frame that begins before the oldest stride and reaches into it. So (S - 1) strides hold the rest.
+u64 capacity_for_history(const lane_request& request) noexcept {
+  const u64 least = capacity_for(request);
+  if (least == 0 || request.history == 0) return least;
+  const u64 frame = frame_bytes(request);
+  if (request.history > ring_bytes_max / frame) return 0;
+  const u64 bytes = (request.history + request.loans_max + 3) * frame + word_bytes;
+  const u64 stride = (bytes + request.strides - 2) / (request.strides - 1);
+  const u64 ring = std::bit_ceil(std::max(stride * request.strides, least));
+  return ring > ring_bytes_max ? 0 : ring;
+}
+
+result<void> check_request(const lane_request& request) {
   const auto refuse = [](std::string words) { return tl::unexpected(error(errc::invalid_argument, words)); };
   if (!power_of_two(request.strides) || request.strides < strides_min || request.strides > strides_max) {
     return refuse("strides is " + std::to_string(request.strides) + ": it must be 8, 16, 32 or 64");
@@ -73,15 +101,18 @@ result<lane_geometry> make_geometry(const lane_request& request) {
     return refuse("capacity_bytes is " + std::to_string(request.capacity_bytes) + ": a lane has at most " +
                   std::to_string(ring_bytes_max));
   }
+  return {};
+}
+
+result<lane_geometry> make_geometry(const lane_request& request) {
+  if (auto ok = check_request(request); !ok) return tl::unexpected(std::move(ok.error()));
   const u64 need = capacity_for(request);
-  const u64 frame_max = frame_bytes_limit(ring_bytes_max, request.strides, request.lossy_allowed,
-                                          std::max(request.frame_alignment, request.payload_alignment));
-  if (request.payload_bytes_max + 64 > frame_max) {
+  if (need == 0) {
     return tl::unexpected(error(errc::message_too_large,
                                 "messages of " + std::to_string(request.payload_bytes_max) +
-                                    " bytes do not fit into the largest lane, of " + std::to_string(ring_bytes_max) +
-                                    " bytes",
-                                ring_bytes_max));
+                                    " bytes fit into no lane: the largest, of " + std::to_string(ring_bytes_max) +
+                                    " bytes, takes at most " + std::to_string(largest_payload(request)) +
+                                    (request.lossy_allowed ? " (more with lossy_subscribers = false)" : "")));
   }
   const u64 ring = std::bit_ceil(std::max(request.capacity_bytes, u64{1}));
   if (ring < need) {
@@ -90,6 +121,20 @@ result<lane_geometry> make_geometry(const lane_request& request) {
                                     " bytes need capacity_bytes of at least " + std::to_string(need) + " here; it is " +
                                     std::to_string(request.capacity_bytes),
                                 need));
+  }
+  if (request.history > 0) {
+    const u64 for_history = capacity_for_history(request);
+    if (for_history == 0 || ring < for_history) {
+      return tl::unexpected(error(
+          errc::invalid_argument,
+          "a history of " + std::to_string(request.history) + " messages of " +
+              std::to_string(request.payload_bytes_max) + " bytes, with loans_max " +
+              std::to_string(request.loans_max) + ", " +
+              (for_history == 0 ? "fits into no lane: the largest has " + std::to_string(ring_bytes_max) + " bytes"
+                                : "needs capacity_bytes of at least " + std::to_string(for_history) + "; it is " +
+                                      std::to_string(request.capacity_bytes)),
+          for_history));
+    }
   }
   return sized(request, ring);
 }

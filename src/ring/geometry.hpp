@@ -13,12 +13,19 @@ struct lane_request {
   u32 frame_alignment;    // a power of two from 8 to a page
   u32 strides;            // 8 to 64, a power of two
   u32 subscriptions;      // slots
+  u64 history;            // messages that stay, while `loans_max` loans are open
+  u32 loans_max;
   bool stamped;
   bool lossy_allowed;  // costs: no message may be larger than a stride
   bool reliable_allowed;
 };
 
-// Errors: invalid_argument, message_too_large (value: capacity_bytes that suffices).
+// Whether what is asked for makes sense, sizes aside. The functions below that return a size require it.
+// Errors: invalid_argument.
+result<void> check_request(const lane_request& request);
+
+// Errors: invalid_argument (of a history that does not fit, value: capacity_bytes that suffices), message_too_large
+// (value: the same, 0 if no lane takes such messages).
 result<lane_geometry> make_geometry(const lane_request& request);
 
 // Writes a geometry into the header of a lane that is being made.
@@ -29,7 +36,10 @@ void write_geometry(const lane_geometry& geometry, lane_header& head, lane_slots
 result<lane_geometry> read_geometry(const lane_header& head, u64 data_file_bytes, const lane_slots& slots,
                                     u64 slots_file_bytes);
 
-// The smallest capacity of a lane that takes messages of this size.
+// The smallest capacity of a lane that takes messages of this size. 0: there is no such lane.
 u64 capacity_for(const lane_request& request) noexcept;
+
+// The smallest capacity of a lane in which `history` of the largest messages stay. 0: there is no such lane.
+u64 capacity_for_history(const lane_request& request) noexcept;
 
 }  // namespace quoit::inline v1::detail

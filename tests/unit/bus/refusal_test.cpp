@@ -196,6 +196,26 @@ TEST_CASE("a message too large names the capacity that it needs") {
   CHECK(bus.publisher<std::array<char, 100'000>>("big"));
 }
 
+TEST_CASE("a message that no lane takes is said to be so") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<quoit::bytes>("t"));
+  for (const std::size_t bytes : {std::size_t{1} << 30, std::size_t{1} << 40}) {
+    const auto loan = pub.try_loan_bytes(bytes);
+    REQUIRE_FALSE(loan);
+    CHECK(loan.error().code() == errc::message_too_large);
+    CHECK(loan.error().value() == 0);
+    CHECK(loan.error().message().find("no lane") != std::string::npos);
+  }
+  for (const std::uint64_t bytes : {std::uint64_t{1} << 30, ~std::uint64_t{0}}) {
+    const auto none = bus.publisher<quoit::bytes>("u", {.message_bytes_max = bytes});
+    REQUIRE_FALSE(none);
+    CHECK(none.error().code() == errc::message_too_large);
+    CHECK(none.error().value() == 0);
+    CHECK(none.error().message().find("no lane") != std::string::npos);
+  }
+}
+
 TEST_CASE("options that cannot be are refused with what they may be") {
   const bus_guard name;
   auto bus = open(name);
