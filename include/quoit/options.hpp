@@ -52,8 +52,9 @@ struct bus_options {
   // Of the shared-memory files that this process makes; the umask does not change it. Everybody on a bus
   // needs to read and write its files: to share a bus between users, give them a group.
   std::uint32_t permissions = 0660;
-  std::int64_t group = -1;         // numeric group of the files; -1 leaves the process's own
-  std::string_view node_name{};    // for people who list the bus; at most 47 bytes
+  std::int64_t group = -1;  // numeric group of the files; -1 leaves the process's own
+  // For people who list the bus, or ask who is in the way; at most 47 bytes. Empty: the program's name.
+  std::string_view node_name{};
   std::uint32_t nodes_max = 1024;  // of a bus; counts for whoever makes it. 1 to 65536.
 
   quoit::wait wait = quoit::wait::adaptive;
@@ -94,7 +95,7 @@ struct publisher_options {
   std::uint64_t history = 0;
   std::uint32_t alignment = 8;    // of messages; a power of two up to 4096. A type's own alignment is kept anyway.
   std::uint32_t strides = 16;     // parts in which the ring is taken and freed: 8, 16, 32 or 64
-  std::uint32_t loans_max = 8;    // loans open at once
+  std::uint32_t loans_max = 8;    // loans open at once; what is published behind an open loan counts as one until then
   bool stamped = false;           // each message carries the time of its publishing; costs a clock read
   bool lossy_subscribers = true;  // false: messages may be up to half the ring, and lossy subscribers are refused
   topic_limits limits{};

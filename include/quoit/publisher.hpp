@@ -17,9 +17,11 @@ namespace quoit::inline v1 {
 
 // Who is in the way of a loan that would block.
 struct blocker {
-  std::uint32_t subscription;  // as `quoit topic list` numbers it
-  std::uint32_t pid;           // in the pid namespace of its process
-  std::string node;            // the name it gave itself
+  static constexpr std::uint32_t nobody = 0xffffffff;
+
+  std::uint32_t subscription;  // as `quoit topic list` numbers it; or nobody
+  std::uint32_t pid;           // in the pid namespace of its process; 0: nobody
+  std::string node;            // the name of its node; empty: nobody
 };
 
 // Publishes messages of type T on one topic, in a ring of its own.
@@ -33,7 +35,8 @@ class publisher {
  public:
   // A message in shared memory, value-initialised, to be filled and published. Never blocks.
   //
-  // Errors: would_block (blocked_by() says who), too_many_loans, closed, forked. No allocation.
+  // Errors: would_block (blocked_by() says who; value(): its subscription, or blocker::nobody), too_many_loans, closed,
+  // forked. No allocation.
   result<quoit::loan<T>> try_loan() noexcept
     requires(!variable_size<T>)
   {
@@ -103,7 +106,8 @@ class publisher {
     co_return result<void>();
   }
 
-  // Copies a message into shared memory and publishes it. Never blocks. Errors: as try_loan().
+  // Copies a message into shared memory and publishes it. Never blocks. Behind an open loan it is visible only once
+  // that is published or dropped, and counts as a loan (loans_max) until then. Errors: as try_loan().
   result<void> publish(const T& value) noexcept
     requires(!variable_size<T>)
   {
@@ -166,7 +170,8 @@ class publisher {
   // Policy overwrite: true if, with the subscriptions of now and whatever they hold, no loan is ever refused:
   // there are at least 2 strides more than they can cover, 2 + 2 x samples_max for each.
   bool never_refuses() const noexcept { return core_->never_refuses(); }
-  // After would_block or timed_out: the subscription that is furthest behind, or holds most.
+  // After would_block or timed_out: the subscription that is furthest behind, or holds most. `nobody` if loans of one's
+  // own are in the way, if whoever was has moved on since, and when the last loan was not refused so.
   blocker blocked_by() const {
     const detail::blocked_by who = core_->who_blocks();
     return {who.subscription, who.pid, who.node_name};

@@ -246,11 +246,20 @@ bool publisher_core::never_refuses() const noexcept {
 }
 
 blocked_by publisher_core::who_blocks() const noexcept {
-  blocked_by who{writer_->refusal().slot, 0, {}};
-  if (epoch_ != fork_epoch || who.subscription >= parts_->control.subscriptions()) return who;
-  const node_id owner = topic::owner_of(parts_->control.subscription(who.subscription));
+  blocked_by who{no_slot, 0, {}};
+  if (epoch_ != fork_epoch || (refusal_ != claim_status::would_block && refusal_ != claim_status::timed_out)) {
+    return who;
+  }
+  const u32 slot = writer_->refusal().slot;
+  if (slot >= parts_->control.subscriptions()) return who;
+  const subscription_entry& subscription = parts_->control.subscription(slot);
+  if (parts_->control.state(subscription) != participant_state::active) return who;
+  const node_id owner = topic::owner_of(subscription);
   if (owner.index >= parts_->owner->node_count_max()) return who;
   const node_entry& entry = parts_->owner->entry_at(owner.index);
+  // relaxed: for people; an entry that is somebody else's by now names nobody
+  if (load_relaxed(entry.generation) != owner.generation) return who;
+  who.subscription = slot;
   who.pid = load_relaxed(entry.pid);  // relaxed: for people
   std::memcpy(who.node_name, entry.name, sizeof who.node_name);
   who.node_name[sizeof who.node_name - 1] = '\0';

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "base/boot_id.hpp"
@@ -164,7 +166,8 @@ result<bool> node::enter(const bus_options& options) {
       e.uid = static_cast<u32>(::geteuid());
       e.sleeps = e.late = 0;
       std::memset(e.name, 0, sizeof e.name);
-      options.node_name.copy(e.name, sizeof e.name - 1);
+      const std::string_view called = !options.node_name.empty() ? options.node_name : ::program_invocation_short_name;
+      called.copy(e.name, sizeof e.name - 1);
       store_relaxed(e.bell.sleeping, 0);                 // relaxed: nobody names this node yet
       for (u64& bits : e.ready) store_relaxed(bits, 0);  // relaxed: as above
       // sync(node.record): the record is whole for whoever finds it in use

@@ -34,8 +34,10 @@ struct lane_claim {
   std::byte* payload = nullptr;
 };
 
+inline constexpr u32 no_slot = ~u32{0};
+
 struct lane_refusal {
-  u32 slot = 0;            // the subscription that is furthest behind, or holds the most strides
+  u32 slot = no_slot;      // the subscription that is furthest behind, or holds the most strides, if there is one
   bool by_reader = false;  // false: our own oldest claim is in the way
 };
 

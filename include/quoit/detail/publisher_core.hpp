@@ -27,7 +27,7 @@ struct message_type {
   u32 alignment = 1;
 };
 
-// Who keeps a publisher from a loan.
+// Who keeps a publisher from a loan. Nobody: no_slot, 0 and no name.
 struct blocked_by {
   u32 subscription;
   u32 pid;  // for people; means nothing in another pid namespace

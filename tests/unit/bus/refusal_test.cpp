@@ -1,6 +1,7 @@
 // What is refused, and how it is said.
 #include <doctest/doctest.h>
 
+#include <cerrno>
 #include <quoit.hpp>
 #include <string>
 #include <vector>
@@ -91,6 +92,59 @@ TEST_CASE("under block a loan is refused while a reliable subscriber is behind, 
   CHECK(late.error().code() == errc::timed_out);
   for (std::uint64_t i = 0; i < n; ++i) CHECK(must(sub.poll())->number == i);
   CHECK(pub.try_loan());
+}
+
+TEST_CASE("where loans of one's own are in the way, nobody is blamed") {
+  const bus_guard name;
+  auto bus = open(name, {.node_name = "innocent"});
+  auto pub = must(bus.publisher<checked>("t", {.capacity_bytes = 4096, .loans_max = 1000}));
+  CHECK(pub.blocked_by().subscription == quoit::blocker::nobody);
+  auto sub = must(bus.subscriber<checked>("t"));
+  std::vector<quoit::loan<checked>> loans;
+  auto loan = pub.try_loan();
+  for (; loan; loan = pub.try_loan()) loans.push_back(std::move(*loan));
+  CHECK(loan.error().code() == errc::would_block);
+  CHECK(loan.error().value() == quoit::blocker::nobody);
+  CHECK(pub.blocked_by().subscription == quoit::blocker::nobody);
+  CHECK(pub.blocked_by().pid == 0);
+  CHECK(pub.blocked_by().node.empty());
+  loans.clear();
+  CHECK(pub.try_loan());
+}
+
+TEST_CASE("a publisher that has too many loans, or none that is refused, is blocked by nobody") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t", {.loans_max = 1}));
+  auto sub = must(bus.subscriber<checked>("t"));
+  while (pub.publish(checked::make(0, 0))) {
+  }
+  CHECK(pub.blocked_by().subscription == 0);
+  while (must(sub.poll())) {
+  }
+  auto loan = must(pub.try_loan());
+  CHECK(pub.blocked_by().subscription == quoit::blocker::nobody);
+  CHECK(pub.try_loan().error().code() == errc::too_many_loans);
+  CHECK(pub.blocked_by().subscription == quoit::blocker::nobody);
+}
+
+TEST_CASE("a node without a name has that of its program") {
+  const bus_guard name;
+  auto bus = open(name);
+  const auto nodes = must(quoit::inspect(name.name())).nodes;
+  REQUIRE(nodes.size() == 1);
+  CHECK(nodes[0].name == ::program_invocation_short_name);
+}
+
+TEST_CASE("what is published behind an open loan counts as a loan") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<point>("t", {.loans_max = 2}));
+  auto loan = must(pub.try_loan());
+  CHECK(pub.publish({1, 2}));
+  CHECK(pub.publish({3, 4}).error().code() == errc::too_many_loans);
+  std::move(loan).publish();
+  CHECK(pub.publish({3, 4}));
 }
 
 TEST_CASE("under fail nobody waits") {
