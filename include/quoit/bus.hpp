@@ -84,8 +84,11 @@ class QUOIT_EXPORT bus {
   // Errors: timed_out, invalid_argument (subscribers of another bus), forked, closed.
   template <class... T>
   result<std::size_t> wait_any(std::chrono::nanoseconds timeout, quoit::subscriber<T>&... subscribers) noexcept {
-    detail::subscriber_core* const cores[] = {subscribers.core_.get()...};
-    return detail::subscriber_core::wait_any(cores, timeout);
+    static_assert(sizeof...(T) > 0, "wait_any() waits for subscribers: give it at least one behind the timeout");
+    if constexpr (sizeof...(T) > 0) {
+      detail::subscriber_core* const cores[] = {subscribers.core_.get()...};
+      return detail::subscriber_core::wait_any(cores, timeout);
+    }
   }
 
  private:

@@ -50,7 +50,7 @@ inline constexpr start start::earliest{from::earliest, 0};
 
 struct bus_options {
   // Of the shared-memory files that this process makes; the umask does not change it. Everybody on a bus
-  // needs to read and write its files: to share a bus between users, give them a group.
+  // needs to read and write its files: to share a bus between users, give them a group. At most 0777.
   std::uint32_t permissions = 0660;
   std::int64_t group = -1;  // numeric group of the files; -1 leaves the process's own
   // For people who list the bus, or ask who is in the way; at most 47 bytes. Empty: the program's name.
@@ -58,9 +58,10 @@ struct bus_options {
   std::uint32_t nodes_max = 1024;  // of a bus; counts for whoever makes it. 1 to 65536.
 
   quoit::wait wait = quoit::wait::adaptive;
+  // None of these three is negative; more than a year is a year.
   std::chrono::nanoseconds spin_max = std::chrono::microseconds(20);  // for wait::adaptive
   // A sleeper looks around this often by itself, so that a wake that died with its waker costs latency and
-  // never hangs.
+  // never hangs. Less than 1 ms is 1 ms.
   std::chrono::nanoseconds recheck = std::chrono::milliseconds(250);
   // How long opening and closing wait for the lock of a topic, whose holder may have been stopped.
   std::chrono::nanoseconds lock_timeout = std::chrono::seconds(5);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -102,7 +103,8 @@ class subscriber {
     auto got = poll();
     if (!got || *got) return got;
     const bool endless = timeout > std::chrono::hours(24 * 365);
-    const clock::time_point end = endless ? clock::time_point::max() : clock::now() + timeout;
+    const clock::time_point end =
+        endless ? clock::time_point::max() : clock::now() + std::max(timeout, std::chrono::nanoseconds(0));
     for (;;) {
       const std::chrono::nanoseconds left = endless ? timeout : end - clock::now();
       if (auto ok = core_->wait(left); !ok) return tl::unexpected(std::move(ok.error()));

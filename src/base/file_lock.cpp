@@ -33,7 +33,9 @@ lock_status try_lock(int fd, off_t byte) noexcept {
 lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept {
   // There is no lock call with a timeout. Locks are held for microseconds: a holder that has it longer was
   // stopped, or is making something large.
-  const auto end = std::chrono::steady_clock::now() + timeout;
+  const auto end =
+      std::chrono::steady_clock::now() +
+      std::clamp<std::chrono::nanoseconds>(timeout, std::chrono::nanoseconds(0), std::chrono::hours(24 * 365));
   long pause_ns = 10'000;
   for (;;) {
     const lock_status status = try_lock(fd, byte);

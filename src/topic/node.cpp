@@ -21,6 +21,38 @@ namespace {
 constexpr u64 entry_in_use = 1;
 constexpr int open_attempts_max = 100;
 
+constexpr std::chrono::nanoseconds year = std::chrono::hours(24 * 365);
+
+result<void> check_options(const bus_options& options) {
+  const auto refuse = [](const std::string& words) { return tl::unexpected(error(errc::invalid_argument, words)); };
+  if (options.nodes_max == 0 || options.nodes_max > nodes_limit) {
+    return refuse("nodes_max is " + std::to_string(options.nodes_max) + ": it must be 1 to " +
+                  std::to_string(nodes_limit));
+  }
+  if (options.permissions > 0777) {
+    char octal[16];
+    std::snprintf(octal, sizeof octal, "0%o", options.permissions);
+    return refuse("permissions is " + std::string(octal) + ": it must be at most 0777");
+  }
+  constexpr std::size_t name_bytes_max = sizeof(node_entry::name) - 1;
+  if (options.node_name.size() > name_bytes_max) {
+    return refuse("node_name has " + std::to_string(options.node_name.size()) + " bytes: at most " +
+                  std::to_string(name_bytes_max));
+  }
+  const std::pair<const char*, std::chrono::nanoseconds> times[] = {
+      {"spin_max", options.spin_max}, {"recheck", options.recheck}, {"lock_timeout", options.lock_timeout}};
+  for (const auto& [option, time] : times) {
+    if (time.count() < 0) {
+      return refuse(std::string(option) + " is " + std::to_string(time.count()) + " ns: it must not be negative");
+    }
+  }
+  return {};
+}
+
+std::string remove_bus(const std::string& bus) {
+  return ": stop the processes of the bus, then `quoit clean --bus " + bus + "` removes what is left";
+}
+
 error busy_bus(const std::string& file) {
   return error(errc::busy, std::string("the lock of ") + shm_directory + "/" + file +
                                " was held for longer than lock_timeout: some process on the bus is stopped, or "
@@ -33,10 +65,7 @@ error busy_bus(const std::string& file) {
 
 result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options& options) {
   if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
-  if (options.nodes_max == 0 || options.nodes_max > nodes_limit) {
-    return tl::unexpected(error(errc::invalid_argument, "nodes_max is " + std::to_string(options.nodes_max) +
-                                                            ": it must be 1 to " + std::to_string(nodes_limit)));
-  }
+  if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
   std::shared_ptr<node> made(new node);
   made->bus_ = bus;
   made->file_name_ = bus_file(bus);
@@ -45,9 +74,9 @@ result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options
   made->probed_.reserve(64);
   made->settings_ = {{options.permissions, options.group},
                      options.wait,
-                     options.spin_max,
-                     std::max(options.recheck, std::chrono::nanoseconds(std::chrono::milliseconds(1))),
-                     options.lock_timeout};
+                     std::min(options.spin_max, year),
+                     std::clamp<std::chrono::nanoseconds>(options.recheck, std::chrono::milliseconds(1), year),
+                     std::min(options.lock_timeout, year)};
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     auto entered = made->try_open(options);
     if (!entered) {
@@ -84,7 +113,7 @@ result<bool> node::try_open(const bus_options& options) {
   if (bytes < bus_bytes(1)) {
     return tl::unexpected(error(errc::corrupt, std::string(shm_directory) + "/" + file_name_ + " has " +
                                                    std::to_string(bytes) + " bytes, a bus at least " +
-                                                   std::to_string(bus_bytes(1)) + ": remove it"));
+                                                   std::to_string(bus_bytes(1)) + remove_bus(bus_)));
   }
   auto memory = map_by_name(file_name_, bytes, access::read_write);
   if (!memory) return tl::unexpected(std::move(memory.error()));
@@ -123,7 +152,7 @@ result<void> node::check_header() {
   const std::string path = std::string(shm_directory) + "/" + file_name_;
   const segment_prefix prefix = memory_.object<bus_header>().prefix;
   if (prefix.magic != bus_magic) {
-    return tl::unexpected(error(errc::corrupt, path + " is no bus (wrong magic number): remove it"));
+    return tl::unexpected(error(errc::corrupt, path + " is no bus (wrong magic number)" + remove_bus(bus_)));
   }
   if (prefix.layout_major != layout_major || prefix.required_features != 0) {
     return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
@@ -134,7 +163,7 @@ result<void> node::check_header() {
   }
   if (prefix.header_bytes != bus_header_bytes || prefix.entry_bytes != sizeof(node_entry) || prefix.entry_count == 0 ||
       prefix.entry_count > nodes_limit || memory_.bytes() < bus_bytes(prefix.entry_count)) {
-    return tl::unexpected(error(errc::corrupt, path + " has a table that does not fit into it: remove it"));
+    return tl::unexpected(error(errc::corrupt, path + " has a table that does not fit into it" + remove_bus(bus_)));
   }
   nodes_ = prefix.entry_count;
   return {};

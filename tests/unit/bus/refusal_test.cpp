@@ -281,6 +281,76 @@ TEST_CASE("options that cannot be are refused with what they may be") {
   CHECK(code({.capacity_bytes = std::uint64_t{1} << 40}) == errc::invalid_argument);
   CHECK(bus.subscriber<point>("t", {.samples_max = 0}).error().code() == errc::invalid_argument);
   CHECK(quoit::bus::open(name.name(), {.nodes_max = 0}).error().code() == errc::invalid_argument);
+  CHECK(code({.message_bytes_max = 16}) == errc::invalid_argument);
+  CHECK(code({.strides = 0}) == errc::invalid_argument);
+  CHECK(code({.history = 1, .strides = 1}) == errc::invalid_argument);
+  CHECK(bus.publisher<quoit::bytes>("b", {.strides = 0}).error().code() == errc::invalid_argument);
+}
+
+TEST_CASE("options of a bus that cannot be are refused by name") {
+  const bus_guard name;
+  const auto refused = [&](const char* option, const quoit::bus_options& options) {
+    const auto bus = quoit::bus::open(name.name(), options);
+    REQUIRE_FALSE(bus);
+    CHECK(bus.error().code() == errc::invalid_argument);
+    CHECK(bus.error().message().find(option) != std::string::npos);
+  };
+  refused("permissions", {.permissions = 01777});
+  refused("node_name", {.node_name = "123456789012345678901234567890123456789012345678"});
+  refused("spin_max", {.spin_max = -1ns});
+  refused("recheck", {.recheck = -1ns});
+  refused("lock_timeout", {.lock_timeout = std::chrono::nanoseconds::min()});
+  constexpr auto ever = std::chrono::nanoseconds::max();
+  auto bus = must(quoit::bus::open(name.name(), {.node_name = "12345678901234567890123456789012345678901234567",
+                                                 .spin_max = ever,
+                                                 .recheck = ever,
+                                                 .lock_timeout = ever}));
+  CHECK(bus.publisher<point>("t"));
+}
+
+TEST_CASE("a timeout below zero is over at once, one that is huge never overflows") {
+  const bus_guard name;
+  auto bus = open(name);
+  auto pub = must(bus.publisher<checked>("t"));
+  auto sub = must(bus.subscriber<checked>("t"));
+  auto other = must(bus.subscriber<checked>("t"));
+  for (const auto timeout : {std::chrono::nanoseconds::min(), std::chrono::nanoseconds(-1), 0ns}) {
+    CHECK(sub.wait(timeout).error().code() == errc::timed_out);
+    CHECK(bus.wait_any(timeout, sub, other).error().code() == errc::timed_out);
+  }
+  while (pub.publish(checked::make(0, 0))) {
+  }
+  for (const auto timeout : {std::chrono::nanoseconds::min(), std::chrono::nanoseconds(-1), 0ns}) {
+    CHECK(pub.loan_for(timeout).error().code() == errc::timed_out);
+    CHECK(pub.publish_for(checked::make(0, 0), timeout).error().code() == errc::timed_out);
+  }
+  constexpr auto ever = std::chrono::nanoseconds::max();
+  CHECK(sub.wait(ever));
+  CHECK(bus.wait_any(ever, sub, other));
+  while (must(sub.poll()) || must(other.poll())) {
+  }
+  CHECK(pub.loan_for(ever));
+}
+
+TEST_CASE("a history that does not fit is refused with the capacity that it needs") {
+  const bus_guard name;
+  auto bus = open(name);
+  const auto refused = bus.publisher<checked>("t", {.capacity_bytes = 8192, .history = 1000});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == errc::invalid_argument);
+  CHECK(refused.error().message().find("capacity_bytes of at least " + std::to_string(refused.error().value())) !=
+        std::string::npos);
+  CHECK(bus.publisher<checked>("t", {.capacity_bytes = refused.error().value(), .history = 1000}));
+  for (const std::uint64_t far : {std::uint64_t{1} << 28, std::uint64_t{1} << 60, ~std::uint64_t{0}}) {
+    const auto none = bus.publisher<checked>("t", {.history = far});
+    REQUIRE_FALSE(none);
+    CHECK(none.error().code() == errc::invalid_argument);
+    CHECK(none.error().message().find("no lane") != std::string::npos);
+  }
+  const auto variable = bus.publisher<quoit::bytes>("v", {.history = 1});
+  REQUIRE_FALSE(variable);
+  CHECK(variable.error().code() == errc::invalid_argument);
+  CHECK(variable.error().message().find("message_bytes_max") != std::string::npos);
 }
 
 TEST_CASE("each limit that is reached names its option") {
