@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -28,15 +29,20 @@ std::string path_of(const std::string& name) { return std::string(shm_directory)
 error failed(const std::string& doing, const std::string& name, int why) {
   errc code = errc::system;
   std::string hint;
+  std::uint64_t value = 0;
   if (why == EACCES || why == EPERM) {
     code = errc::no_permission;
     hint = ": it belongs to another user, or its mode or group lets nobody else in (bus_options permissions and group)";
   } else if (why == ENOENT) {
     code = errc::not_found;
   } else if (why == EMFILE || why == ENFILE) {
-    hint = ": too many open files (ulimit -n)";
+    code = errc::limit_reached;
+    rlimit limit{};
+    if (why == EMFILE && ::getrlimit(RLIMIT_NOFILE, &limit) == 0) value = limit.rlim_cur;
+    hint = why == EMFILE ? ": too many open files in this process (ulimit -n)"
+                         : ": too many open files on this machine (sysctl fs.file-max)";
   }
-  return error(code, doing + " " + path_of(name) + hint, 0, why);
+  return error(code, doing + " " + path_of(name) + hint, value, why);
 }
 
 error no_space(const std::string& name, std::size_t bytes) {

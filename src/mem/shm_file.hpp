@@ -40,7 +40,7 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes);
 // Gives it its permissions and its final name. False: somebody else was first, and the temporary is gone.
 result<bool> place_shm(shm_file& file, const std::string& name, const shm_permissions& permissions);
 
-// An object that is there. Errors: not_found, no_permission, system.
+// An object that is there. Errors: not_found, no_permission, limit_reached (descriptors), system.
 result<fd> open_shm(const std::string& name, access how);
 
 // The same, for nothing but its locks: guarded from a forked child, and never mapped through.

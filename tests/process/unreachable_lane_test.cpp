@@ -56,7 +56,7 @@ TEST_CASE("a lane that could not be opened for want of descriptors is read from 
     const rlimit none{0, limit.rlim_max};
     ::setrlimit(RLIMIT_NOFILE, &none);
     const auto refused = sub.poll();
-    if (refused || refused.error() != errc::system || refused.error().system_errno() != EMFILE) return 2;
+    if (refused || refused.error() != errc::limit_reached || refused.error().system_errno() != EMFILE) return 2;
     if (refused.error().message().find("ulimit") == std::string::npos) return 3;
     const auto nothing = sub.poll();
     if (!nothing || *nothing) return 4;
