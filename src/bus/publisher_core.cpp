@@ -17,7 +17,7 @@ result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner,
   lane_preparation prepared;
   const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
   if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
-    auto made = make_lane(bus_temporary_prefix(owner->bus()), *geometry);
+    auto made = make_lane(bus_temporary_prefix(owner->bus()), name, *geometry);
     if (!made) return tl::unexpected(std::move(made.error()));
     prepared.keep(std::move(*made));
   }

@@ -153,8 +153,9 @@ result<lane_geometry> geometry_for(const message_type& type, const publisher_opt
   return make_geometry(request);
 }
 
-result<new_lane> lane_preparation::take(const std::string& temporary_prefix, const lane_geometry& geometry) {
-  if (!lane_ || !same_geometry(lane_->geometry, geometry)) return make_lane(temporary_prefix, geometry);
+result<new_lane> lane_preparation::take(const std::string& temporary_prefix, const topic& control,
+                                        const lane_geometry& geometry) {
+  if (!lane_ || !same_geometry(lane_->geometry, geometry)) return make_lane(temporary_prefix, control.name(), geometry);
   new_lane taken = std::move(*lane_);
   lane_.reset();
   return taken;
@@ -182,7 +183,7 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
                                     " lanes; whoever makes the topic chooses limits.publishers_max",
                                 control.publishers()));
   }
-  auto made = prepared.take(bus_temporary_prefix(parts.owner->bus()), geometry);
+  auto made = prepared.take(bus_temporary_prefix(parts.owner->bus()), control, geometry);
   if (!made) return tl::unexpected(std::move(made.error()));
   lane_header& head = made->data.memory.object<lane_header>();
   lane_slots& slots = made->slots.memory.object<lane_slots>();

@@ -39,7 +39,7 @@ class lane_preparation {
   static bool pays_for(const lane_geometry& geometry) noexcept { return geometry.data_file_bytes() > 1024 * 1024; }
   void keep(new_lane lane) noexcept { lane_.emplace(std::move(lane)); }
   // The lane that was prepared, if it is such a one, or a new one.
-  result<new_lane> take(const std::string& temporary_prefix, const lane_geometry& geometry);
+  result<new_lane> take(const std::string& temporary_prefix, const topic& control, const lane_geometry& geometry);
 
  private:
   std::optional<new_lane> lane_;

@@ -45,15 +45,15 @@ error failed(const std::string& doing, const std::string& name, int why) {
   return error(code, doing + " " + path_of(name) + hint, value, why);
 }
 
-error no_space(const std::string& name, std::size_t bytes) {
+error no_space(const std::string& name, const shm_purpose& purpose, std::size_t bytes) {
   struct statvfs fs{};
   std::string free = "an unknown number of";
   if (::statvfs(shm_directory, &fs) == 0) free = std::to_string(std::uint64_t{fs.f_bavail} * fs.f_frsize);
   return error(errc::no_space,
-               "allocating " + std::to_string(bytes) + " bytes for " + path_of(name) + ": " + shm_directory + " has " +
-                   free +
-                   " bytes free; make it larger (mount -o remount,size=..., docker --shm-size) or the lanes smaller "
-                   "(publisher_options capacity_bytes)",
+               "allocating " + std::to_string(bytes) + " bytes for " +
+                   (purpose.object.empty() ? path_of(name) : purpose.object) + ": " + shm_directory + " has " + free +
+                   " bytes free; make it larger (mount -o remount,size=..., docker --shm-size)" +
+                   (*purpose.option == '\0' ? std::string() : std::string(" or ask for less (") + purpose.option + ")"),
                bytes, ENOSPC);
 }
 
@@ -78,7 +78,7 @@ void populate(const mapping& memory) noexcept {
 
 }  // namespace
 
-result<shm_file> make_shm(const std::string& prefix, std::size_t bytes) {
+result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose) {
   shm_file file;
   fd memory_of;
   for (int attempt = 0; !file.descriptor; ++attempt) {
@@ -107,7 +107,7 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes) {
   // Without this a full file system would be a SIGBUS at some later store.
   while (::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)) != 0) {
     if (errno == EINTR) continue;
-    if (errno == ENOSPC) return undo(no_space(temporary, bytes));
+    if (errno == ENOSPC) return undo(no_space(temporary, purpose, bytes));
     return undo(failed("allocating", temporary, errno));
   }
   auto memory = map_file(descriptor, bytes, access::read_write, temporary.c_str());

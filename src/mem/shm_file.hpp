@@ -32,10 +32,16 @@ struct shm_file {
 // any end of file, where locks are allowed too.
 inline constexpr off_t shm_lock_byte = off_t{1} << 40;
 
+// What an object is for, in words: "a lane of topic t", and the option that makes it smaller.
+struct shm_purpose {
+  std::string object;
+  const char* option = "";
+};
+
 // Makes an object of `bytes` under a temporary name that begins with `prefix`, with its lock held, allocates
 // and populates its memory, zeroed, and maps it.
-// Errors: no_space (value: bytes), no_permission, system.
-result<shm_file> make_shm(const std::string& prefix, std::size_t bytes);
+// Errors: no_space (value: bytes), no_permission, limit_reached (descriptors), system.
+result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose = {});
 
 // Gives it its permissions and its final name. False: somebody else was first, and the temporary is gone.
 result<bool> place_shm(shm_file& file, const std::string& name, const shm_permissions& permissions);

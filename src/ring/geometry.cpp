@@ -181,8 +181,8 @@ result<lane_geometry> read_geometry(const lane_header& shared, u64 data_file_byt
       return tl::unexpected(error(errc::newer_version, "lane segment: layout " + std::to_string(p->layout_major) + "." +
                                                            std::to_string(p->layout_minor) + ", required features " +
                                                            std::to_string(p->required_features) +
-                                                           "; this library reads layout " +
-                                                           std::to_string(layout_major)));
+                                                           "; this library has layout " + std::to_string(layout_major) +
+                                                           "." + std::to_string(layout_minor)));
     }
   }
   lane_geometry g{};

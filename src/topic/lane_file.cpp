@@ -4,10 +4,18 @@
 
 namespace quoit::inline v1::detail {
 
-result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geometry& geometry) {
-  auto slots = make_shm(temporary_prefix, slots_bytes(geometry.subscriptions));
+error corrupt_lane(const std::string& file, std::string_view what) {
+  return error(errc::corrupt, std::string(shm_directory) + "/" + file + ": " + std::string(what) +
+                                  ": stop the processes of the topic, and remove it");
+}
+
+result<new_lane> make_lane(const std::string& temporary_prefix, std::string_view topic, const lane_geometry& geometry) {
+  const std::string of_topic = " of a lane of topic " + std::string(topic);
+  auto slots = make_shm(temporary_prefix, slots_bytes(geometry.subscriptions),
+                        {"the slots" + of_topic, "limits.subscriptions_max"});
   if (!slots) return tl::unexpected(std::move(slots.error()));
-  auto data = make_shm(temporary_prefix, geometry.data_file_bytes());
+  auto data = make_shm(temporary_prefix, geometry.data_file_bytes(),
+                       {"the ring" + of_topic, "publisher_options capacity_bytes"});
   if (!data) {
     unlink_shm(slots->name);
     return tl::unexpected(std::move(data.error()));
@@ -47,13 +55,20 @@ result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 gener
   auto file = open_shm(name, how);
   if (!file) return tl::unexpected(std::move(file.error()));
   const u64 bytes = file_bytes(file->get());
-  if (bytes < slots_bytes(1)) return tl::unexpected(error(errc::corrupt, name + " is shorter than a slot file"));
+  if (bytes < slots_bytes(1)) return tl::unexpected(corrupt_lane(name, "it is shorter than a slot file"));
   auto memory = map_file(file->get(), bytes, how, name.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
   const segment_prefix prefix = memory->object<lane_slots>().prefix;
-  if (prefix.magic != slots_magic || prefix.layout_major != layout_major || prefix.entry_count > subscriptions_limit ||
-      bytes < slots_bytes(prefix.entry_count)) {
-    return tl::unexpected(error(errc::corrupt, name + " is no slot file of this version"));
+  if (prefix.magic != slots_magic) return tl::unexpected(corrupt_lane(name, "it is no slot file"));
+  if (prefix.layout_major != layout_major || prefix.required_features != 0) {
+    return tl::unexpected(
+        error(errc::newer_version, std::string(shm_directory) + "/" + name + " has layout " +
+                                       std::to_string(prefix.layout_major) + "." + std::to_string(prefix.layout_minor) +
+                                       ", this library has layout " + std::to_string(layout_major) + "." +
+                                       std::to_string(layout_minor) + ": use one version of quoit on a bus"));
+  }
+  if (prefix.entry_count > subscriptions_limit || bytes < slots_bytes(prefix.entry_count)) {
+    return tl::unexpected(corrupt_lane(name, "it is shorter than its slots"));
   }
   return lane_slots_file{std::move(*memory), prefix.entry_count};
 }
@@ -65,11 +80,16 @@ result<lane_file> open_lane(const std::string& topic_file, u64 generation, acces
   auto file = open_shm(name, data_access);
   if (!file) return tl::unexpected(std::move(file.error()));
   const u64 bytes = file_bytes(file->get());
-  if (bytes < lane_header_bytes) return tl::unexpected(error(errc::corrupt, name + " is shorter than its header"));
+  if (bytes < lane_header_bytes) return tl::unexpected(corrupt_lane(name, "it is shorter than its header"));
   auto data = map_file(file->get(), bytes, data_access, name.c_str());
   if (!data) return tl::unexpected(std::move(data.error()));
   auto geometry = read_geometry(data->object<lane_header>(), bytes, slots->slots(), slots->memory.bytes());
-  if (!geometry) return tl::unexpected(std::move(geometry.error()));
+  if (!geometry) {
+    const error& why = geometry.error();
+    if (why == errc::corrupt) return tl::unexpected(corrupt_lane(name, why.words()));
+    return tl::unexpected(error(why.code(), std::string(shm_directory) + "/" + name + ": " + std::string(why.words()) +
+                                                ": use one version of quoit on a bus"));
+  }
   return lane_file{std::move(*data), std::move(slots->memory), *geometry};
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "mem/shm_file.hpp"
 #include "quoit/detail/lane_layout.hpp"
@@ -27,15 +28,15 @@ struct new_lane {
   lane_geometry geometry{};
 };
 
-// Errors: no_space, no_permission, system.
-result<new_lane> make_lane(const std::string& temporary_prefix, const lane_geometry& geometry);
+// `topic` is for words. Errors: no_space, no_permission, limit_reached (descriptors), system.
+result<new_lane> make_lane(const std::string& temporary_prefix, std::string_view topic, const lane_geometry& geometry);
 // Removes what is not going to be placed.
 void discard_lane(const new_lane& lane) noexcept;
 result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions);
 
 // A lane that is there. Subscribers map the data for reading only.
-// Errors: not_found, no_permission, corrupt, newer_version, system.
+// Errors: not_found, no_permission, limit_reached (descriptors), corrupt, newer_version, system.
 result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access,
                             access slots_access = access::read_write);
 
@@ -46,6 +47,9 @@ struct lane_slots_file {
   lane_slots& slots() const noexcept { return memory.object<lane_slots>(); }
 };
 result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation, access how = access::read_write);
+
+// `corrupt`, of a lane's file: `what`, and what to do.
+error corrupt_lane(const std::string& file, std::string_view what);
 
 // True if a lane that could not be opened, for this reason, is no lane any more; false if somebody else could open
 // it, or the same one later.

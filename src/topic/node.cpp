@@ -123,7 +123,8 @@ result<bool> node::try_open(const bus_options& options) {
 }
 
 result<bool> node::create(const bus_options& options) {
-  auto made = make_shm(bus_temporary_prefix(bus_), bus_bytes(options.nodes_max));
+  auto made = make_shm(bus_temporary_prefix(bus_), bus_bytes(options.nodes_max),
+                       {"the nodes of bus " + bus_, "bus_options nodes_max"});
   if (!made) return tl::unexpected(std::move(made.error()));
   bus_header& header = made->memory.object<bus_header>();
   header.prefix.magic = bus_magic;

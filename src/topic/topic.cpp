@@ -146,7 +146,8 @@ result<topic> topic::observe(const node& owner, std::string_view name, const typ
 // `not_found`: somebody else was first, or took our temporary for abandoned.
 result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
                           const topic_limits& limits, guarded_fd& lock) {
-  auto made = make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max));
+  auto made = make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max),
+                       {"the tables of topic " + std::string(name), "limits"});
   if (!made) return tl::unexpected(std::move(made.error()));
   topic_header& h = made->memory.object<topic_header>();
   h.prefix.magic = topic_magic;

@@ -167,6 +167,14 @@ TEST_CASE("a full /dev/shm is an error that names the need and what is free") {
     const std::string words = large.error().message();
     if (words.find("/dev/shm") == std::string::npos || words.find("bytes free") == std::string::npos) return 4;
     if (large.error().value() < (8 << 20)) return 5;
+    if (words.find("topic large") == std::string::npos || words.find("capacity_bytes") == std::string::npos) return 10;
+    auto wide = bus->subscriber<checked>("wide", {.limits = {.publishers_max = 1024, .subscriptions_max = 1024}});
+    auto wider = bus->publisher<checked>("wider", {.limits = {.publishers_max = 1024, .subscriptions_max = 1024}});
+    const auto why = !wide ? wide.error() : !wider ? wider.error() : quoit::error(errc::closed);
+    if (why != errc::no_space || why.message().find("topic wide") == std::string::npos) return 11;
+    if (why.message().find("limits") == std::string::npos) return 12;
+    wide = tl::unexpected(why);
+    wider = tl::unexpected(why);
     // What is there goes on, and nothing of the failed one is left.
     if (!fits->publish(checked::make(0, 0))) return 6;
     auto sub = bus->subscriber<checked>("small", {.start = quoit::start::earliest});
@@ -175,6 +183,8 @@ TEST_CASE("a full /dev/shm is an error that names the need and what is free") {
     // So full that not even a bus fits.
     auto other = quoit::bus::open(name.name() + "x", {.nodes_max = 4096});
     if (other || other.error() != errc::no_space) return 9;
+    if (other.error().message().find("nodes_max") == std::string::npos) return 13;
+    if (other.error().message().find("bus " + name.name() + "x") == std::string::npos) return 14;
     return 0;
   });
   const ending how = in_a_small_one.wait();
