@@ -74,8 +74,9 @@ class subscriber {
   // The next message, or an empty sample if there is none. Never blocks, allocates nothing.
   //
   // Errors: lagged (value(): messages overwritten before they were read; the next poll goes on behind them),
-  // too_many_samples, corrupt, newer_version, forked, closed; no_permission or system, once, if a publisher came
-  // whose lane cannot be opened: it is tried again, and the other publishers' messages go on.
+  // too_many_samples, forked, closed; no_permission, limit_reached (descriptors) or system, once, if a publisher came
+  // whose lane cannot be opened: it is tried again, and the other publishers' messages go on. corrupt or newer_version,
+  // once for each lane in which that is found: it is left, with what is in it, and the others go on.
   result<sample<T>> poll() noexcept {
     result<sample<T>> out(tl::in_place);
     const auto polled = core_->poll(out->message_);

@@ -6,6 +6,7 @@
 #include "base/random.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/bus_waits.hpp"
+#include "topic/names.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -26,7 +27,8 @@ result<lane_file> open_lane_of(const subscriber_parts& parts, const publisher_en
   const access slots = parts.observes() ? access::read : access::read_write;
   auto lane = open_lane(parts.control.file_name(), generation, access::read, slots);
   if (lane && parts.index >= lane->geometry.subscriptions) {
-    return tl::unexpected(error(errc::corrupt, "a lane of topic " + parts.control.name() + " has too few slots"));
+    return tl::unexpected(
+        corrupt_lane(lane_slots_file_name(parts.control.file_name(), generation), "it has too few slots"));
   }
   return lane;
 }
@@ -72,7 +74,7 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
                                                             : reader.start_with_history(from.messages);
   if (!started) {
     return tl::unexpected(
-        error(errc::corrupt, "a lane of topic " + control.name() + " holds what no publisher writes"));
+        corrupt_lane(lane_data_file(control.file_name(), link->generation), "it holds what no publisher writes"));
   }
   reader.look_at_state();
   return link;
@@ -98,12 +100,12 @@ result<std::unique_ptr<lane_link>> look_at_lane(const subscriber_parts& parts, u
 result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u32 index) {
   if (parts.observes()) {
     auto link = look_at_lane(parts, index);
-    if (!link && is_gone(link.error())) return nullptr;
+    if (!link && link.error() == errc::not_found) return nullptr;
     return link;
   }
   auto lane = open_lane_of(parts, parts.control.publisher(index));
   if (!lane) {
-    if (is_gone(lane.error())) return nullptr;
+    if (lane.error() == errc::not_found) return nullptr;
     return tl::unexpected(std::move(lane.error()));
   }
   const lane_slots& slots = *lane->memory().slots;
@@ -208,10 +210,14 @@ result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<no
   parts->generation_at_open = load_acquire(parts->control.header().next_lane_generation);
   for (u32 i = 0; i < parts->control.publishers(); ++i) {
     if (parts->control.state(parts->control.publisher(i)) != participant_state::active) continue;
+    const u64 generation = load_relaxed(parts->control.publisher(i).lane_generation);  // relaxed: ordered by state()
     auto link = join_lane(*parts, i);
     if (link) {
       parts->links.push_back(std::move(*link));
-    } else if (!is_gone(link.error())) {
+    } else if (link.error() == errc::corrupt || link.error() == errc::newer_version) {
+      parts->refused.push_back({i, generation});
+      parts->unsaid.push_back(std::move(link.error()));
+    } else if (link.error() != errc::not_found) {
       return tl::unexpected(std::move(link.error()));
     }
   }
@@ -251,9 +257,9 @@ void subscriber_core::finish() noexcept {
 subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
   if (epoch_ != fork_epoch || !open_) return polled::failed;
   look_at_roster();
-  if (parts_->missing_why) {
-    parts_->failure = std::move(*parts_->missing_why);
-    parts_->missing_why.reset();
+  if (!parts_->unsaid.empty()) {
+    parts_->failure = std::move(parts_->unsaid.back());
+    parts_->unsaid.pop_back();
     return polled::failed;
   }
   auto& links = parts_->links;
@@ -261,6 +267,11 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
   for (std::size_t i = 0; i < links.size(); ++i) {
     const std::size_t at = (parts_->next + i) % links.size();
     lane_link& link = *links[at];
+    if (link.broken) {
+      // Its samples were still held when it was found to be so.
+      if (link.reader.held() == 0) link.reader.stop();
+      continue;
+    }
     if (link.drained) {
       // With a sample held in it, it cannot be left yet.
       drained = drained || link.reader.held() == 0;
@@ -274,7 +285,7 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
     }
     // The next look begins behind this lane: none starves another, and none hides another's error.
     parts_->next = at + 1;
-    if (status != take_status::message) return failed(status, link.reader);
+    if (status != take_status::message) return failed(status, link);
     out.reader = &link.reader;
     out.link = &link;
     ++samples_;
@@ -284,17 +295,32 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
   return polled::nothing;
 }
 
-subscriber_core::polled subscriber_core::failed(take_status status, const lane_reader& reader) noexcept {
+subscriber_core::polled subscriber_core::failed(take_status status, lane_link& link) noexcept {
   error& why = parts_->failure;
   switch (status) {
-    case take_status::lagged: why = error(errc::lagged, reader.lost()); break;
+    case take_status::lagged: why = error(errc::lagged, link.reader.lost()); break;
     case take_status::too_many: why = error(errc::too_many_samples, parts_->options.samples_max); break;
-    case take_status::newer_version: why = error(errc::newer_version); break;
-    case take_status::corrupt: why = error(errc::corrupt); break;
+    case take_status::newer_version:
+    case take_status::corrupt: why = leave_broken(link, status); break;
     case take_status::drained: only_ = nullptr; return polled::nothing;
     default: return polled::nothing;
   }
   return polled::failed;
+}
+
+// Where one frame makes no sense, the place of the next is not known: the lane is left, and its publisher does not wait
+// for us any more.
+error subscriber_core::leave_broken(lane_link& link, take_status status) noexcept {
+  link.broken = true;
+  if (link.reader.held() == 0) link.reader.stop();
+  set_only();
+  const std::string file = lane_data_file(parts_->control.file_name(), link.generation);
+  const std::string at = "position " + std::to_string(link.reader.position());
+  if (status == take_status::corrupt) return corrupt_lane(file, "at " + at + " is what no publisher writes");
+  return error(errc::newer_version, std::string(shm_directory) + "/" + file + " has at " + at +
+                                        " a message with flags that this library, of layout " +
+                                        std::to_string(layout_major) + "." + std::to_string(layout_minor) +
+                                        ", does not know: use one version of quoit on a bus");
 }
 
 error subscriber_core::why_failed() noexcept {
@@ -308,7 +334,10 @@ error subscriber_core::why_failed() noexcept {
 void subscriber_core::set_only() noexcept {
   only_ = nullptr;
   only_link_ = nullptr;
-  if (parts_->observes() || parts_->links.size() != 1 || parts_->links.front()->drained || parts_->lane_missing) return;
+  if (parts_->observes() || parts_->links.size() != 1 || parts_->links.front()->drained ||
+      parts_->links.front()->broken || parts_->lane_missing) {
+    return;
+  }
   only_link_ = parts_->links.front().get();
   only_ = &only_link_->reader;
 }
@@ -331,16 +360,31 @@ void subscriber_core::look_at_roster() noexcept {
     link->drained = false;
   }
   if (parts_->observes()) forget_removed_lanes();
+  std::erase_if(parts_->links, [&](const auto& link) {
+    if (!link->broken || in_table(*link) || link->reader.held() + link->reader.copies_held() > 0) return false;
+    parts_->lost_before += link->reader.lost_total();
+    link->reader.stop();
+    return true;
+  });
   for (u32 i = 0; i < control.publishers(); ++i) {
     if (control.state(control.publisher(i)) == participant_state::free) continue;
     const bool known = std::any_of(parts_->links.begin(), parts_->links.end(),
                                    [&](const auto& link) { return link->index == i && in_table(*link); });
     if (known) continue;
+    const u64 generation = load_relaxed(control.publisher(i).lane_generation);  // relaxed: ordered by state()
+    const subscriber_parts::refused_lane asked{i, generation};
+    if (std::find(parts_->refused.begin(), parts_->refused.end(), asked) != parts_->refused.end()) continue;
     auto link = follow_lane(*parts_, i);
-    if (!link) {
+    if (!link && is_gone(link.error())) {
+      // The other lanes go on, and so does its publisher, if it lives.
+      std::erase_if(parts_->refused, [&](const auto& before) { return before.index == i; });
+      parts_->refused.push_back(asked);
+      parts_->unsaid.push_back(std::move(link.error()));
+      if (!parts_->observes()) control.leave_lane(*parts_->owner, i, parts_->index);
+    } else if (!link) {
       // The other lanes go on. The publisher of this one will wait for us: so we say so, once, and try again.
       parts_->lane_missing = true;
-      if (seen != roster_seen_) parts_->missing_why = std::move(link.error());
+      if (seen != roster_seen_) parts_->unsaid.push_back(std::move(link.error()));
     } else if (*link) {
       parts_->links.push_back(std::move(*link));
     }

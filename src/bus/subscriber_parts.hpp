@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "bus/deadline.hpp"
@@ -30,6 +29,7 @@ struct lane_link {
   u32 index = 0;  // in the publisher table
   u64 generation = 0;
   bool drained = false;  // closed, and read to its end
+  bool broken = false;   // it holds what no publisher of this version writes: that was said, and it is not read on
 };
 
 struct subscriber_parts {
@@ -43,9 +43,16 @@ struct subscriber_parts {
   std::size_t next = 0;  // the link to look at first
   u64 lost_before = 0;   // on lanes that are gone
   bool spinning_pays = true;
-  // A lane could not be opened, for want of rights or descriptors. It is tried again at each look; poll() says so once.
+  // A lane could not be opened, for want of rights or descriptors. It is tried again at each look.
   bool lane_missing = false;
-  std::optional<error> missing_why;
+  // Lanes that could be opened and make no sense: nobody looks at them again.
+  struct refused_lane {
+    u32 index;
+    u64 generation;
+    friend bool operator==(const refused_lane&, const refused_lane&) = default;
+  };
+  std::vector<refused_lane> refused;
+  std::vector<error> unsaid;     // about lanes: poll() says each once
   error failure{errc::corrupt};  // of the last poll that failed
   // When the publishers' locks are probed next; it outlives the single wait, which may be shorter.
   deadline recheck{std::chrono::nanoseconds(0)};

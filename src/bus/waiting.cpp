@@ -14,9 +14,9 @@ constexpr std::chrono::nanoseconds observer_period = std::chrono::milliseconds(1
 
 bool subscriber_core::ready() noexcept {
   look_at_roster();
-  if (parts_->missing_why) return true;
+  if (!parts_->unsaid.empty()) return true;
   for (auto& link : parts_->links) {
-    if (!link->drained && link->reader.ready()) return true;
+    if (!link->drained && !link->broken && link->reader.ready()) return true;
   }
   return false;
 }

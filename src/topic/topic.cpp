@@ -284,25 +284,30 @@ void topic::poke_writer(node& self, u32 publisher_index, lane_slots& slots) cons
   self.ring_node(owner_of(publisher(publisher_index)));
 }
 
-void topic::remove_subscription(node& self, u32 index) {
+bool topic::leave_lane(node& self, u32 publisher_index, u32 index) const {
   const u64 bit = u64{1} << (index % 64);
+  auto lane = open_lane_slots(file_name_, publisher(publisher_index).lane_generation);
+  if (!lane) return is_gone(lane.error());
+  if (index >= lane->subscriptions) return true;
+  // sync(lane.active): the leaver's loads, if it lives, come before the writer's stores
+  fetch_and(lane->slots().reliable_active[index / 64], ~bit);
+  fetch_and(lane->slots().lossy_active[index / 64], ~bit);
+  store_release(lane->slots().slot[index].place, 0);  // sync(lane.release): as above
+  poke_writer(self, publisher_index, lane->slots());
+  return true;
+}
+
+void topic::remove_subscription(node& self, u32 index) {
   // sync(wake.armed): nobody is woken for this entry any more
-  fetch_and(header().armed[index / 64], ~bit);
+  fetch_and(header().armed[index / 64], ~(u64{1} << (index % 64)));
   bool left_all = true;
   for (u32 p = 0; p < publishers_; ++p) {
     if (state(publisher(p)) == participant_state::free) continue;
-    auto lane = open_lane_slots(file_name_, publisher(p).lane_generation);
-    if (!lane) {
-      left_all = left_all && is_gone(lane.error());
-      continue;
+    if (leave_lane(self, p, index)) {
+      retire_lane_if_left(p);
+    } else {
+      left_all = false;
     }
-    if (index >= lane->subscriptions) continue;
-    // sync(lane.active): the leaver's loads, if it lives, come before the writer's stores
-    fetch_and(lane->slots().reliable_active[index / 64], ~bit);
-    fetch_and(lane->slots().lossy_active[index / 64], ~bit);
-    store_release(lane->slots().slot[index].place, 0);  // sync(lane.release): as above
-    poke_writer(self, p, lane->slots());
-    retire_lane_if_left(p);
   }
   // A slot that could not be reached is still somebody's wall: whoever can reach it frees the entry.
   if (!left_all) return;

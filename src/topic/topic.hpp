@@ -83,6 +83,9 @@ class topic {
   void clean_dead(node& self);
   // Frees the entry of a subscription in every lane, whether its owner left or died.
   void remove_subscription(node& self, u32 index);
+  // Takes a subscription's slot in one lane out of the way of its publisher. Needs no lock. False: it could not be
+  // reached, and is there.
+  bool leave_lane(node& self, u32 publisher_index, u32 subscription_index) const;
   // Closes the lane of a publisher that left or died, and removes it if nobody has anything to read in it.
   void close_lane(node& self, u32 index, participant_state becomes);
   // Removes a closed lane that every subscription has left.

@@ -56,7 +56,7 @@ class QUOIT_EXPORT subscriber_core {
         return polled::message;
       }
       if (status == take_status::nothing) return polled::nothing;
-      return failed(status, *only_);
+      return failed(status, *only_link_);
     }
     return poll_slow(out);
   }
@@ -96,7 +96,8 @@ class QUOIT_EXPORT subscriber_core {
   ~subscriber_core();
 
   polled poll_slow(held_message& out) noexcept;
-  polled failed(take_status status, const lane_reader& reader) noexcept;
+  polled failed(take_status status, lane_link& link) noexcept;
+  error leave_broken(lane_link& link, take_status status) noexcept;
   void finish() noexcept;
   void look_at_roster() noexcept;
   void drop_drained() noexcept;
