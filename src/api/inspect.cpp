@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/file_lock.hpp"
 #include "topic/names.hpp"
@@ -26,13 +27,19 @@ result<std::vector<node_info>> read_nodes(const std::string& file_name) {
   auto file = open_shm(file_name, access::read);
   if (!file) return tl::unexpected(std::move(file.error()));
   const u64 bytes = file_bytes(file->get());
-  const auto corrupt = [&] { return tl::unexpected(error(errc::corrupt, file_name + " is no bus of this version")); };
+  const std::string path = std::string(shm_directory) + "/" + file_name;
+  const auto corrupt = [&] { return tl::unexpected(error(errc::corrupt, path + " is no bus")); };
   if (bytes < bus_bytes(1)) return corrupt();
   auto memory = map_file(file->get(), bytes, access::read, file_name.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
   const segment_prefix prefix = memory->object<bus_header>().prefix;
   if (prefix.magic != bus_magic) return corrupt();
-  if (prefix.layout_major != layout_major) return tl::unexpected(error(errc::newer_version));
+  if (prefix.layout_major != layout_major) {
+    return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
+                                                         std::to_string(prefix.layout_minor) +
+                                                         ", this library has layout " + std::to_string(layout_major) +
+                                                         "." + std::to_string(layout_minor)));
+  }
   if (prefix.entry_bytes != sizeof(node_entry) || prefix.entry_count > nodes_limit ||
       bytes < bus_bytes(prefix.entry_count)) {
     return corrupt();
@@ -76,11 +83,13 @@ void read_lane(const std::string& topic_file, u64 generation, publisher_info& pu
   }
 }
 
-topic_info read_topic(const std::string& name, const std::string& file) {
+std::optional<topic_info> read_topic(const std::string& name, const std::string& file) {
   topic_info info;
   info.name = name;
   auto control = topic::look(file);
   if (!control) {
+    // It went while we looked.
+    if (control.error() == errc::not_found) return std::nullopt;
     info.problem = control.error().message();
     return info;
   }
@@ -135,7 +144,8 @@ result<bus_info> inspect(std::string_view bus) {
   info.nodes = std::move(*nodes);
   for (const std::string& file : list_shm(topic_file_prefix(bus))) {
     const std::string topic = topic_of_file(bus, file);
-    if (!topic.empty()) info.topics.push_back(read_topic(topic, file));
+    if (topic.empty()) continue;
+    if (auto seen = read_topic(topic, file)) info.topics.push_back(std::move(*seen));
   }
   std::sort(info.topics.begin(), info.topics.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   return info;

@@ -372,6 +372,24 @@ TEST_CASE("a publisher that waits for space goes on when a subscriber reads, and
   }
 }
 
+TEST_CASE("topics that go while a bus is inspected are not listed as problems") {
+  const bus_guard name;
+  auto bus = open(name);
+  std::atomic<bool> over = false;
+  std::thread makes([&] {
+    auto theirs = open(name);
+    while (!over) {
+      const auto one = theirs.publisher<point>("one");
+      const auto two = theirs.publisher<point>("two");
+    }
+  });
+  for (int i = 0; i < 3000; ++i) {
+    for (const auto& topic : must(quoit::inspect(name.name())).topics) CHECK(topic.problem == "");
+  }
+  over = true;
+  makes.join();
+}
+
 TEST_CASE("inspecting a bus shows its nodes, topics, publishers and subscriptions") {
   const bus_guard name;
   CHECK(quoit::inspect(name.name()).error().code() == errc::not_found);
