@@ -2,6 +2,7 @@
 #pragma once
 
 #include "quoit/bus.hpp"
+#include "quoit/clean.hpp"
 #include "quoit/error.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/fields.hpp"

@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <quoit/bus.hpp>
+#include <quoit/clean.hpp>
 #include <quoit/inspect.hpp>
 #include <string>
 #include <vector>
@@ -19,12 +19,13 @@ namespace {
 struct choices {
   std::string bus;
   bool all = false;
+  bool force = false;
   bool json = false;
 };
 
-std::vector<std::string> chosen_buses(const choices& c) {
+std::vector<std::string> chosen_buses(const choices& c, std::vector<std::string> (*all)()) {
   if (!c.bus.empty()) return {c.bus};
-  if (c.all) return quoit::list_buses();
+  if (c.all) return all();
   const char* const from_environment = std::getenv("QUOIT_BUS");
   return {from_environment != nullptr && *from_environment != '\0' ? from_environment : "default"};
 }
@@ -80,24 +81,29 @@ std::string size_of(const quoit::topic_info& t) {
   return t.type_bytes == 0 ? "variable" : fmt::format("{}", t.type_bytes);
 }
 
-// A bus that is not there has no topics: no error, as an empty directory is none.
-bool read_bus(const std::string& name, quoit::bus_info& info, int& status) {
+bool read_bus(const choices& c, const std::string& name, quoit::bus_info& info, int& status) {
   auto seen = quoit::inspect(name);
   if (seen) {
     info = std::move(*seen);
     return true;
   }
-  if (seen.error().code() == quoit::errc::not_found) return false;
-  fmt::print(stderr, "quoit: bus {}: {}\n", name, seen.error().message());
+  const bool missing = seen.error().code() == quoit::errc::not_found;
+  // One that went since all were listed is none of them.
+  if (missing && c.bus.empty() && c.all) return false;
+  if (missing) {
+    fmt::print(stderr, "quoit: there is no bus {}: nobody has opened it (--all lists every bus)\n", name);
+  } else {
+    fmt::print(stderr, "quoit: bus {}: {}\n", name, seen.error().message());
+  }
   status = seen.error().code() == quoit::errc::invalid_name ? exit_usage : exit_failed;
   return false;
 }
 
 void list_topics(const choices& c, int& status) {
   bool head = false;
-  for (const std::string& name : chosen_buses(c)) {
+  for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
     quoit::bus_info bus;
-    if (!read_bus(name, bus, status)) continue;
+    if (!read_bus(c, name, bus, status)) continue;
     for (const auto& t : bus.topics) {
       if (c.json) {
         fmt::print("{}\n", to_json(name, t).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -120,9 +126,9 @@ void list_topics(const choices& c, int& status) {
 
 void list_nodes(const choices& c, int& status) {
   bool head = false;
-  for (const std::string& name : chosen_buses(c)) {
+  for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
     quoit::bus_info bus;
-    if (!read_bus(name, bus, status)) continue;
+    if (!read_bus(c, name, bus, status)) continue;
     for (const auto& n : bus.nodes) {
       if (c.json) {
         const nlohmann::ordered_json one = {
@@ -143,13 +149,11 @@ void list_nodes(const choices& c, int& status) {
 }
 
 void clean(const choices& c, int& status) {
-  for (const std::string& name : chosen_buses(c)) {
-    if (auto seen = quoit::inspect(name); !seen && seen.error().code() == quoit::errc::not_found) continue;
-    // Opening a bus cleans up after its dead; being the last one out removes it.
-    auto bus = quoit::bus::open(name, {.node_name = "quoit clean"});
-    if (bus) continue;
-    fmt::print(stderr, "quoit: bus {}: {}\n", name, bus.error().message());
-    status = exit_failed;
+  for (const std::string& name : chosen_buses(c, quoit::list_remains)) {
+    const auto cleaned = quoit::clean(name, c.force);
+    if (cleaned) continue;
+    fmt::print(stderr, "quoit: bus {}: {}\n", name, cleaned.error().message());
+    status = cleaned.error().code() == quoit::errc::invalid_name ? exit_usage : exit_failed;
   }
 }
 
@@ -166,7 +170,8 @@ std::shared_ptr<choices> add_options(CLI::App& command, bool json) {
 void add_topic(CLI::App& app, int& status) {
   CLI::App* const group = app.add_subcommand("topic", "Topics of a bus");
   require_subcommand(*group);
-  CLI::App* const list = group->add_subcommand("list", "The topics, their types, who publishes and who subscribes");
+  CLI::App* const list = group->add_subcommand(
+      "list", "The topics, their types, who publishes and who subscribes. Exit status 1 if there is no such bus");
   const auto c = add_options(*list, true);
   list->callback([c, &status] { list_topics(*c, status); });
 }
@@ -174,14 +179,20 @@ void add_topic(CLI::App& app, int& status) {
 void add_node(CLI::App& app, int& status) {
   CLI::App* const group = app.add_subcommand("node", "Nodes of a bus: the processes that opened it");
   require_subcommand(*group);
-  CLI::App* const list = group->add_subcommand("list", "The nodes, and whether they live");
+  CLI::App* const list =
+      group->add_subcommand("list", "The nodes, and whether they live. Exit status 1 if there is no such bus");
   const auto c = add_options(*list, true);
   list->callback([c, &status] { list_nodes(*c, status); });
 }
 
 void add_clean(CLI::App& app, int& status) {
-  CLI::App* const command = app.add_subcommand("clean", "Remove what dead processes left of a bus");
+  CLI::App* const command = app.add_subcommand(
+      "clean",
+      "Remove what dead processes left of a bus, and all of it if nobody on it is alive. Exit status 1 if "
+      "somebody is alive on a damaged bus, or may be");
   const auto c = add_options(*command, false);
+  command->add_flag("--force", c->force,
+                    "Also where it cannot be known whether somebody is alive, because the file of the bus is gone");
   command->callback([c, &status] { clean(*c, status); });
 }
 

@@ -247,10 +247,43 @@ class Killed(unittest.TestCase):
 
 
 class Lists(unittest.TestCase):
-    def test_a_bus_that_is_not_there_has_no_topics(self):
+    def test_a_bus_that_is_not_there_is_said_to_be_so(self):
         for what in ("topic", "node"):
-            done = run(what, "list", "--bus", "no-such-bus")
-            self.assertEqual((done.returncode, done.stdout), (0, ""))
+            for arguments, more in ((["--bus", "no-such-bus"], {}), ([], {"env": {**os.environ, "QUOIT_BUS": "no-such-bus"}})):
+                done = run(what, "list", *arguments, **more)
+                self.assertEqual((done.returncode, done.stdout), (1, ""))
+                self.assertIn("there is no bus no-such-bus", done.stderr)
+            self.assertIn("Exit status 1", run(what, "list", "--help").stdout)
+            self.assertNotIn("there is no bus", run(what, "list", "--all").stderr)
+
+
+class Clean(unittest.TestCase):
+    def setUp(self):
+        self.bus = f"clean-{os.getpid()}"
+        self.files = f"/dev/shm/quoit.{self.bus}*"
+        self.addCleanup(lambda: [os.unlink(file) for file in glob.glob(self.files)])
+
+    def leave(self, *files):
+        for file in files:
+            with open(f"/dev/shm/quoit.{self.bus}{file}", "wb") as left:
+                left.write(b"left" * 2048)
+
+    def test_a_bus_of_which_nothing_is_left_is_clean(self):
+        self.assertEqual(run("clean", "--bus", self.bus).returncode, 0)
+
+    def test_a_damaged_bus_is_removed(self):
+        self.leave("", ".t", ".t@1", ".t@1s")
+        done = run("topic", "list", "--bus", self.bus)
+        self.assertEqual(done.returncode, 1)
+        done = run("clean", "--force", "--bus", self.bus)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(glob.glob(self.files), [])
+
+    def test_topics_of_a_bus_whose_file_is_gone_are_removed(self):
+        self.leave(".t", ".t@1", ".t@1s", ".a+b")
+        done = run("clean", "--force", "--bus", self.bus)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(glob.glob(self.files), [])
 
 
 class Floors(unittest.TestCase):

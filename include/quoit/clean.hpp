@@ -1,0 +1,27 @@
+// Removing what dead processes left of a bus: what `quoit clean` does.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1 {
+
+// Names of the buses of which something is left in shared memory, their own file or a topic's.
+QUOIT_EXPORT std::vector<std::string> list_remains();
+
+// Cleans up after the dead of a bus, and removes everything of it if nobody is alive: also if its own file is gone, or
+// damaged, so that nobody can open it. A bus of which nothing is left is none that fails.
+//
+// Where there is no file to ask who is alive, nobody on this machine may be alive on a bus without a name: a process
+// that lives holds a lock on the file that it opened, also if that was removed. Whose it was cannot be seen, so then,
+// and where the kernel does not show its locks, the answer is `busy`; with `force` the files are removed all the same.
+// Force never removes a bus whose file says that somebody is alive.
+//
+// Blocks up to 5 s for a lock. Any thread. Errors: invalid_name, busy (somebody is alive, or may be), no_permission,
+// newer_version, system.
+QUOIT_EXPORT result<void> clean(std::string_view bus, bool force = false);
+
+}  // namespace quoit::inline v1

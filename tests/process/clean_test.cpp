@@ -1,0 +1,123 @@
+// What is left of a bus whose own file is gone, or damaged, is removed if nobody is alive, and never under the living.
+#include <doctest/doctest.h>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <memory>
+#include <quoit.hpp>
+#include <string>
+
+#include "support/bus_guard.hpp"
+#include "support/child.hpp"
+#include "support/messages.hpp"
+#include "support/skip.hpp"
+
+using namespace quoit::test;
+using quoit::errc;
+
+namespace {
+
+// A folder of its own: nobody else's bus is in it. False: not permitted here.
+bool own_folder() {
+  return ::unshare(CLONE_NEWNS) == 0 && ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+         ::mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=64m") == 0;
+}
+
+// A process with a publisher on each of two topics, which lives until it is killed.
+std::unique_ptr<child> somebody(const std::string& bus_name) {
+  int ready[2];
+  if (::pipe(ready) != 0) return nullptr;
+  auto made = std::make_unique<child>([&] {
+    auto bus = quoit::bus::open(bus_name).value();
+    auto one = bus.publisher<checked>("one").value();
+    auto two = bus.publisher<checked>("two/three").value();
+    if (::write(ready[1], "x", 1) != 1) return 2;
+    for (;;) ::pause();
+    return 0;
+  });
+  char c;
+  const bool there = ::read(ready[0], &c, 1) == 1;
+  ::close(ready[0]);
+  ::close(ready[1]);
+  return there ? std::move(made) : nullptr;
+}
+
+enum class damage { removed, truncated, noise, replaced };
+
+void do_damage(const std::string& bus_name, damage how) {
+  const std::string path = "/dev/shm/quoit." + bus_name;
+  if (how == damage::truncated && ::truncate(path.c_str(), 100) != 0) std::abort();
+  if (how == damage::removed || how == damage::replaced) ::unlink(path.c_str());
+  if (how == damage::noise || how == damage::replaced) {
+    const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0660);
+    const std::string noise(8192, 'n');
+    if (fd < 0 || ::write(fd, noise.data(), noise.size()) != static_cast<ssize_t>(noise.size())) std::abort();
+    ::close(fd);
+  }
+}
+
+// Runs in a process with a folder of its own. 0: as it should be.
+int check(const bus_guard& name, damage how) {
+  if (!own_folder()) return 77;
+  auto alive = somebody(name.name());
+  if (!alive) return 1;
+  do_damage(name.name(), how);
+  const std::size_t files = name.files().size();
+  const auto refused = quoit::clean(name.name());
+  if (refused || refused.error() != errc::busy) return 2;
+  const bool known = how == damage::truncated || how == damage::noise;
+  if (refused.error().message().find(known ? "stop them first" : "--force") == std::string::npos) return 3;
+  if (name.files().size() != files) return 4;
+  // Whoever holds a byte of a file that has its name is alive, whatever is asked for.
+  if (known && (quoit::clean(name.name(), true) || name.files().size() != files)) return 5;
+  alive->kill(SIGKILL);
+  alive->wait();
+  if (const auto done = quoit::clean(name.name()); !done) {
+    std::fprintf(stderr, "%s\n", done.error().message().c_str());
+    return 6;
+  }
+  if (!name.files().empty()) return 7;
+  // Nothing is left: nothing fails.
+  if (!quoit::clean(name.name()) || !quoit::list_remains().empty()) return 8;
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE("what is left of a bus that nobody can open is removed once nobody on it is alive") {
+  for (const damage how : {damage::removed, damage::truncated, damage::noise, damage::replaced}) {
+    const bus_guard name;
+    child in_its_own([&] { return check(name, how); });
+    const ending end = in_its_own.wait();
+    if (end.status == 77) QUOIT_SKIP("a mount namespace with a tmpfs of its own is not permitted here");
+    CHECK_MESSAGE(end.status == 0, "damage ", static_cast<int>(how), " status ", end.status, " signal ", end.signal);
+  }
+}
+
+TEST_CASE("with force the topics of a bus without a file go, also where somebody nameless is alive") {
+  const bus_guard name;
+  auto gone = somebody(name.name());
+  REQUIRE(gone);
+  do_damage(name.name(), damage::removed);
+  gone->kill(SIGKILL);
+  gone->wait();
+  CHECK_FALSE(name.files().empty());
+  CHECK(quoit::clean(name.name(), true));
+  CHECK(name.files().empty());
+}
+
+TEST_CASE("cleaning a bus on which somebody lives removes what the dead left, and nothing else") {
+  const bus_guard name;
+  auto bus = quoit::bus::open(name.name()).value();
+  auto pub = bus.publisher<checked>("t").value();
+  auto dead = somebody(name.name());
+  REQUIRE(dead);
+  dead->kill(SIGKILL);
+  dead->wait();
+  CHECK(quoit::clean(name.name(), true));
+  CHECK(quoit::inspect(name.name()).value().topics.size() == 1);
+  CHECK(pub.publish(checked::make(0, 0)));
+}
