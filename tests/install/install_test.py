@@ -93,6 +93,34 @@ def with_cmake_static(quoit):
     cmake(quoit, "cmake_static", "with_static")
 
 
+def only_the_static_library_asks_for_liburing(quoit):
+    def configure(library, **how):
+        folder = os.path.join(quoit.scratch, "no_uring_" + library)
+        os.mkdir(folder)
+        with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
+            file.write("cmake_minimum_required(VERSION 3.16)\nproject(x CXX)\nfind_package(quoit REQUIRED)\n")
+            file.write(f"add_executable(x x.cpp)\ntarget_link_libraries(x PRIVATE quoit::{library})\n")
+        with open(os.path.join(folder, "x.cpp"), "w", encoding="utf-8") as file:
+            file.write("int main() {}\n")
+        options = [f"-Dquoit_DIR={quoit.config_folder}", f"-DCMAKE_CXX_COMPILER={compiler[-1]}", "-D_quoit_uring=OFF"]
+        return run("cmake", "-G", "Ninja", "-S", folder, "-B", folder + "/b", *options, **how)
+
+    configure("quoit")
+    said = configure("quoit_static", fails=True)
+    if "install liburing" not in said:
+        raise RuntimeError("refused in other words:\n" + said)
+
+
+def waiting_for_nobody_is_refused_in_words(quoit):
+    source = os.path.join(quoit.scratch, "nobody.cpp")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write("#include <quoit.hpp>\nauto f(quoit::bus& bus) { return bus.wait_any(std::chrono::seconds(1)); }\n")
+    command = [*compiler, "-std=c++20", "-fsyntax-only", source, *quoit.pkg_config("--cflags")]
+    said = run(*command, fails=True)
+    if "give it at least one" not in said:
+        raise RuntimeError("refused in other words:\n" + said)
+
+
 def newer_version_is_refused(quoit):
     folder = os.path.join(quoit.scratch, "newer")
     os.mkdir(folder)
@@ -132,6 +160,8 @@ CASES = (
     with_pkg_config_static,
     with_cmake_shared,
     with_cmake_static,
+    only_the_static_library_asks_for_liburing,
+    waiting_for_nobody_is_refused_in_words,
     newer_version_is_refused,
     each_header_compiles_alone,
     only_public_headers_are_installed,
