@@ -9,6 +9,7 @@
 #include "quoit/inspect.hpp"
 #include "quoit/io.hpp"
 #include "quoit/loan.hpp"
+#include "quoit/mapped_file.hpp"
 #include "quoit/message.hpp"
 #include "quoit/offload.hpp"
 #include "quoit/options.hpp"

@@ -20,7 +20,7 @@ enum class errc : std::uint16_t {
   too_many_loans,     // as many loans are open as the publisher may have (option `loans_max`)
   message_too_large,  // value(): capacity_bytes that a lane for it needs; 0: no lane takes it
   invalid_name,       // outside the grammar of names
-  invalid_argument,   // an option that cannot be
+  invalid_argument,   // an option that cannot be, or a file that cannot be mapped
   type_mismatch,      // the topic carries another type
   policy_conflict,    // a reliable subscription and an overwriting lane
   limit_reached,      // value(): the limit; the words name the option
@@ -32,6 +32,7 @@ enum class errc : std::uint16_t {
   corrupt,        // no version of quoit writes such bytes
   system,         // a system call failed in a way that has no other name here; see system_errno()
   wrong_thread,   // of an executor: it runs on another thread, or is running already
+  truncated,      // value(): bytes that were copied; the file was made shorter and ends before the rest
 };
 
 QUOIT_EXPORT std::string_view name(errc code) noexcept;

@@ -44,6 +44,7 @@ std::string_view name(errc code) noexcept {
     case errc::corrupt: return "corrupt";
     case errc::system: return "system error";
     case errc::wrong_thread: return "wrong thread";
+    case errc::truncated: return "truncated";
   }
   return "unknown error";
 }
@@ -88,6 +89,9 @@ std::string error::message() const {
       case errc::too_many_loans:
         text +=
             ": publish or drop one, or open the publisher with a larger loans_max (now " + std::to_string(value_) + ")";
+        break;
+      case errc::truncated:
+        text += ": the file was made shorter; " + std::to_string(value_) + " bytes were copied, and the rest is gone";
         break;
       case errc::forked: text += ": this handle belongs to the parent process; open the bus again in the child"; break;
       default: break;

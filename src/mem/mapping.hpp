@@ -29,6 +29,12 @@ class mapping {
   std::size_t bytes() const noexcept { return bytes_; }
   explicit operator bool() const noexcept { return base_ != nullptr; }
 
+  // Leaves it mapped: whoever takes the address unmaps it.
+  std::byte* release() noexcept {
+    bytes_ = 0;
+    return std::exchange(base_, nullptr);
+  }
+
   // The object at `offset`, made there by whoever made the file. (One place for what C++23 calls
   // start_lifetime_as.)
   template <class T>
