@@ -59,7 +59,7 @@ def run(programs, timeout_s, environment):
 def main():
     own, programs = split_programs(sys.argv[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--timeout", type=float, default=60)
+    parser.add_argument("--timeout", type=float, default=180)
     parser.add_argument("--expect", nargs=2, action="append", default=[])
     parser.add_argument("--same", nargs="+", action="append", default=[])
     options = parser.parse_args(own)

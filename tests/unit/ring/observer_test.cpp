@@ -140,7 +140,7 @@ TEST_CASE("whatever a writer does meanwhile, what an observer takes is whole") {
     }
     return status;
   };
-  while (taken < (fast() ? 20'000u : 500'000u) && torn == 0) look();
+  while (taken < (fast() ? 20'000u : 100'000u) && torn == 0) look();
   over = true;
   writing.join();
   while (look() != take_status::nothing && torn == 0) {
