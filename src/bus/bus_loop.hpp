@@ -50,6 +50,7 @@ class bus_loop final : public loop_source, public node_attachment {
   void arm(receive_wait& w) noexcept;
   bool look_at_newly_armed(std::size_t count) noexcept;
   bool recheck(std::int64_t now) noexcept;
+  void prefetch_behind(const wait_link& at) const noexcept;
 
   node& node_;
   loop* loop_;

@@ -29,6 +29,11 @@ void subscriber_core::set_armed_bit() noexcept {
   if ((load_relaxed(word) & bit) == 0) fetch_or(word, bit);  // sync(wake.armed): partner of take_armed()
 }
 
+void subscriber_core::prefetch_look() const noexcept {
+  __builtin_prefetch(roster_);
+  __builtin_prefetch(parts_.get());
+}
+
 void subscriber_core::show_counters() noexcept {
   for (const auto& link : parts_->links) link->reader.count();
 }

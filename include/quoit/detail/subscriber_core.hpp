@@ -105,6 +105,7 @@ class QUOIT_EXPORT subscriber_core {
   void set_only() noexcept;
   bool ready() noexcept;
   void set_armed_bit() noexcept;
+  void prefetch_look() const noexcept;
   void recheck_publishers() noexcept;
   void show_counters() noexcept;
 
