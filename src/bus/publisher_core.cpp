@@ -9,6 +9,7 @@
 #include "bus/deadline.hpp"
 #include "bus/publisher_parts.hpp"
 #include "topic/names.hpp"
+#include "wake/doze.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -97,20 +98,16 @@ void publisher_core::abandon(const lane_claim& claim) noexcept {
 
 u64 publisher_core::stamp() const noexcept { return realtime_ns(); }
 
-// One bit at a time: taken, marked ready, rung; then the next (B1).
 void publisher_core::fire_armed() noexcept {
   topic& control = parts_->control;
   u64 calls = 0;
   for (u32 word = 0; word < armed_words_; ++word) {
-    // relaxed: ordered by the fence before; bits are taken by a read-modify-write
-    for (u64 bits = load_relaxed(armed_[word]); bits != 0; bits &= bits - 1) {
-      const u32 index = word * 64 + static_cast<u32>(std::countr_zero(bits));
-      if (index >= control.subscriptions()) break;
-      if (!take_armed(armed_[word], bits & ~(bits - 1))) continue;
-      const subscription_entry& entry = control.subscription(index);
+    const u32 in_word = std::min(control.subscriptions() - word * 64, 64u);
+    calls += fire_word(armed_[word], ~u64{0} >> (64 - in_word), [&](u32 bit) {
+      const subscription_entry& entry = control.subscription(word * 64 + bit);
       // relaxed: written before it armed, and we took its bit
-      calls += parts_->owner->mark_and_ring(topic::owner_of(entry), load_relaxed(entry.ready_bit));
-    }
+      return parts_->owner->mark_and_ring(topic::owner_of(entry), load_relaxed(entry.ready_bit));
+    });
   }
   if (calls == 0) return;
   wakes_ += calls;
@@ -185,12 +182,10 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
     } while (settings.how == wait::spin ? !recheck.over() : !spin.over());
 
     if (settings.how != wait::spin) {
-      nap pause(self.bell());
-      announce_waiting(true);
-      // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
-      QUOIT_RULE(C2_writer_fence) full_fence();
-      if (!writer_->would_grant(payload_bytes)) pause.sleep(std::min(end.left(), settings.recheck));
-      announce_waiting(false);
+      doze_for_space(
+          self.bell(), [&](bool waits) { announce_waiting(waits); },
+          [&] { return writer_->would_grant(payload_bytes); },
+          [&](nap& pause) { pause.sleep(std::min(end.left(), settings.recheck)); });
     }
     if (recheck.over()) {
       // Whoever is in the way may be dead.

@@ -4,7 +4,7 @@
 // that died between taking a bit and ringing: the recheck looks at everything again, and sets the bits again.
 #include "bus/deadline.hpp"
 #include "bus/subscriber_parts.hpp"
-#include "wake/doorbell.hpp"
+#include "wake/doze.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -24,9 +24,7 @@ bool subscriber_core::ready() noexcept {
 void subscriber_core::set_armed_bit() noexcept {
   if (parts_->observes()) return;
   u64& word = parts_->control.header().armed[parts_->index / 64];
-  const u64 bit = u64{1} << (parts_->index % 64);
-  // relaxed: ours alone to set; where it is still set, nobody has fired since the last fence
-  if ((load_relaxed(word) & bit) == 0) fetch_or(word, bit);  // sync(wake.armed): partner of take_armed()
+  arm(word, u64{1} << (parts_->index % 64));
 }
 
 void subscriber_core::prefetch_look() const noexcept {
@@ -103,27 +101,29 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
   }
 
   for (;;) {
-    for (subscriber_core* const core : cores) core->set_armed_bit();
     bool late = false;
-    {
-      nap pause(self.bell());
-      // Everything awaited was armed before `sleeping` was set; what was fired since is in `ready`.
-      const std::size_t i = look();
-      if (i == cores.size() && !self.any_ready()) {
-        const auto left = end.left();
-        if (left.count() == 0) {
-          if (first.recheck.over()) recheck_all();
-          return tl::unexpected(error(errc::timed_out));
-        }
-        const auto asleep = std::chrono::steady_clock::now();
-        for (subscriber_core* const core : cores) core->show_counters();
-        pause.sleep(std::min(left, observes ? std::min(observer_period, settings.recheck) : settings.recheck));
-        late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
-      }
+    bool timed_out = false;
+    std::size_t i = cores.size();
+    doze(
+        self.bell(),
+        [&] {
+          for (subscriber_core* const core : cores) core->set_armed_bit();
+        },
+        [&] { return (i = look()) < cores.size(); }, [&] { return self.any_ready(); },
+        [&](nap& pause) {
+          const auto left = end.left();
+          timed_out = left.count() == 0;
+          if (timed_out) return;
+          const auto asleep = std::chrono::steady_clock::now();
+          for (subscriber_core* const core : cores) core->show_counters();
+          pause.sleep(std::min(left, observes ? std::min(observer_period, settings.recheck) : settings.recheck));
+          late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
+        },
+        [&] { self.take_ready(); });
+    if (timed_out && i == cores.size()) {
+      if (first.recheck.over()) recheck_all();
+      return tl::unexpected(error(errc::timed_out));
     }
-    // Taken before the lanes are looked at: what is fired from now on is for the next round.
-    self.take_ready();
-    std::size_t i = look();
     // Not only when late: a caller whose timeouts are shorter than that never is.
     if (i == cores.size() && (late || first.recheck.over())) {
       recheck_all();

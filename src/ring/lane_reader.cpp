@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "ring/waiting_writer.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -205,11 +207,7 @@ void lane_reader::move_slot() noexcept {
 // After a fence that follows the store of our slot (C1).
 void lane_reader::poke_waiting_writer() noexcept {
   if (mode_ == reading::observing) return;
-  // relaxed: ordered by the fence; the exchange decides
-  if (load_relaxed(memory_.slots->waiting) == 0) return;
-  // sync(lane.waiting): whoever takes the 1 rings, once
-  if (exchange(memory_.slots->waiting, 0) != 1) return;
-  if (poke_.call != nullptr) poke_.call(poke_.context);
+  if (take_waiting(*memory_.slots) && poke_.call != nullptr) poke_.call(poke_.context);
 }
 
 void lane_reader::release_slow(const lane_frame& frame) noexcept {
@@ -221,7 +219,7 @@ void lane_reader::release_slow(const lane_frame& frame) noexcept {
   for (u32 i = 0; i < held_count_; ++i) {
     if (held_[i].begin != frame.position) continue;
     held_[i] = held_[--held_count_];
-    move_slot();
+    QUOIT_RULE(C3_oldest_moves) move_slot();
     return;
   }
 }
@@ -246,8 +244,8 @@ void lane_reader::stop() noexcept {
   fetch_and(words[slot_ / 64], ~(u64{1} << (slot_ % 64)));
   if (mode_ == reading::lossy) store_release(*place_, 0);  // sync(lane.release): as above
   // sync(lane.waiting): leaving is a move (C3)
-  full_fence();
-  poke_waiting_writer();
+  QUOIT_RULE(C3_stop_fence) full_fence();
+  QUOIT_RULE(C3_stop_pokes) poke_waiting_writer();
 }
 
 void lane_reader::count() noexcept {

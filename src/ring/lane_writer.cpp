@@ -297,6 +297,8 @@ void lane_writer::note_place(u64 position, u64 sequence) noexcept {
   if (position < checkpoint_due_) return;
   checkpoint_due_ = geometry_.stride_begin(position) + geometry_.stride_bytes;
   lane_checkpoint& record = memory_.head->checkpoints[geometry_.stride_of(position) & (geometry_.strides - 1)];
+  // sync(lane.checkpoint): `position` last: its release orders both for a reader, who loads it first
+  if (!QUOIT_RULE_ON(A5_position_last)) store_release(record.position, position);
   store_relaxed(record.sequence, sequence);  // relaxed: the release of `position` orders both
   store_relaxed(record.voids, voids_);       // relaxed: as above
   // sync(lane.checkpoint): sequence and voids belong to the position that a reader loads first
@@ -352,7 +354,7 @@ bool lane_writer::adopt() noexcept {
   voids_ = from.voids;
   checkpoint_due_ = geometry_.stride_begin(position) + geometry_.stride_bytes;
   for (;;) {
-    note_place(position, sequence);
+    QUOIT_RULE(A12_checkpoints) note_place(position, sequence);
     // sync(lane.commit): what lies behind a frame is whole
     const frame_header h{load_acquire(header(position))};
     if (h.word == 0) break;
@@ -388,8 +390,8 @@ bool lane_writer::adopt() noexcept {
   wall_ = 0;  // unknown: the next reservation looks first
   set_limit();
   count();
-  // sync(lane.state): the claims of the dead are void for whoever reads `open`
-  store_release(memory_.slots->state, static_cast<u64>(lane_state::open));
+  // sync(lane.state): the claims of the dead are void for whoever reads `open`, and ours come after it
+  QUOIT_RULE(A12_open_first) store_release(memory_.slots->state, static_cast<u64>(lane_state::open));
   return true;
 }
 

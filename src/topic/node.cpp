@@ -309,6 +309,16 @@ void node::ring_node(node_id id) noexcept {
   if (valid(id)) ring(entry(id.index).bell);
 }
 
+void node::mark_and_ring_anyway(node_id id, u32 ready_bit) noexcept {
+  if (!valid(id) || ready_bit >= ready_bits) return;
+  node_entry& e = entry(id.index);
+  detail::mark_and_ring_anyway(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
+}
+
+void node::ring_node_anyway(node_id id) noexcept {
+  if (valid(id)) ring_anyway(entry(id.index).bell);
+}
+
 bool node::any_ready() noexcept {
   for (const u64& bits : own_entry().ready) {
     if (load_relaxed(bits) != 0) return true;  // relaxed: ordered by the fence of the nap; taken by exchange

@@ -76,6 +76,9 @@ class node {
   // Marks subscription `ready_bit` ready and rings. True: it took a system call.
   bool mark_and_ring(node_id id, u32 ready_bit) noexcept;
   void ring_node(node_id id) noexcept;
+  // The same, whether the node says that it sleeps or not: somebody who died may have taken that.
+  void mark_and_ring_anyway(node_id id, u32 ready_bit) noexcept;
+  void ring_node_anyway(node_id id) noexcept;
 
   // For listings.
   u32 node_count_max() const noexcept { return nodes_; }

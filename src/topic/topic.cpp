@@ -4,6 +4,7 @@
 
 #include "base/boot_id.hpp"
 #include "base/file_lock.hpp"
+#include "ring/waiting_writer.hpp"
 #include "topic/names.hpp"
 
 namespace quoit::inline v1::detail {
@@ -264,7 +265,7 @@ void topic::ring_all(node& self) const noexcept {
     const subscription_entry& entry = subscription(i);
     if (state(entry) != participant_state::active) continue;
     // relaxed: ordered by state()
-    self.mark_and_ring(owner_of(entry), load_relaxed(entry.ready_bit));
+    self.mark_and_ring_anyway(owner_of(entry), load_relaxed(entry.ready_bit));
   }
 }
 
@@ -276,24 +277,13 @@ void topic::roster_changed(node& self, u32 index) {
   ring_all(self);
 }
 
-void topic::poke_writer(node& self, u32 publisher_index, lane_slots& slots) const noexcept {
-  // sync(lane.waiting): leaving is a move (C3)
-  full_fence();
-  // sync(lane.waiting): whoever takes the 1 rings
-  if (load_relaxed(slots.waiting) == 0 || exchange(slots.waiting, 0) != 1) return;  // relaxed: the exchange decides
-  self.ring_node(owner_of(publisher(publisher_index)));
-}
-
 bool topic::leave_lane(node& self, u32 publisher_index, u32 index) const {
-  const u64 bit = u64{1} << (index % 64);
   auto lane = open_lane_slots(file_name_, publisher(publisher_index).lane_generation);
   if (!lane) return is_gone(lane.error());
   if (index >= lane->subscriptions) return true;
-  // sync(lane.active): the leaver's loads, if it lives, come before the writer's stores
-  fetch_and(lane->slots().reliable_active[index / 64], ~bit);
-  fetch_and(lane->slots().lossy_active[index / 64], ~bit);
-  store_release(lane->slots().slot[index].place, 0);  // sync(lane.release): as above
-  poke_writer(self, publisher_index, lane->slots());
+  free_slot(lane->slots(), index);
+  // Leaving is a move (C3). Not only if it waits: the leaver may be dead, and may have taken `waiting` and not rung.
+  self.ring_node_anyway(owner_of(publisher(publisher_index)));
   return true;
 }
 

@@ -105,7 +105,6 @@ class topic {
   result<void> check_type(const type_info& type) const;
   static result<topic> make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
                             const topic_limits& limits, guarded_fd& lock);
-  void poke_writer(node& self, u32 publisher_index, lane_slots& slots) const noexcept;
 
   mapping memory_;
   std::string file_name_;

@@ -8,6 +8,7 @@
 // A waker that is killed between taking a bit and ringing takes that wake with it: sleepers have a recheck.
 #pragma once
 
+#include <bit>
 #include <chrono>
 
 #include "base/futex.hpp"
@@ -22,11 +23,19 @@ inline bool ring(doorbell& bell) {
   // relaxed: the fence orders it, the exchange decides
   if (load_relaxed(bell.sleeping) == 0) return false;
   // sync(wake.sleeping): whoever takes the 1 rings
-  if (exchange(bell.sleeping, 0) != 1) return false;
+  if (QUOIT_RULE_ON(B2_exchange) && exchange(bell.sleeping, 0) != 1) return false;
   // sync(wake.bell): the kernel compares this word before it lets the node sleep
   fetch_add(bell.word, 1);
   futex_wake(bell.word);
   return true;
+}
+
+// Wakes the node, whether it says that it sleeps or not. For who speaks for the dead, one of whom may have taken
+// `sleeping` and not rung; and for whatever is rare, as it makes a system call for those who are awake too.
+inline void ring_anyway(doorbell& bell) {
+  // sync(wake.bell): what the node is woken for is visible to whoever reads this number, and then fences
+  fetch_add(bell.word, 1);
+  futex_wake(bell.word);
 }
 
 // Firing a subscription is taking its armed bit, then marking it ready in its node and ringing that node: in this
@@ -38,11 +47,39 @@ inline bool take_armed(u64& armed_word, u64 armed_bit) {
   return (fetch_and(armed_word, ~armed_bit) & armed_bit) != 0;
 }
 
+// By a subscription, before it sleeps.
+inline void arm(u64& armed_word, u64 armed_bit) {
+  // relaxed: its own to set; where it is still set, nobody has fired since the last fence
+  if ((load_relaxed(armed_word) & armed_bit) != 0) return;
+  fetch_or(armed_word, armed_bit);  // sync(wake.armed): partner of take_armed()
+}
+
+// Fires what is armed of one word, of the bits that belong to somebody: taken, woken, then the next (B1). `wake(i)`
+// marks and rings whoever has bit i. How many of these made a system call.
+template <class Wake>
+u64 fire_word(u64& armed_word, u64 bits_in_use, Wake&& wake) {
+  u64 calls = 0;
+  // relaxed: ordered by the fence before; bits are taken by a read-modify-write
+  for (u64 bits = load_relaxed(armed_word) & bits_in_use; bits != 0; bits &= bits - 1) {
+    const u64 bit = bits & ~(bits - 1);
+    if (QUOIT_RULE_ON(B1_take_before_ring) && !take_armed(armed_word, bit)) continue;
+    calls += wake(static_cast<u32>(std::countr_zero(bits))) ? 1 : 0;
+    if (!QUOIT_RULE_ON(B1_take_before_ring)) take_armed(armed_word, bit);
+  }
+  return calls;
+}
+
 // True if that took a system call.
 inline bool mark_and_ring(u64& ready_word, u64 ready_bit, doorbell& bell) {
   // sync(wake.ready): the commit that we fire for is visible to whoever takes this bit
   fetch_or(ready_word, ready_bit);
   return ring(bell);
+}
+
+inline void mark_and_ring_anyway(u64& ready_word, u64 ready_bit, doorbell& bell) {
+  // sync(wake.ready): as above
+  fetch_or(ready_word, ready_bit);
+  ring_anyway(bell);
 }
 
 // The sleeping side: set the armed bits, construct this, look at everything that could end the wait, sleep() if
@@ -69,7 +106,10 @@ class nap {
   const u32& word() const noexcept { return bell_.word; }
   u32 seen() const noexcept { return seen_; }
 
-  void sleep(std::chrono::nanoseconds timeout) { futex_wait(bell_.word, seen_, timeout); }
+  void sleep(std::chrono::nanoseconds timeout) {
+    const u32 awaited = QUOIT_RULE_ON(B2_word_first) ? seen_ : load_relaxed(bell_.word);  // relaxed: as above
+    futex_wait(bell_.word, awaited, timeout);
+  }
 
  private:
   doorbell& bell_;

@@ -39,9 +39,16 @@ namespace model {
 
 using namespace quoit::detail;
 
-// What is left out in this run; empty: nothing.
+// What is left out in this run, several with '+' between them; empty: nothing.
 inline std::string rule_off;
-inline bool on(const char* name) { return rule_off != name; }
+inline bool on(const char* name) {
+  const std::size_t length = std::strlen(name);
+  for (const char* at = rule_off.c_str(); (at = std::strstr(at, name)) != nullptr; at += length) {
+    const bool begins = at == rule_off.c_str() || at[-1] == '+';
+    if (begins && (at[length] == '\0' || at[length] == '+')) return false;
+  }
+  return true;
+}
 
 inline constexpr std::uint32_t slots_count = 3;
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "quoit/detail/armed_words.hpp"
 #include "quoit/detail/fork_epoch.hpp"
 #include "quoit/detail/lane_writer.hpp"
 #include "quoit/detail/topic_layout.hpp"
@@ -114,13 +115,8 @@ class QUOIT_EXPORT publisher_core {
 
   // After a commit: fence, then look at who wants to be woken (B1).
   void wake_sleepers() noexcept {
-    // sync(wake.commit): either the subscriber's last look sees the commit, or we see its armed bit
-    QUOIT_RULE(B3_commit_fence) full_fence();
-    for (u32 i = 0; i < armed_words_; ++i) {
-      // relaxed: ordered by the fence; bits are taken by a read-modify-write
-      if (load_relaxed(armed_[i]) != 0) [[unlikely]]
-        return fire_armed();
-    }
+    if (anybody_armed(armed_, armed_words_)) [[unlikely]]
+      fire_armed();
   }
   void give_back() noexcept {
     if (--loans_ == 0 && !open_) [[unlikely]]

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "ring/waiting_writer.hpp"
 #include "support/lane_fixture.hpp"
 
 using namespace quoit::test;
@@ -576,4 +577,23 @@ TEST_CASE("sizes are chosen so that messages fit, and errors say what would") {
   request = small_lane();
   request.payload_bytes_max = u64{1} << 40;
   CHECK(make_geometry(request).error().code() == quoit::errc::message_too_large);
+}
+
+TEST_CASE("one of those who make space takes the wish of a writer to be rung") {
+  const lane l;
+  CHECK_FALSE(take_waiting(l.slots()));
+  l.slots().waiting = 1;
+  CHECK(take_waiting(l.slots()));
+  CHECK_FALSE(take_waiting(l.slots()));
+}
+
+TEST_CASE("a slot that is freed is nobody's wall") {
+  const lane l;
+  auto w = l.writer();
+  auto r = l.reliable(1);
+  while (publish(*w, 0) == claim_status::ok) {
+  }
+  CHECK_FALSE(w->would_grant(56));
+  free_slot(l.slots(), 1);
+  CHECK(w->would_grant(56));
 }

@@ -25,6 +25,15 @@ TEST_CASE("whoever sleeps is rung once, by whoever comes first") {
   CHECK(bell.word == 1);
 }
 
+TEST_CASE("whoever speaks for the dead wakes a node of which somebody took the sleep and did not ring") {
+  doorbell bell{};
+  nap pause(bell);
+  exchange(bell.sleeping, 0);  // and dies
+  CHECK_FALSE(ring(bell));
+  ring_anyway(bell);
+  pause.sleep(-1ns);  // for ever, if that were lost
+}
+
 TEST_CASE("a ring between the last look and the sleep ends the sleep") {
   doorbell bell{};
   nap pause(bell);
@@ -39,6 +48,18 @@ TEST_CASE("an armed bit is taken once, and only that bit") {
   CHECK_FALSE(take_armed(armed, 0b100));
   CHECK_FALSE(take_armed(armed, 0b010));
   CHECK(armed == 0b001);
+}
+
+TEST_CASE("each armed bit that belongs to somebody is taken before it is woken, and no other") {
+  u64 armed = 0b10110;
+  u64 woken = 0;
+  CHECK(fire_word(armed, 0b01111, [&](u32 bit) {
+          CHECK((armed >> bit & 1) == 0);
+          woken |= u64{1} << bit;
+          return bit == 1;
+        }) == 1);
+  CHECK(woken == 0b00110);
+  CHECK(armed == 0b10000);
 }
 
 TEST_CASE("what was marked is there for whoever wakes") {
