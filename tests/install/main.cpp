@@ -12,6 +12,16 @@ struct quote {
 };
 QUOIT_FIELDS(quote, bid, ask)
 
+quoit::task<bool> awaited(quoit::publisher<quote>& publisher, quoit::subscriber<quote>& subscriber) {
+  auto loan = co_await publisher.loan();
+  if (!loan) co_return false;
+  (*loan)->bid = 1.5;
+  std::move(*loan).publish();
+  const auto late = co_await quoit::sleep_for(std::chrono::milliseconds(1));
+  const auto sample = co_await subscriber.next();
+  co_return late&& sample && (*sample)->bid == 1.5;
+}
+
 int main() {
   std::printf("quoit %d, headers %d\n", quoit::library_version(), QUOIT_VERSION);
   if (quoit::library_version() != QUOIT_VERSION) return 1;
@@ -25,5 +35,12 @@ int main() {
   if (!publisher.publish({99.5, 99.7})) return 1;
   const auto sample = subscriber.wait(std::chrono::seconds(10)).value();
   std::printf("%g %g\n", sample->bid, sample->ask);
-  return sample->bid == 99.5 ? 0 : 1;
+  if (sample->bid != 99.5) return 1;
+  auto executor = quoit::executor::create();
+  if (!executor) {
+    // A container may forbid io_uring: threads that wait need none.
+    std::printf("%s\n", executor.error().message().c_str());
+    return 0;
+  }
+  return executor->run(awaited(publisher, subscriber)) ? 0 : 1;
 }
