@@ -42,6 +42,8 @@ class QUOIT_EXPORT bus {
   ~bus();
 
   std::string_view name() const noexcept;
+  // The way that was chosen (shared_memory or kernel), and why.
+  transport_info transport() const;
 
   // Errors: invalid_name, invalid_argument, type_mismatch, message_too_large (value(): the capacity_bytes
   // needed), policy_conflict, no_space, no_permission, limit_reached, busy, newer_version, corrupt, forked.

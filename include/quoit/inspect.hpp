@@ -34,6 +34,9 @@ struct publisher_info {
   std::uint64_t refused = 0;        // loans that found no room
   std::uint64_t wakes = 0;          // system calls made to wake a subscriber
   std::uint64_t lane = 0;           // of its files: quoit.<bus>.<topic>@<lane>
+  // On the kernel path: its process, and why it is there; it has no node that others see, and shows no counters.
+  std::uint32_t pid = 0;
+  std::string why;
 };
 
 struct subscription_info {
@@ -44,10 +47,14 @@ struct subscription_info {
   // Summed over the lanes that it reads; each is brought up to date once a stride.
   std::uint64_t received = 0;
   std::uint64_t lost = 0;
+  std::uint32_t pid = 0;  // on the kernel path, as above
+  std::string why;
 };
 
 struct topic_info {
   std::string name;
+  // A topic that is there both ways is listed twice: neither sees the other.
+  quoit::transport transport = quoit::transport::shared_memory;
   std::string type_name;
   std::string type_fields;       // "bid:f64@0 ask:f64@8"; empty if the type was not described
   std::uint32_t type_bytes = 0;  // 0: variable

@@ -33,6 +33,17 @@ enum class wait : std::uint8_t {
   block = 2,     // sleeps at once
 };
 
+// By which way messages go. Chosen when a bus is opened, for all that opens there.
+enum class transport : std::uint8_t {
+  // As the environment variable QUOIT_TRANSPORT says (shared_memory, kernel or automatic), or else shared_memory.
+  unspecified = 0,
+  shared_memory = 1,
+  kernel = 2,  // copied through sockets: slower, and for the processes of one user only, but without /dev/shm
+  // Shared memory, or the kernel where /dev/shm cannot be used: it is missing, full, or forbidden; or where the bus is
+  // in use on the kernel path, and not in shared memory. Those who chose differently do not see each other.
+  automatic = 3,
+};
+
 // Where a subscription begins on the lanes that are there already. A lane that appears later is always read
 // from its first message.
 struct start {
@@ -57,6 +68,7 @@ struct bus_options {
   std::string_view node_name{};
   std::uint32_t nodes_max = 1024;  // of a bus; counts for whoever makes it. 1 to 65536.
 
+  quoit::transport transport = quoit::transport::unspecified;
   quoit::wait wait = quoit::wait::adaptive;
   // None of these three is negative; more than a year is a year.
   std::chrono::nanoseconds spin_max = std::chrono::microseconds(20);  // for wait::adaptive

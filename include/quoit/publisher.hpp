@@ -170,6 +170,8 @@ class publisher {
   // Policy overwrite: true if, with the subscriptions of now and whatever they hold, no loan is ever refused:
   // there are at least 2 strides more than they can cover, 2 + 2 x samples_max for each.
   bool never_refuses() const noexcept { return core_->never_refuses(); }
+  // The way that its messages go (shared_memory or kernel), and why.
+  transport_info transport() const { return core_->transport(); }
   // After would_block or timed_out: the subscription that is furthest behind, or holds most. `nobody` if loans of one's
   // own are in the way, if whoever was has moved on since, and when the last loan was not refused so.
   blocker blocked_by() const {

@@ -133,6 +133,8 @@ class subscriber {
 
   // Publishers of the topic, now.
   std::uint32_t publishers() const noexcept { return core_->publishers(); }
+  // The way that its messages come (shared_memory or kernel), and why.
+  transport_info transport() const { return core_->transport(); }
   // Messages lost so far, on all lanes.
   std::uint64_t lost() const noexcept { return core_->lost(); }
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "bus/bus_loop.hpp"
+#include "bus/choice.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/offload.hpp"
 #include "topic/node.hpp"
@@ -14,7 +15,7 @@ result<bus> bus::open(std::string_view name, const bus_options& options) {
     const char* const from_environment = std::getenv("QUOIT_BUS");
     name = from_environment != nullptr && *from_environment != '\0' ? from_environment : "default";
   }
-  auto node = detail::node::open(name, options);
+  auto node = detail::open_node(name, options);
   if (!node) return tl::unexpected(std::move(node.error()));
   return bus(std::move(*node));
 }
@@ -59,9 +60,11 @@ bus::~bus() = default;
 
 std::string_view bus::name() const noexcept { return node_->bus(); }
 
-void bus::clean_up() noexcept {
-  if (!node_->forked()) node_->clean_all_dead();
+transport_info bus::transport() const {
+  return {node_->on_kernel() ? quoit::transport::kernel : quoit::transport::shared_memory, node_->why_transport()};
 }
+
+void bus::clean_up() noexcept { detail::clean_up_after_dead(*node_); }
 
 namespace detail {
 

@@ -7,6 +7,7 @@
 #include "base/file_lock.hpp"
 #include "topic/names.hpp"
 #include "topic/topic.hpp"
+#include "transport/unix/meeting_place.hpp"
 
 namespace quoit::inline v1 {
 
@@ -122,6 +123,43 @@ std::optional<topic_info> read_topic(const std::string& name, const std::string&
   return info;
 }
 
+template <std::size_t N>
+std::string text_of(const char (&text)[N]) {
+  return std::string(text, ::strnlen(text, N));
+}
+
+topic_info topic_of_place(const place_info& place) {
+  topic_info info;
+  info.transport = transport::kernel;
+  info.name = text_of(place.topic.name);
+  info.type_name = text_of(place.topic.type_name);
+  info.type_fields = text_of(place.topic.type_fields);
+  info.type_bytes = place.topic.type_bytes;
+  info.type_alignment = place.topic.type_alignment;
+  for (const member_record& m : place.members) {
+    if (m.role == member_role::publisher) {
+      publisher_info p;
+      p.number = static_cast<std::uint32_t>(info.publishers.size());
+      p.state = "active";
+      p.policy = static_cast<policy>(m.policy);
+      p.capacity_bytes = m.capacity_bytes;
+      p.message_bytes_max = m.payload_bytes_max;
+      p.pid = m.pid;
+      p.why = text_of(m.why);
+      info.publishers.push_back(std::move(p));
+    } else {
+      subscription_info s;
+      s.number = static_cast<std::uint32_t>(info.subscriptions.size());
+      s.mode = static_cast<mode>(m.mode);
+      s.samples_max = m.samples_max;
+      s.pid = m.pid;
+      s.why = text_of(m.why);
+      info.subscriptions.push_back(std::move(s));
+    }
+  }
+  return info;
+}
+
 }  // namespace
 
 std::vector<std::string> list_buses() {
@@ -131,7 +169,11 @@ std::vector<std::string> list_buses() {
     const std::string name = file.substr(prefix.size());
     if (check_bus_name(name)) buses.push_back(name);
   }
+  for (const std::string& name : buses_with_sockets()) {
+    if (check_bus_name(name)) buses.push_back(name);
+  }
   std::sort(buses.begin(), buses.end());
+  buses.erase(std::unique(buses.begin(), buses.end()), buses.end());
   return buses;
 }
 
@@ -140,8 +182,13 @@ result<bus_info> inspect(std::string_view bus) {
   bus_info info;
   info.name = bus;
   auto nodes = read_nodes(bus_file(bus));
-  if (!nodes) return tl::unexpected(std::move(nodes.error()));
-  info.nodes = std::move(*nodes);
+  const auto places = list_meeting_places(info.name);
+  if (nodes) {
+    info.nodes = std::move(*nodes);
+  } else if (nodes.error() != errc::not_found || places.empty()) {
+    return tl::unexpected(std::move(nodes.error()));
+  }
+  for (const place_info& place : places) info.topics.push_back(topic_of_place(place));
   for (const std::string& file : list_shm(topic_file_prefix(bus))) {
     const std::string topic = topic_of_file(bus, file);
     if (topic.empty()) continue;

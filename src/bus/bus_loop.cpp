@@ -1,5 +1,7 @@
 #include "bus/bus_loop.hpp"
 
+#include <poll.h>
+
 #include <algorithm>
 #include <bit>
 #include <new>
@@ -228,8 +230,20 @@ bool bus_loop::look_at_ready() noexcept {
   return any;
 }
 
+// Sees to it that whatever comes for this subscription marks its ready bit.
+void bus_loop::want(subscriber_core& core) noexcept {
+  if (!core.parts_->sockets) return core.set_armed_bit();
+  socket_watch* const watch = core.parts_->watch.get();
+  if (watch == nullptr || watch->now == operation::state::in_flight) return;
+  watch->where = loop_;
+  io_request request{.code = io_code::poll};
+  request.fd = core.parts_->sockets->descriptor();
+  request.flags = POLLIN;
+  loop_->start(*watch, request);
+}
+
 void bus_loop::arm(receive_wait& w) noexcept {
-  w.core_.set_armed_bit();
+  want(w.core_);
   w.in_turn_.leave();
   w.in_turn_.enter(by_bit_[w.core_.parts_->ready_bit % ready_bits]);
   w.in_armed_.enter(armed_);
@@ -352,7 +366,7 @@ bool bus_loop::recheck(std::int64_t now) noexcept {
     w.in_armed_.leave();
     w.in_armed_.enter(armed_);
     w.core_.recheck_publishers();
-    w.core_.set_armed_bit();
+    want(w.core_);
     // sync(wake.commit): as in settle()
     full_fence();
     if (!w.look()) continue;

@@ -47,6 +47,7 @@ class bus_loop final : public loop_source, public node_attachment {
   bool look_at_space() noexcept;
   bool look_at_ready() noexcept;
   bool settle() noexcept;
+  void want(subscriber_core& core) noexcept;
   void arm(receive_wait& w) noexcept;
   bool look_at_newly_armed(std::size_t count) noexcept;
   bool recheck(std::int64_t now) noexcept;

@@ -36,6 +36,7 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
     return tl::unexpected(
         error(errc::invalid_argument, "loans_max is " + std::to_string(options.loans_max) + ": it must be 1 to 65536"));
   }
+  if (owner->on_kernel()) return open_kernel(owner, name, type, options, lock_timeout);
   // Before anything is made: most mistakes are in here.
   if (auto geometry = geometry_for(type, options, options.limits.subscriptions_max); !geometry) {
     return tl::unexpected(std::move(geometry.error()));
@@ -62,9 +63,9 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
 
 publisher_core::publisher_core(std::unique_ptr<publisher_parts> parts) noexcept
     : parts_(std::move(parts)),
-      writer_(&*parts_->writer),
-      armed_(parts_->control.header().armed),
-      armed_words_((parts_->control.subscriptions() + 63) / 64),
+      writer_(parts_->sockets ? &parts_->sockets->writer() : &*parts_->writer),
+      armed_(parts_->sockets ? &parts_->always_armed : parts_->control.header().armed),
+      armed_words_(parts_->sockets ? 1 : (parts_->control.subscriptions() + 63) / 64),
       prepare_bytes_(writer_->prepare_bytes()),
       epoch_(fork_epoch),
       stamped_((writer_->geometry().flags & frame_stamped) != 0) {}
@@ -81,7 +82,9 @@ void publisher_core::close() noexcept {
 }
 
 void publisher_core::finish() noexcept {
-  if (epoch_ == fork_epoch) {
+  if (parts_->sockets) {
+    finish_kernel(*parts_);
+  } else if (epoch_ == fork_epoch) {
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
@@ -99,6 +102,11 @@ void publisher_core::abandon(const lane_claim& claim) noexcept {
 u64 publisher_core::stamp() const noexcept { return realtime_ns(); }
 
 void publisher_core::fire_armed() noexcept {
+  if (parts_->sockets) {
+    const u64 sent = parts_->sockets->flush();
+    wakes_ += sent;
+    return writer_->add_wakes(sent);
+  }
   topic& control = parts_->control;
   u64 calls = 0;
   for (u32 word = 0; word < armed_words_; ++word) {
@@ -119,6 +127,7 @@ error publisher_core::why_refused() const noexcept {
   if (!open_) return error(errc::closed);
   switch (refusal_) {
     case claim_status::too_large: {
+      if (parts_->sockets) return too_large_for_sockets(writer_->geometry().payload_bytes_max);
       const lane_geometry& g = writer_->geometry();
       lane_request request{};
       request.payload_bytes_max = refused_bytes_;
@@ -155,7 +164,7 @@ void publisher_core::announce_waiting(bool waits) noexcept {
 
 void publisher_core::probe_blocker() noexcept {
   const u32 slot = writer_->refusal().slot;
-  if (!writer_->refusal().by_reader || slot >= parts_->control.subscriptions()) return;
+  if (parts_->sockets || !writer_->refusal().by_reader || slot >= parts_->control.subscriptions()) return;
   node& self = *parts_->owner;
   const node_id whom = topic::owner_of(parts_->control.subscription(slot));
   if (!self.alive(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
@@ -216,6 +225,7 @@ result<std::size_t> publisher_core::publish_batch(const std::byte* messages, std
 
 u32 publisher_core::subscribers() const noexcept {
   if (epoch_ != fork_epoch) return 0;
+  if (parts_->sockets) return parts_->sockets->subscribers();
   // Those on our lane, and not those in the topic's table: one that is on its way enters the table first, and does not
   // get what is published before it is on the lane.
   const lane_slots& slots = *writer_->memory().slots;
@@ -232,10 +242,13 @@ bool publisher_core::never_refuses() const noexcept {
   const lane_geometry& g = writer_->geometry();
   if (g.reliable_allowed || epoch_ != fork_epoch) return false;
   u64 strides = 2;
-  const topic& control = parts_->control;
+  const topic& control = parts_->sockets ? parts_->sockets->control() : parts_->control;
   for (u32 i = 0; i < control.subscriptions(); ++i) {
     if (control.state(control.subscription(i)) != participant_state::active) continue;
-    strides += 2 + 2 * u64{load_relaxed(control.subscription(i).samples_max)};  // relaxed: ordered by state()
+    // On the kernel path nobody holds anything in this lane but what a socket did not take.
+    strides += parts_->sockets
+                   ? 4
+                   : 2 + 2 * u64{load_relaxed(control.subscription(i).samples_max)};  // relaxed: ordered by state()
   }
   return strides <= g.strides;
 }
@@ -243,6 +256,10 @@ bool publisher_core::never_refuses() const noexcept {
 blocked_by publisher_core::who_blocks() const noexcept {
   blocked_by who{no_slot, 0, {}};
   if (epoch_ != fork_epoch || (refusal_ != claim_status::would_block && refusal_ != claim_status::timed_out)) {
+    return who;
+  }
+  if (parts_->sockets) {
+    parts_->sockets->who_blocks(who.subscription, who.pid, who.node_name);
     return who;
   }
   const u32 slot = writer_->refusal().slot;

@@ -5,6 +5,7 @@
 #include "bus/deadline.hpp"
 #include "quoit/detail/publisher_core.hpp"
 #include "topic/topic.hpp"
+#include "transport/unix/outbox.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -13,13 +14,19 @@ struct publisher_parts {
   topic control;
   lane_file lane;
   std::optional<lane_writer> writer;
-  u32 index = 0;  // in the publisher table
+  std::unique_ptr<outbox> sockets;  // on the kernel path: it has the lane and the writer
+  u64 always_armed = ~u64{0};       // there, each commit is looked at
+  u32 index = 0;                    // in the publisher table
   u64 lane_generation = 0;
   quoit::policy policy = quoit::policy::block;
   u32 spin_misses = 0;
   // When the lock of whoever is in the way is probed next; it outlives the single wait, which may be shorter.
   deadline recheck{std::chrono::nanoseconds(0)};
 };
+
+// On the kernel path: closes, and leaves to the node what is not sent yet.
+void finish_kernel(publisher_parts& parts) noexcept;
+error too_large_for_sockets(u32 payload_bytes_max) noexcept;
 
 // The geometry that the options ask for. Errors: as make_geometry().
 result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions);

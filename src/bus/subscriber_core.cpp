@@ -138,6 +138,7 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
   if (options.mode > mode::observer || options.start.kind > start::from::last) {
     return tl::unexpected(error(errc::invalid_argument, "mode or start is none of its values"));
   }
+  if (owner->on_kernel()) return open_kernel(owner, name, type, options, lock_timeout);
   if (options.mode == mode::observer) return open_observer(owner, name, type, options);
   auto opened =
       topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits, lock_timeout);
@@ -228,7 +229,9 @@ result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<no
 }
 
 subscriber_core::subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept
-    : parts_(std::move(parts)), roster_(&parts_->control.header().roster), epoch_(fork_epoch) {}
+    : parts_(std::move(parts)),
+      roster_(parts_->sockets ? &parts_->never_seen : &parts_->control.header().roster),
+      epoch_(fork_epoch) {}
 
 subscriber_core::~subscriber_core() = default;
 
@@ -239,10 +242,11 @@ void subscriber_core::close() noexcept {
 }
 
 void subscriber_core::finish() noexcept {
+  if (parts_->sockets) finish_kernel();
   if (epoch_ == fork_epoch) {
     for (auto& link : parts_->links) link->reader.stop();
   }
-  if (epoch_ == fork_epoch && !parts_->observes()) {
+  if (epoch_ == fork_epoch && !parts_->observes() && !parts_->sockets) {
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.remove_subscription(*parts_->owner, parts_->index);
@@ -256,7 +260,20 @@ void subscriber_core::finish() noexcept {
 
 subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
   if (epoch_ != fork_epoch || !open_) return polled::failed;
-  look_at_roster();
+  if (!parts_->sockets) {
+    look_at_roster();
+    return take_from_links(out);
+  }
+  // What was received already costs no system call.
+  polled status = take_from_links(out);
+  if (status == polled::nothing) {
+    look_at_sockets();
+    status = take_from_links(out);
+  }
+  return status;
+}
+
+subscriber_core::polled subscriber_core::take_from_links(held_message& out) noexcept {
   if (!parts_->unsaid.empty()) {
     parts_->failure = std::move(parts_->unsaid.back());
     parts_->unsaid.pop_back();
@@ -276,6 +293,12 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
       // With a sample held in it, it cannot be left yet.
       drained = drained || link.reader.held() == 0;
       continue;
+    }
+    if (link.connection) {
+      if (const u64 lost = link.connection->take_lost(); lost != 0) {
+        parts_->next = at + 1;
+        return failed(take_status::lagged, link.reader);
+      }
     }
     const take_status status = parts_->observes() ? link.reader.take_copy(out.frame) : link.reader.take(out.frame);
     if (status == take_status::nothing) continue;
@@ -409,6 +432,7 @@ void subscriber_core::forget_removed_lanes() noexcept {
 // Leaves lanes that are closed and were read to their end; the last to leave one removes it. Under the lock:
 // an adopter opens a lane again only while everybody is on it.
 void subscriber_core::drop_drained() noexcept {
+  if (parts_->sockets) return drop_ended();
   topic& control = parts_->control;
   // An observer keeps what it has drained until the table says that it is gone: somebody may go on with it.
   if (parts_->observes()) return;
@@ -437,7 +461,8 @@ void subscriber_core::drop_drained() noexcept {
 // ---- for people ----------------------------------------------------------------------------------------
 
 u32 subscriber_core::publishers() const noexcept {
-  return epoch_ == fork_epoch ? parts_->control.count_active_publishers() : 0;
+  if (epoch_ != fork_epoch) return 0;
+  return parts_->sockets ? count_connected() : parts_->control.count_active_publishers();
 }
 
 u64 subscriber_core::lost() const noexcept {

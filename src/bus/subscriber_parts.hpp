@@ -4,8 +4,11 @@
 #include <vector>
 
 #include "bus/deadline.hpp"
+#include "quoit/detail/exec/loop.hpp"
 #include "quoit/detail/subscriber_core.hpp"
 #include "topic/topic.hpp"
+#include "transport/unix/incoming.hpp"
+#include "transport/unix/mailbox.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -17,12 +20,14 @@ struct lane_link {
 
   static void poke(void* self) {
     auto* const link = static_cast<lane_link*>(self);
+    if (link->connection) return link->connection->room_was_made();
     // Whoever has the lane by now: it may have been adopted since we looked.
     link->owner->ring_node(topic::owner_of(link->control->publisher(link->index)));
   }
 
   lane_file lane;
   lane_reader reader;
+  std::unique_ptr<incoming> connection;  // on the kernel path
   node* owner = nullptr;
   const topic* control = nullptr;
   u64 publisher_id[2] = {};
@@ -32,11 +37,22 @@ struct lane_link {
   bool broken = false;   // it holds what no publisher of this version writes: that was said, and it is not read on
 };
 
+// The wait of a loop for the sockets of a subscriber. In flight from one sleep to the next.
+struct socket_watch : operation {
+  node* owner = nullptr;
+  loop* where = nullptr;
+  u32 ready_bit = 0;
+  bool orphaned = false;  // its subscriber is gone: it goes with its completion
+};
+
 struct subscriber_parts {
   std::shared_ptr<node> owner;
   topic control;
+  std::unique_ptr<mailbox> sockets;     // on the kernel path
+  std::unique_ptr<socket_watch> watch;  // there, once a loop has waited for it
   std::vector<std::unique_ptr<lane_link>> links;
-  u32 index = 0;  // in the subscription table
+  u64 never_seen = ~u64{0};  // there, a roster that always differs
+  u32 index = 0;             // in the subscription table
   u32 ready_bit = 0;
   u32 payload_bytes = 0;  // of every message; 0: variable
   subscriber_options options;

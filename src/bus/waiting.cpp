@@ -13,6 +13,10 @@ constexpr std::chrono::nanoseconds observer_period = std::chrono::milliseconds(1
 }
 
 bool subscriber_core::ready() noexcept {
+  if (parts_->sockets) {
+    if (!anything_received()) look_at_sockets();
+    return anything_received();
+  }
   look_at_roster();
   if (!parts_->unsaid.empty()) return true;
   for (auto& link : parts_->links) {
@@ -22,7 +26,7 @@ bool subscriber_core::ready() noexcept {
 }
 
 void subscriber_core::set_armed_bit() noexcept {
-  if (parts_->observes()) return;
+  if (parts_->observes() || parts_->sockets) return;
   u64& word = parts_->control.header().armed[parts_->index / 64];
   arm(word, u64{1} << (parts_->index % 64));
 }
@@ -37,7 +41,7 @@ void subscriber_core::show_counters() noexcept {
 }
 
 void subscriber_core::recheck_publishers() noexcept {
-  if (parts_->observes()) return;
+  if (parts_->observes() || parts_->sockets) return;
   node& self = *parts_->owner;
   const topic& control = parts_->control;
   bool drained = false;
@@ -76,7 +80,8 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
   };
   if (const std::size_t i = look(); i < cores.size()) return i;
 
-  subscriber_parts& first = *cores[0]->parts_;
+  subscriber_core& first_core = *cores[0];
+  subscriber_parts& first = *first_core.parts_;
   node& self = *first.owner;
   // Nobody wakes an observer.
   const bool observes = std::any_of(cores.begin(), cores.end(), [](const auto* c) { return c->parts_->observes(); });
@@ -116,7 +121,12 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
           if (timed_out) return;
           const auto asleep = std::chrono::steady_clock::now();
           for (subscriber_core* const core : cores) core->show_counters();
-          pause.sleep(std::min(left, observes ? std::min(observer_period, settings.recheck) : settings.recheck));
+          const auto most = std::min(left, observes ? std::min(observer_period, settings.recheck) : settings.recheck);
+          if (self.on_kernel()) {
+            first_core.sleep_on_sockets(cores, most);
+          } else {
+            pause.sleep(most);
+          }
           late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
         },
         [&] { self.take_ready(); });

@@ -12,6 +12,15 @@ void mapping::unmap() noexcept {
   base_ = nullptr;
 }
 
+result<mapping> map_private(std::size_t bytes) {
+  void* const base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base == MAP_FAILED) {
+    return tl::unexpected(
+        error(errc::no_space, "allocating " + std::to_string(bytes) + " bytes of memory", bytes, errno));
+  }
+  return mapping(base, bytes);
+}
+
 result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what) {
   const int protection = how == access::read ? PROT_READ : PROT_READ | PROT_WRITE;
   void* const base = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);

@@ -51,6 +51,9 @@ class mapping {
 
 enum class access { read, read_write };
 
+// Memory of this process alone, zeroed. Errors: no_space (value: bytes).
+result<mapping> map_private(std::size_t bytes);
+
 // Maps `bytes` of an open file; the descriptor may be closed afterwards. `what` names it in errors.
 result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what);
 

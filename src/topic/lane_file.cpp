@@ -24,6 +24,15 @@ result<new_lane> make_lane(const std::string& temporary_prefix, std::string_view
   return new_lane{std::move(*data), std::move(*slots), geometry};
 }
 
+result<lane_file> make_private_lane(const lane_geometry& geometry) {
+  auto data = map_private(geometry.data_file_bytes());
+  if (!data) return tl::unexpected(std::move(data.error()));
+  auto slots = map_private(slots_bytes(geometry.subscriptions));
+  if (!slots) return tl::unexpected(std::move(slots.error()));
+  write_geometry(geometry, data->object<lane_header>(), slots->object<lane_slots>());
+  return lane_file{std::move(*data), std::move(*slots), geometry};
+}
+
 void discard_lane(const new_lane& lane) noexcept {
   unlink_shm(lane.data.name);
   unlink_shm(lane.slots.name);

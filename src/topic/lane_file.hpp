@@ -35,6 +35,9 @@ void discard_lane(const new_lane& lane) noexcept;
 result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions);
 
+// A lane in memory of this process alone. Errors: no_space.
+result<lane_file> make_private_lane(const lane_geometry& geometry);
+
 // A lane that is there. Subscribers map the data for reading only.
 // Errors: not_found, no_permission, limit_reached (descriptors), corrupt, newer_version, system.
 result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access,

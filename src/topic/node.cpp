@@ -67,16 +67,7 @@ result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options
   if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
   if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
   std::shared_ptr<node> made(new node);
-  made->bus_ = bus;
-  made->file_name_ = bus_file(bus);
-  made->epoch_ = fork_epoch;
-  // Rechecks allocate nothing, unless there are more publishers' nodes than this.
-  made->probed_.reserve(64);
-  made->settings_ = {{options.permissions, options.group},
-                     options.wait,
-                     std::min(options.spin_max, year),
-                     std::clamp<std::chrono::nanoseconds>(options.recheck, std::chrono::milliseconds(1), year),
-                     std::min(options.lock_timeout, year)};
+  made->set_up(bus, options);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     auto entered = made->try_open(options);
     if (!entered) {
@@ -90,6 +81,56 @@ result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options
     }
   }
   return tl::unexpected(busy_bus(made->file_name_));
+}
+
+result<std::shared_ptr<node>> node::open_private(std::string_view bus, const bus_options& options, std::string why) {
+  if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
+  if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
+  auto memory = map_private(bus_bytes(1));
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  notice_forks();
+  std::shared_ptr<node> made(new node);
+  made->set_up(bus, options);
+  made->memory_ = std::move(*memory);
+  made->nodes_ = 1;
+  made->on_kernel_ = true;
+  made->why_transport_ = std::move(why);
+  made->write_own_entry(0, options);
+  return made;
+}
+
+void node::set_up(std::string_view bus, const bus_options& options) {
+  bus_ = bus;
+  file_name_ = bus_file(bus);
+  epoch_ = fork_epoch;
+  // Rechecks allocate nothing, unless there are more publishers' nodes than this.
+  probed_.reserve(64);
+  settings_ = {{options.permissions, options.group},
+               options.wait,
+               std::min(options.spin_max, year),
+               std::clamp<std::chrono::nanoseconds>(options.recheck, std::chrono::milliseconds(1), year),
+               std::min(options.lock_timeout, year)};
+}
+
+void node::write_own_entry(u32 index, const bus_options& options) {
+  index_ = index;
+  node_entry& e = entry(index);
+  const auto random = random_id();
+  generation_ = (random[0] << 16) | ((e.generation + 1) & 0xffff);
+  e.generation = generation_;
+  e.id[0] = random[0];
+  e.id[1] = random[1];
+  e.started_ns = realtime_ns();
+  e.pid = static_cast<u32>(::getpid());
+  e.uid = static_cast<u32>(::geteuid());
+  e.sleeps = e.late = 0;
+  std::memset(e.name, 0, sizeof e.name);
+  const std::string_view called = !options.node_name.empty() ? options.node_name : ::program_invocation_short_name;
+  called.copy(e.name, sizeof e.name - 1);
+  store_relaxed(e.bell.sleeping, 0);                 // relaxed: nobody names this node yet
+  for (u64& bits : e.ready) store_relaxed(bits, 0);  // relaxed: as above
+  // sync(node.record): the record is whole for whoever finds it in use
+  store_release(e.state, entry_in_use);
 }
 
 // False: the segment went away under us, or somebody else was first; again from the name.
@@ -184,24 +225,7 @@ result<bool> node::enter(const bus_options& options) {
         unlock(life_.get(), static_cast<off_t>(node_lock_byte(i)));
         continue;
       }
-      index_ = i;
-      node_entry& e = entry(i);
-      const auto random = random_id();
-      generation_ = (random[0] << 16) | ((e.generation + 1) & 0xffff);
-      e.generation = generation_;
-      e.id[0] = random[0];
-      e.id[1] = random[1];
-      e.started_ns = realtime_ns();
-      e.pid = static_cast<u32>(::getpid());
-      e.uid = static_cast<u32>(::geteuid());
-      e.sleeps = e.late = 0;
-      std::memset(e.name, 0, sizeof e.name);
-      const std::string_view called = !options.node_name.empty() ? options.node_name : ::program_invocation_short_name;
-      called.copy(e.name, sizeof e.name - 1);
-      store_relaxed(e.bell.sleeping, 0);                 // relaxed: nobody names this node yet
-      for (u64& bits : e.ready) store_relaxed(bits, 0);  // relaxed: as above
-      // sync(node.record): the record is whole for whoever finds it in use
-      store_release(e.state, entry_in_use);
+      write_own_entry(i, options);
       unlock(probe_.get(), shm_lock_byte);
       return true;
     }
@@ -219,6 +243,7 @@ result<bool> node::enter(const bus_options& options) {
 
 node::~node() {
   attachment.reset();
+  kept.clear();
   if (!life_ || forked()) return;
   leave();
 }
@@ -317,6 +342,11 @@ void node::mark_and_ring_anyway(node_id id, u32 ready_bit) noexcept {
 
 void node::ring_node_anyway(node_id id) noexcept {
   if (valid(id)) ring_anyway(entry(id.index).bell);
+}
+
+void node::mark_own(u32 ready_bit) noexcept {
+  // sync(wake.ready): taken by the same thread
+  fetch_or(own_entry().ready[ready_bit / 64 % ready_words], u64{1} << (ready_bit % 64));
 }
 
 bool node::any_ready() noexcept {

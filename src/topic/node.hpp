@@ -35,6 +35,13 @@ class node_attachment {
   virtual void ready_was_taken() noexcept = 0;
 };
 
+// What is not over yet when its handle goes.
+class node_keepsake {
+ public:
+  virtual ~node_keepsake() = default;
+  virtual bool over() const noexcept = 0;
+};
+
 // The part of bus_options that is kept; its node name is not.
 struct node_settings {
   shm_permissions permissions{};
@@ -49,6 +56,9 @@ class node {
   // Errors: invalid_name, limit_reached (nodes_max), no_space, no_permission, busy (the lock of the bus),
   // newer_version, corrupt, system.
   static result<std::shared_ptr<node>> open(std::string_view bus, const bus_options& options);
+  // A node on the kernel path: nobody else sees it, and its words are in memory of this process. `why` it is there.
+  // Errors: invalid_name, no_space.
+  static result<std::shared_ptr<node>> open_private(std::string_view bus, const bus_options& options, std::string why);
   ~node();
   node(const node&) = delete;
   node& operator=(const node&) = delete;
@@ -57,6 +67,12 @@ class node {
   const node_settings& settings() const noexcept { return settings_; }
   node_id id() const noexcept { return {index_, generation_}; }
   bool forked() const noexcept { return epoch_ != fork_epoch; }
+
+  // True: what opens here goes over sockets.
+  bool on_kernel() const noexcept { return on_kernel_; }
+  // Why it goes the way it does.
+  const std::string& why_transport() const noexcept { return why_transport_; }
+  void set_why_transport(std::string why) { why_transport_ = std::move(why); }
 
   doorbell& bell() noexcept { return entry(index_).bell; }
   node_entry& own_entry() noexcept { return entry(index_); }
@@ -91,8 +107,12 @@ class node {
   // Takes the bits of one word.
   u64 take_ready_word(u32 word) noexcept;
   void count_sleep(bool late) noexcept;
+  // For the node's own thread: subscription `ready_bit` may have something. Rings nobody.
+  void mark_own(u32 ready_bit) noexcept;
 
   std::unique_ptr<node_attachment> attachment;
+  // What goes with the node, while everything of it is still there.
+  std::vector<std::unique_ptr<node_keepsake>> kept;
 
  private:
   node() = default;
@@ -100,6 +120,8 @@ class node {
   result<bool> create(const bus_options& options);
   result<bool> enter(const bus_options& options);
   result<void> check_header();
+  void set_up(std::string_view bus, const bus_options& options);
+  void write_own_entry(u32 index, const bus_options& options);
   void leave() noexcept;
   bool anybody_else() noexcept;
   void remove_everything() noexcept;
@@ -114,6 +136,8 @@ class node {
   std::string bus_;
   std::string file_name_;
   node_settings settings_{};
+  bool on_kernel_ = false;
+  std::string why_transport_;
   guarded_fd probe_;  // for probes, for the lock of the bus, and for the bytes of nodes that we clean
   guarded_fd life_;   // holds our byte, and is used for nothing else
   mapping memory_;

@@ -34,6 +34,37 @@ std::string described(std::string_view name, u32 bytes, u32 alignment, std::stri
   return text;
 }
 
+result<void> check_limits(const topic_limits& limits) {
+  const auto within = [](u32 value, u32 most) { return value >= 1 && value <= most; };
+  if (within(limits.publishers_max, publishers_limit) && within(limits.subscriptions_max, subscriptions_limit)) {
+    return {};
+  }
+  return tl::unexpected(
+      error(errc::invalid_argument, "publishers_max is " + std::to_string(limits.publishers_max) +
+                                        ", subscriptions_max is " + std::to_string(limits.subscriptions_max) +
+                                        ": each must be 1 to " + std::to_string(subscriptions_limit)));
+}
+
+void write_header(topic_header& h, std::size_t segment_bytes, std::string_view name, const type_info& type,
+                  const topic_limits& limits) {
+  h.prefix.magic = topic_magic;
+  h.prefix.layout_major = layout_major;
+  h.prefix.layout_minor = layout_minor;
+  h.prefix.header_bytes = topic_header_bytes;
+  h.prefix.entry_bytes = sizeof(publisher_entry);
+  h.prefix.entry_count = limits.publishers_max;
+  h.prefix.segment_bytes = segment_bytes;
+  std::memcpy(h.prefix.boot_id, boot_id().data(), sizeof h.prefix.boot_id);
+  h.subscription_bytes = sizeof(subscription_entry);
+  h.subscriptions = limits.subscriptions_max;
+  h.type_bytes = type.bytes;
+  h.type_alignment = type.alignment;
+  h.next_lane_generation = first_lane_generation;
+  name.copy(h.name, sizeof h.name - 1);
+  type.name.copy(h.type_name, sizeof h.type_name - 1);
+  type.fields.copy(h.type_fields, sizeof h.type_fields - 1);
+}
+
 // Text that another process wrote: it may lack its end.
 std::string text_of(const char* text, std::size_t bytes_max) { return std::string(text, ::strnlen(text, bytes_max)); }
 
@@ -54,13 +85,7 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
                                   const topic_limits& limits, std::chrono::nanoseconds lock_timeout) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
-  const auto within = [](u32 value, u32 most) { return value >= 1 && value <= most; };
-  if (!within(limits.publishers_max, publishers_limit) || !within(limits.subscriptions_max, subscriptions_limit)) {
-    return tl::unexpected(
-        error(errc::invalid_argument, "publishers_max is " + std::to_string(limits.publishers_max) +
-                                          ", subscriptions_max is " + std::to_string(limits.subscriptions_max) +
-                                          ": each must be 1 to " + std::to_string(subscriptions_limit)));
-  }
+  if (auto ok = check_limits(limits); !ok) return tl::unexpected(std::move(ok.error()));
   if (type.name.size() > type_name_bytes_max || type.fields.size() > type_fields_bytes_max) {
     return tl::unexpected(error(errc::invalid_argument, "the name of the type has " + std::to_string(type.name.size()) +
                                                             " bytes and its description " +
@@ -150,23 +175,7 @@ result<topic> topic::make(node& owner, const std::string& file_name, std::string
   auto made = make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max),
                        {"the tables of topic " + std::string(name), "limits"});
   if (!made) return tl::unexpected(std::move(made.error()));
-  topic_header& h = made->memory.object<topic_header>();
-  h.prefix.magic = topic_magic;
-  h.prefix.layout_major = layout_major;
-  h.prefix.layout_minor = layout_minor;
-  h.prefix.header_bytes = topic_header_bytes;
-  h.prefix.entry_bytes = sizeof(publisher_entry);
-  h.prefix.entry_count = limits.publishers_max;
-  h.prefix.segment_bytes = made->memory.bytes();
-  std::memcpy(h.prefix.boot_id, boot_id().data(), sizeof h.prefix.boot_id);
-  h.subscription_bytes = sizeof(subscription_entry);
-  h.subscriptions = limits.subscriptions_max;
-  h.type_bytes = type.bytes;
-  h.type_alignment = type.alignment;
-  h.next_lane_generation = first_lane_generation;
-  name.copy(h.name, sizeof h.name - 1);
-  type.name.copy(h.type_name, sizeof h.type_name - 1);
-  type.fields.copy(h.type_fields, sizeof h.type_fields - 1);
+  write_header(made->memory.object<topic_header>(), made->memory.bytes(), name, type, limits);
   auto placed = place_shm(*made, file_name, owner.settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   if (!*placed) return tl::unexpected(error(errc::not_found));
@@ -177,6 +186,18 @@ result<topic> topic::make(node& owner, const std::string& file_name, std::string
   control.publishers_ = limits.publishers_max;
   control.subscriptions_ = limits.subscriptions_max;
   lock = std::move(made->descriptor);
+  return control;
+}
+
+result<topic> topic::make_private(std::string_view name, const type_info& type, const topic_limits& limits) {
+  if (auto ok = check_limits(limits); !ok) return tl::unexpected(std::move(ok.error()));
+  auto memory = map_private(topic_bytes(limits.publishers_max, limits.subscriptions_max));
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  write_header(memory->object<topic_header>(), memory->bytes(), name, type, limits);
+  topic control;
+  control.memory_ = std::move(*memory);
+  control.publishers_ = limits.publishers_max;
+  control.subscriptions_ = limits.subscriptions_max;
   return control;
 }
 

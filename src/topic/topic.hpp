@@ -52,6 +52,10 @@ class topic {
   // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch.
   static result<topic> observe(const node& owner, std::string_view name, const type_info& type);
 
+  // The segment of a topic on the kernel path, in memory of this process alone: nobody else reads it, and it has no
+  // lock. Errors: invalid_argument, no_space.
+  static result<topic> make_private(std::string_view name, const type_info& type, const topic_limits& limits);
+
   // Errors: busy, not_found, system.
   result<topic_lock> lock() const { return lock(lock_timeout_); }
   result<topic_lock> lock(std::chrono::nanoseconds timeout) const;

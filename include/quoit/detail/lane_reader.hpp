@@ -140,6 +140,15 @@ class QUOIT_EXPORT lane_reader {
   // Looks whether the lane was closed, or opened again by an adopter; take() says `drained` after that.
   void look_at_state() noexcept;
 
+  // For a lane that is written on this thread, when all in it was taken: n sequences are not in it, of which `lost`
+  // were messages.
+  void step_sequence(u64 n, u64 lost) noexcept {
+    sequence_ += n;
+    voids_ += n - lost;
+    lost_ = lost;
+    lost_total_ += lost;
+  }
+
   // True if the lane is closed and everything in it was taken. Takes nothing.
   bool drained() noexcept;
 

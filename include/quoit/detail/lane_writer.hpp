@@ -91,6 +91,13 @@ class QUOIT_EXPORT lane_writer {
   // No more frames: open claims become void, and readers learn that this is the end. True as for commit().
   bool close() noexcept;
 
+  // For a lane that somebody else's messages are copied into: the newest claim, which is the only one, has its sequence
+  // n higher. Its reader is told by lane_reader::step_sequence().
+  void step_sequence(lane_claim& claim, u64 n) noexcept {
+    claim.sequence += n;
+    next_sequence_ += n;
+  }
+
   // Who was in the way when claim() last said would_block.
   const lane_refusal& refusal() const noexcept { return refusal_; }
 

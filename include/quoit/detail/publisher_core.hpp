@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "quoit/detail/armed_words.hpp"
 #include "quoit/detail/fork_epoch.hpp"
@@ -15,7 +16,15 @@
 #include "quoit/result.hpp"
 #include "quoit/task.hpp"
 
-namespace quoit::inline v1::detail {
+namespace quoit::inline v1 {
+
+// Which way messages go, and why that one, in words.
+struct transport_info {
+  quoit::transport used = quoit::transport::shared_memory;  // shared_memory or kernel
+  std::string why;
+};
+
+namespace detail {
 
 class node;
 struct publisher_parts;
@@ -102,6 +111,7 @@ class QUOIT_EXPORT publisher_core {
   u64 wakes() const noexcept { return wakes_; }
   bool never_refuses() const noexcept;
   blocked_by who_blocks() const noexcept;
+  transport_info transport() const;
 
   publisher_core(const publisher_core&) = delete;
   publisher_core& operator=(const publisher_core&) = delete;
@@ -110,6 +120,9 @@ class QUOIT_EXPORT publisher_core {
   static result<publisher_core*> open_with(const std::shared_ptr<node>& owner, std::string_view topic,
                                            const message_type& type, const publisher_options& options,
                                            lane_preparation& prepared, std::chrono::nanoseconds lock_timeout);
+  static result<publisher_core*> open_kernel(const std::shared_ptr<node>& owner, std::string_view topic,
+                                             const message_type& type, const publisher_options& options,
+                                             std::chrono::nanoseconds lock_timeout);
   explicit publisher_core(std::unique_ptr<publisher_parts> parts) noexcept;
   ~publisher_core();
 
@@ -141,4 +154,5 @@ class QUOIT_EXPORT publisher_core {
   u64 wakes_ = 0;
 };
 
-}  // namespace quoit::inline v1::detail
+}  // namespace detail
+}  // namespace quoit::inline v1

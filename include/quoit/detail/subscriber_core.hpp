@@ -82,6 +82,7 @@ class QUOIT_EXPORT subscriber_core {
 
   u32 publishers() const noexcept;
   u64 lost() const noexcept;
+  transport_info transport() const;
   // The id of the publisher of a message.
   const u64* publisher_of(const lane_link& link) const noexcept;
 
@@ -92,14 +93,24 @@ class QUOIT_EXPORT subscriber_core {
   static result<subscriber_core*> open_with(const std::shared_ptr<node>& owner, std::string_view topic,
                                             const message_type& type, const subscriber_options& options,
                                             std::chrono::nanoseconds lock_timeout);
+  static result<subscriber_core*> open_kernel(const std::shared_ptr<node>& owner, std::string_view topic,
+                                              const message_type& type, const subscriber_options& options,
+                                              std::chrono::nanoseconds lock_timeout);
   explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
   ~subscriber_core();
 
   polled poll_slow(held_message& out) noexcept;
+  polled take_from_links(held_message& out) noexcept;
   polled failed(take_status status, lane_link& link) noexcept;
   error leave_broken(lane_link& link, take_status status) noexcept;
   void finish() noexcept;
   void look_at_roster() noexcept;
+  void look_at_sockets() noexcept;
+  bool anything_received() noexcept;
+  u32 count_connected() const noexcept;
+  void sleep_on_sockets(std::span<subscriber_core* const> cores, std::chrono::nanoseconds timeout) noexcept;
+  void drop_ended() noexcept;
+  void finish_kernel() noexcept;
   void drop_drained() noexcept;
   void forget_removed_lanes() noexcept;
   void set_only() noexcept;

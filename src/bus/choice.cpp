@@ -1,0 +1,113 @@
+#include "bus/choice.hpp"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "mem/shm_file.hpp"
+#include "topic/names.hpp"
+#include "transport/unix/meeting_place.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+// A bus of default size, a topic and a few lanes.
+constexpr u64 free_bytes_min = 2 * 1024 * 1024;
+
+result<transport> asked_for(const bus_options& options) {
+  if (options.transport > transport::automatic) {
+    return tl::unexpected(error(errc::invalid_argument, "transport is none of its values"));
+  }
+  if (options.transport != transport::unspecified) return options.transport;
+  const char* const text = std::getenv("QUOIT_TRANSPORT");
+  if (text == nullptr || *text == '\0') return transport::shared_memory;
+  const std::string_view word = text;
+  if (word == "shared_memory") return transport::shared_memory;
+  if (word == "kernel") return transport::kernel;
+  if (word == "automatic") return transport::automatic;
+  return tl::unexpected(error(errc::invalid_argument, "the environment variable QUOIT_TRANSPORT is \"" +
+                                                          std::string(word.substr(0, 80)) +
+                                                          "\": it must be shared_memory, kernel or automatic"));
+}
+
+const char* who_said(const bus_options& options) {
+  if (options.transport != transport::unspecified) return "asked for";
+  const char* const text = std::getenv("QUOIT_TRANSPORT");
+  return text != nullptr && *text != '\0' ? "asked for by QUOIT_TRANSPORT" : "the default";
+}
+
+std::string failed(const char* what, int why) {
+  return std::string(shm_directory) + " " + what + " (" + std::strerror(why) + ")";
+}
+
+bool is_in_shared_memory(std::string_view bus) {
+  return ::access((std::string(shm_directory) + "/" + bus_file(bus)).c_str(), F_OK) == 0;
+}
+
+// Why shared memory cannot be used; empty: it can, as far as can be seen.
+std::string obstacle(std::string_view bus) {
+  struct stat status{};
+  if (::stat(shm_directory, &status) != 0) return failed("is missing", errno);
+  if (!S_ISDIR(status.st_mode)) return std::string(shm_directory) + " is no directory";
+  if (::access(shm_directory, R_OK | W_OK | X_OK) != 0) return failed("cannot be used", errno);
+  struct statvfs space{};
+  if (::statvfs(shm_directory, &space) != 0) return failed("cannot be asked for its space", errno);
+  if ((space.f_flag & ST_RDONLY) != 0) return std::string(shm_directory) + " is read-only";
+  const u64 free = u64{space.f_bavail} * space.f_frsize;
+  if (free < free_bytes_min) {
+    return std::string(shm_directory) + " is full: " + std::to_string(free) + " bytes are free, and a bus needs " +
+           std::to_string(free_bytes_min);
+  }
+  if (!is_in_shared_memory(bus) && bus_has_members(std::string(bus))) {
+    return "the bus is in use on the kernel path, and not in shared memory";
+  }
+  return {};
+}
+
+// What another way would not make better is the caller's to hear.
+bool speaks_for_kernel(const error& e) {
+  return e == errc::no_space || e == errc::no_permission || e == errc::not_found || e == errc::system;
+}
+
+}  // namespace
+
+result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options& options) {
+  if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
+  const auto way = asked_for(options);
+  if (!way) return tl::unexpected(way.error());
+  if (*way == transport::kernel) {
+    auto made = node::open_private(bus, options, who_said(options));
+    if (made) clean_meeting_places((*made)->bus());
+    return made;
+  }
+  std::string why;
+  if (*way == transport::automatic) why = obstacle(bus);
+  if (why.empty()) {
+    auto made = node::open(bus, options);
+    if (made) {
+      (*made)->set_why_transport(*way == transport::automatic ? "shared memory can be used" : who_said(options));
+      return made;
+    }
+    if (*way != transport::automatic || !speaks_for_kernel(made.error())) return made;
+    why = made.error().message();
+  }
+  auto made = node::open_private(bus, options, why);
+  if (made) clean_meeting_places((*made)->bus());
+  return made;
+}
+
+void clean_up_after_dead(node& self) noexcept {
+  if (self.forked()) return;
+  if (self.on_kernel()) {
+    clean_meeting_places(self.bus());
+  } else {
+    self.clean_all_dead();
+  }
+}
+
+}  // namespace quoit::inline v1::detail

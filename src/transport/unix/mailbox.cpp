@@ -1,0 +1,248 @@
+#include "transport/unix/mailbox.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/random.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+// After a descriptor could not be had.
+constexpr std::chrono::milliseconds pause{50};
+
+error conflict(const std::string& topic, const char* words) {
+  return error(errc::policy_conflict, "topic " + topic + " has a publisher " + words);
+}
+
+result<void> check_mode(const std::string& topic, mode asked, const member_record& publisher) {
+  const bool overwrites = publisher.policy == static_cast<u32>(policy::overwrite);
+  if (asked == mode::reliable && overwrites) {
+    return tl::unexpected(conflict(topic,
+                                   "with policy overwrite, which waits for nobody; subscribe with mode "
+                                   "automatic or lossy"));
+  }
+  if ((asked == mode::lossy || overwrites) && publisher.lossy_allowed == 0) {
+    return tl::unexpected(conflict(topic, "with lossy_subscribers = false; subscribe with mode automatic or reliable"));
+  }
+  return {};
+}
+
+error refused(const welcome& w, const std::string& topic) {
+  const std::string who = "a publisher of topic " + topic;
+  if (w.version != wire_version || w.refusal == static_cast<u32>(errc::newer_version)) {
+    return error(errc::newer_version, who + " speaks version " + std::to_string(w.version) +
+                                          " of the kernel path, this library version " + std::to_string(wire_version) +
+                                          ": use one version of quoit on a bus");
+  }
+  switch (static_cast<errc>(w.refusal)) {
+    case errc::limit_reached:
+      return error(errc::limit_reached, who + " has no room for more subscriptions (its limits.subscriptions_max)");
+    case errc::policy_conflict: return error(errc::policy_conflict, who + " cannot give the mode that was asked for");
+    case errc::no_space: return error(errc::no_space, who + " has no memory");
+    default: return error(errc::corrupt, who + " refuses with words that no version knows");
+  }
+}
+
+}  // namespace
+
+result<std::unique_ptr<mailbox>> mailbox::open(node& owner, const request& r, std::chrono::nanoseconds lock_timeout,
+                                               std::vector<greeted>& there) {
+  std::unique_ptr<mailbox> made(new mailbox(owner));
+  if (auto ok = made->set_up(r, lock_timeout, there); !ok) {
+    there.clear();
+    if (!made->own_.path.empty()) made->close();
+    return tl::unexpected(std::move(ok.error()));
+  }
+  return made;
+}
+
+mailbox::~mailbox() = default;
+
+result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_timeout, std::vector<greeted>& there) {
+  epoll_ = guarded_fd::opened_by([] { return fd(::epoll_create1(EPOLL_CLOEXEC)); });
+  if (!epoll_) return tl::unexpected(descriptor_error("making an epoll", errno));
+  std::vector<member> publishers;
+  {
+    auto opened = meeting_place::open(owner_.bus(), r.topic, r.type, r.limits, lock_timeout);
+    if (!opened) return tl::unexpected(std::move(opened.error()));
+    place_ = std::move(opened->place);
+    const auto failed = [&](error why) -> result<void> {
+      place_.remove_if_unused();
+      return tl::unexpected(std::move(why));
+    };
+    auto subscribers = place_.members(member_role::subscriber);
+    if (!subscribers) return failed(std::move(subscribers.error()));
+    if (subscribers->size() >= place_.record().subscriptions_max) {
+      return failed(error(errc::limit_reached,
+                          "topic " + place_.name() + " has " + std::to_string(subscribers->size()) +
+                              " subscriptions; whoever makes the topic chooses limits.subscriptions_max",
+                          place_.record().subscriptions_max));
+    }
+    auto found = place_.members(member_role::publisher);
+    if (!found) return failed(std::move(found.error()));
+    publishers = std::move(*found);
+    for (const member& m : publishers) {
+      if (auto ok = check_mode(place_.name(), r.mode, m.record); !ok) return failed(std::move(ok.error()));
+    }
+    member_record record{};
+    record.magic = member_magic;
+    record.version = wire_version;
+    record.role = member_role::subscriber;
+    record.mode = static_cast<u32>(r.mode);
+    record.samples_max = r.samples_max;
+    record.pid = static_cast<u32>(::getpid());
+    record.uid = ::geteuid();
+    const auto id = random_id();
+    record.id[0] = id[0];
+    record.id[1] = id[1];
+    std::memcpy(record.node_name, owner_.own_entry().name, sizeof record.node_name);
+    owner_.why_transport().copy(record.why, sizeof record.why - 1);
+    auto entered = place_.enter(record);
+    if (!entered) return failed(std::move(entered.error()));
+    own_ = std::move(*entered);
+    if (auto ok = watch(own_.listener.get(), tag_listener); !ok) return ok;
+  }
+  // The lock is free again: who comes from now on connects to us, and those that were there know their own answer.
+  for (const member& m : publishers) {
+    if (auto ok = say_hello(m, r); !ok) return ok;
+  }
+  // They answer on a thread of theirs, at once; one that is stopped is waited for later.
+  const auto end = std::chrono::steady_clock::now() + owner_.settings().lock_timeout;
+  std::vector<greeted> waiting = std::move(arriving_);
+  arriving_.clear();
+  for (greeted& who : waiting) {
+    for (;;) {
+      auto heard = hear(who);
+      if (!heard && heard.error() == errc::not_found) break;  // it left
+      if (!heard) return tl::unexpected(std::move(heard.error()));
+      const auto left = end - std::chrono::steady_clock::now();
+      if (*heard) {
+        there.push_back(std::move(who));
+      } else if (left.count() > 0 && wait_for_packet(who.socket.get(), left)) {
+        continue;
+      } else {
+        arriving_.push_back(std::move(who));
+      }
+      break;
+    }
+  }
+  return {};
+}
+
+result<void> mailbox::say_hello(const member& whom, const request& r) {
+  auto socket = connect_to(whom.socket_path);
+  if (!socket) {
+    if (socket.error() == errc::not_found) return {};  // it left
+    return tl::unexpected(std::move(socket.error()));
+  }
+  hello h{};
+  h.magic = hello_magic;
+  h.version = wire_version;
+  h.mode = static_cast<u32>(r.mode);
+  h.start_kind = static_cast<u32>(r.start.kind);
+  h.start_messages = r.start.messages;
+  h.samples_max = r.samples_max;
+  h.pid = static_cast<u32>(::getpid());
+  std::memcpy(h.node_name, owner_.own_entry().name, sizeof h.node_name);
+  if (send_packet(socket->get(), &h, sizeof h, nullptr, 0) != packet::done) return {};
+  const u64 tag = next_tag_++;
+  if (auto ok = watch(socket->get(), tag); !ok) return ok;
+  arriving_.push_back({std::move(*socket), {}, tag});
+  return {};
+}
+
+// True: its greeting is there. Errors: not_found (it is gone), and what it refused with.
+result<bool> mailbox::hear(greeted& who) const {
+  std::size_t bytes = 0;
+  bool cut = false;
+  switch (receive_packet(who.socket.get(), &who.said, sizeof who.said, nullptr, 0, bytes, cut)) {
+    case packet::would_block: return false;
+    case packet::gone: return tl::unexpected(error(errc::not_found));
+    default: break;
+  }
+  if (bytes < 16 || who.said.magic != welcome_magic) {
+    return tl::unexpected(
+        error(errc::corrupt, "what connected to a subscriber of topic " + place_.name() + " is no publisher"));
+  }
+  if (who.said.version != wire_version || who.said.refusal != 0) {
+    return tl::unexpected(refused(who.said, place_.name()));
+  }
+  if (bytes != sizeof who.said || cut) return tl::unexpected(error(errc::corrupt, "a greeting of the wrong size"));
+  return true;
+}
+
+result<void> mailbox::watch(int socket, u64 tag) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = tag;
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket, &event) == 0) return {};
+  return tl::unexpected(descriptor_error("watching a socket", errno));
+}
+
+void mailbox::listen(bool on) noexcept {
+  if (listening_ == on) return;
+  listening_ = on;
+  listens_again_ = std::chrono::steady_clock::now() + pause;
+  epoll_event event{};
+  event.events = on ? static_cast<u32>(EPOLLIN) : 0u;
+  event.data.u64 = tag_listener;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, own_.listener.get(), &event);
+}
+
+void mailbox::sleep(std::chrono::nanoseconds timeout) noexcept {
+  if (!listening_) timeout = std::min<std::chrono::nanoseconds>(timeout, pause);
+  // Up to the next millisecond: a sleep that ends early would be followed by others of nothing.
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+  pending_ = std::max(::epoll_wait(epoll_.get(), events_, events_max, static_cast<int>(std::min<long>(ms, 60'000))), 0);
+}
+
+std::span<const u64> mailbox::look(std::vector<greeted>& came, result<void>& how) noexcept {
+  how = {};
+  if (!listening_ && std::chrono::steady_clock::now() >= listens_again_) listen(true);
+  int n = std::exchange(pending_, 0);
+  if (n == 0) n = ::epoll_wait(epoll_.get(), events_, events_max, 0);
+  std::size_t count = 0;
+  for (int i = 0; i < n; ++i) {
+    const u64 tag = events_[i].data.u64;
+    if (tag == tag_listener) {
+      how = take_connections();
+      continue;
+    }
+    const auto at = std::find_if(arriving_.begin(), arriving_.end(), [&](const greeted& g) { return g.tag == tag; });
+    if (at == arriving_.end()) {
+      tags_[count++] = tag;
+      continue;
+    }
+    auto heard = hear(*at);
+    if (heard && !*heard) continue;
+    if (heard) {
+      came.push_back(std::move(*at));
+    } else {
+      if (heard.error() != errc::not_found) how = tl::unexpected(std::move(heard.error()));
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, at->socket.get(), nullptr);
+    }
+    arriving_.erase(at);
+  }
+  return {tags_, count};
+}
+
+result<void> mailbox::take_connections() {
+  for (;;) {
+    auto socket = accept_from(own_.listener.get());
+    if (!socket) {
+      listen(false);
+      return tl::unexpected(std::move(socket.error()));
+    }
+    if (!*socket) return {};
+    const u64 tag = next_tag_++;
+    if (auto ok = watch(socket->get(), tag); !ok) return ok;
+    arriving_.push_back({std::move(*socket), {}, tag});
+  }
+}
+
+}  // namespace quoit::inline v1::detail

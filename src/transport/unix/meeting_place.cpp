@@ -1,0 +1,350 @@
+#include "transport/unix/meeting_place.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "base/file_lock.hpp"
+#include "base/random.hpp"
+#include "mem/shm_file.hpp"
+#include "topic/names.hpp"
+#include "transport/unix/sockets.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr int open_attempts_max = 100;
+constexpr off_t lock_byte = 0;
+
+std::string hexadecimal(u64 value) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string text(16, '0');
+  for (std::size_t i = 16; i-- > 0; value >>= 4) text[i] = digits[value & 15];
+  return text;
+}
+
+// FNV-1a: a name of any length becomes one that fits into the path of a socket.
+u64 hash_of(std::string_view name) noexcept {
+  u64 hash = 0xcbf29ce484222325;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return hash;
+}
+
+std::vector<std::string> names_in(const std::string& directory) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(directory.c_str()), ::closedir);
+  if (!open) return names;
+  while (const dirent* const entry = ::readdir(open.get())) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  return names;
+}
+
+// A directory of ours that nobody else may write in.
+result<void> private_directory(const std::string& path, bool make) {
+  if (make && ::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+    return tl::unexpected(descriptor_error("making the directory " + path, errno));
+  }
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) return tl::unexpected(descriptor_error("looking at " + path, errno));
+  if (!S_ISDIR(status.st_mode) || status.st_uid != ::geteuid() || (status.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return tl::unexpected(
+        error(errc::no_permission, path + " is no directory that this user owns and only this user may write in: "
+                                          "remove it, or choose another (the environment variable QUOIT_SOCKETS)"));
+  }
+  return {};
+}
+
+bool is_socket(std::string_view name) { return name.ends_with(".s"); }
+bool is_record(std::string_view name) { return name.size() == 17 && (name[0] == 'p' || name[0] == 's'); }
+
+std::string described(const place_record& r, std::string_view name, std::string_view fields) {
+  std::string text(name);
+  text += r.type_bytes == 0 ? ", of variable size" : ", of " + std::to_string(r.type_bytes) + " bytes";
+  text += ", aligned to " + std::to_string(r.type_alignment);
+  if (!fields.empty()) text += ", fields " + std::string(fields);
+  return text;
+}
+
+template <std::size_t N>
+std::string_view text_in(const char (&text)[N]) {
+  return {text, ::strnlen(text, N)};
+}
+
+template <class Record>
+bool read_record(int file, Record& out, u64 magic) {
+  return ::pread(file, &out, sizeof out, 0) == static_cast<ssize_t>(sizeof out) && out.magic == magic;
+}
+
+result<void> check_version(u32 found, const std::string& path) {
+  if (found == wire_version) return {};
+  return tl::unexpected(error(errc::newer_version, path + " speaks version " + std::to_string(found) +
+                                                       " of the kernel path, this library version " +
+                                                       std::to_string(wire_version) +
+                                                       ": use one version of quoit on a bus"));
+}
+
+// Alive: somebody holds the lock of the record. Nothing is decided about one that cannot be opened.
+struct looked_at {
+  bool alive = true;
+  bool whole = false;
+  member_record record{};
+  int why = 0;
+};
+looked_at look_at_member(const std::string& path) {
+  looked_at found;
+  const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) {
+    found.why = errno;
+    found.alive = errno != ENOENT;
+    return found;
+  }
+  found.alive = held_by_other(file.get(), lock_byte, 1);
+  found.whole = read_record(file.get(), found.record, member_magic);
+  return found;
+}
+
+void remove_member(const std::string& path) noexcept {
+  ::unlink((path + ".s").c_str());
+  ::unlink(path.c_str());
+}
+
+}  // namespace
+
+result<std::string> sockets_directory(bool make) {
+  std::string path;
+  const char* const chosen = std::getenv("QUOIT_SOCKETS");
+  const char* const runtime = std::getenv("XDG_RUNTIME_DIR");
+  if (chosen != nullptr && *chosen == '/') {
+    path = chosen;
+  } else if (runtime != nullptr && *runtime == '/') {
+    path = std::string(runtime) + "/quoit";
+  } else {
+    path = "/tmp/quoit-" + std::to_string(::geteuid());
+  }
+  if (auto ok = private_directory(path, make); !ok) return tl::unexpected(std::move(ok.error()));
+  return path;
+}
+
+result<meeting_place::opened> meeting_place::open(const std::string& bus, std::string_view topic, const type_info& type,
+                                                  const topic_limits& limits, std::chrono::nanoseconds lock_timeout) {
+  auto bare = checked_topic_name(topic);
+  if (!bare) return tl::unexpected(std::move(bare.error()));
+  if (type.name.size() > type_name_bytes_max || type.fields.size() > type_fields_bytes_max) {
+    return tl::unexpected(error(errc::invalid_argument, "the name of the type, or its description, is too long"));
+  }
+  place_record wanted{};
+  wanted.magic = place_magic;
+  wanted.version = wire_version;
+  wanted.type_bytes = type.bytes;
+  wanted.type_alignment = type.alignment;
+  wanted.publishers_max = limits.publishers_max;
+  wanted.subscriptions_max = limits.subscriptions_max;
+  bare->copy(wanted.name, sizeof wanted.name - 1);
+  type.name.copy(wanted.type_name, sizeof wanted.type_name - 1);
+  type.fields.copy(wanted.type_fields, sizeof wanted.type_fields - 1);
+
+  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+    auto base = sockets_directory(true);
+    if (!base) return tl::unexpected(std::move(base.error()));
+    const std::string of_bus = *base + "/" + bus;
+    meeting_place place;
+    place.directory_ = of_bus + "/" + hexadecimal(hash_of(*bare));
+    place.name_ = *bare;
+    // Leaving waits a little in any case: what nobody removes stays there.
+    place.lock_timeout_ = std::max<std::chrono::nanoseconds>(lock_timeout, std::chrono::seconds(1));
+    for (const std::string& path : {of_bus, place.directory_}) {
+      // ENOENT: somebody left, and removed what is above it.
+      auto ok = private_directory(path, true);
+      if (!ok && ok.error().code() != errc::not_found) return tl::unexpected(std::move(ok.error()));
+    }
+    const std::string file = place.directory_ + "/topic";
+    int why = 0;
+    guarded_fd locked = guarded_fd::opened_by([&] {
+      fd descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+      if (!descriptor) why = errno;
+      return descriptor;
+    });
+    if (!locked && why == ENOENT) continue;
+    if (!locked) return tl::unexpected(descriptor_error("opening " + file, why));
+    switch (lock(locked.get(), lock_byte, lock_timeout)) {
+      case lock_status::taken: break;
+      case lock_status::held_by_other:
+        return tl::unexpected(error(errc::busy, "the lock of " + file +
+                                                    " was held for longer than lock_timeout: some process that opens "
+                                                    "or closes the topic is stopped, or stands in a debugger"));
+      default: return tl::unexpected(error(errc::system, "locking " + file, 0, errno));
+    }
+    if (is_unlinked(locked.get())) continue;
+    const bool whole = read_record(locked.get(), place.record_, place_magic);
+    if (whole) {
+      if (auto ok = check_version(place.record_.version, file); !ok) return tl::unexpected(std::move(ok.error()));
+      place_record same = place.record_;
+      same.publishers_max = wanted.publishers_max;
+      same.subscriptions_max = wanted.subscriptions_max;
+      if (std::memcmp(&same, &wanted, sizeof same) == 0) return opened{std::move(place), std::move(locked)};
+    }
+    // Nobody's yet, or of those who are dead: then it is what we want.
+    for (const member_role role : {member_role::publisher, member_role::subscriber}) {
+      auto there = place.members(role);
+      if (!there) return tl::unexpected(std::move(there.error()));
+      if (there->empty()) continue;
+      if (!whole) return tl::unexpected(error(errc::corrupt, file + " is no topic: remove " + place.directory_));
+      return tl::unexpected(
+          error(errc::type_mismatch,
+                "topic " + std::string(text_in(place.record_.name)) + " carries " +
+                    described(place.record_, text_in(place.record_.type_name), text_in(place.record_.type_fields)) +
+                    "; asked for " + described(wanted, type.name, type.fields)));
+    }
+    if (::ftruncate(locked.get(), 0) != 0 || ::pwrite(locked.get(), &wanted, sizeof wanted, 0) != sizeof wanted) {
+      return tl::unexpected(descriptor_error("writing " + file, errno));
+    }
+    place.record_ = wanted;
+    return opened{std::move(place), std::move(locked)};
+  }
+  return tl::unexpected(error(errc::busy, "topic " + *bare + " comes and goes all the time"));
+}
+
+result<std::vector<member>> meeting_place::members(member_role role) const {
+  std::vector<member> found;
+  for (const std::string& name : names_in(directory_)) {
+    const std::string path = directory_ + "/" + name;
+    if (is_socket(name)) {
+      // Without a record it is of somebody who died while it came or went.
+      if (::access(path.substr(0, path.size() - 2).c_str(), F_OK) != 0 && errno == ENOENT) ::unlink(path.c_str());
+      continue;
+    }
+    if (!is_record(name)) continue;
+    looked_at seen = look_at_member(path);
+    if (!seen.alive) {
+      remove_member(path);
+      continue;
+    }
+    if (seen.why != 0) return tl::unexpected(descriptor_error("opening " + path, seen.why));
+    if (name[0] != (role == member_role::publisher ? 'p' : 's')) continue;
+    if (!seen.whole || seen.record.role != role) {
+      return tl::unexpected(error(errc::corrupt, path + " is no participant's record: stop the bus and remove it"));
+    }
+    if (auto ok = check_version(seen.record.version, path); !ok) return tl::unexpected(std::move(ok.error()));
+    found.push_back({path + ".s", seen.record});
+  }
+  return found;
+}
+
+result<registration> meeting_place::enter(const member_record& record) const {
+  registration own;
+  own.path = directory_ + "/" + (record.role == member_role::publisher ? "p" : "s") + hexadecimal(random_id()[0]);
+  int why = 0;
+  own.record = guarded_fd::opened_by([&] {
+    fd descriptor(::open(own.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!descriptor) why = errno;
+    return descriptor;
+  });
+  if (!own.record) return tl::unexpected(descriptor_error("making " + own.path, why));
+  if (try_lock(own.record.get(), lock_byte) != lock_status::taken ||
+      ::pwrite(own.record.get(), &record, sizeof record, 0) != sizeof record) {
+    const int number = errno;
+    ::unlink(own.path.c_str());
+    return tl::unexpected(descriptor_error("writing " + own.path, number));
+  }
+  auto listener = listen_at(own.path + ".s");
+  if (!listener) {
+    ::unlink(own.path.c_str());
+    return tl::unexpected(std::move(listener.error()));
+  }
+  own.listener = std::move(*listener);
+  return own;
+}
+
+void meeting_place::leave(registration& own) const noexcept {
+  guarded_fd locked = guarded_fd::opened_by(
+      [&] { return fd(::open((directory_ + "/topic").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)); });
+  const bool have = locked && lock(locked.get(), lock_byte, lock_timeout_) == lock_status::taken;
+  // Whoever is in the middle of coming finds a socket that nobody listens at, and goes on.
+  own.listener.reset();
+  remove_member(own.path);
+  own.record.reset();
+  if (have && !is_unlinked(locked.get())) remove_if_unused();
+}
+
+void meeting_place::remove_if_unused() const noexcept {
+  for (const std::string& name : names_in(directory_)) {
+    if (is_record(name) && look_at_member(directory_ + "/" + name).alive) return;
+  }
+  for (const std::string& name : names_in(directory_)) ::unlink((directory_ + "/" + name).c_str());
+  ::rmdir(directory_.c_str());
+  // While there are other topics, it stays.
+  ::rmdir(directory_.substr(0, directory_.rfind('/')).c_str());
+}
+
+bool bus_has_members(const std::string& bus) {
+  const auto base = sockets_directory(false);
+  if (!base) return false;
+  for (const std::string& topic : names_in(*base + "/" + bus)) {
+    for (const std::string& name : names_in(*base + "/" + bus + "/" + topic)) {
+      if (is_record(name) && look_at_member(*base + "/" + bus + "/" + topic + "/" + name).alive) return true;
+    }
+  }
+  return false;
+}
+
+void clean_meeting_places(const std::string& bus) noexcept {
+  const auto base = sockets_directory(false);
+  if (!base) return;
+  const std::string of_bus = *base + "/" + bus;
+  for (const std::string& topic : names_in(of_bus)) {
+    const std::string directory = of_bus + "/" + topic;
+    guarded_fd locked = guarded_fd::opened_by(
+        [&] { return fd(::open((directory + "/topic").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)); });
+    if (!locked) {
+      ::rmdir(directory.c_str());  // of somebody who died before it made a file in it
+      continue;
+    }
+    if (try_lock(locked.get(), lock_byte) != lock_status::taken || is_unlinked(locked.get())) continue;
+    bool lives = false;
+    for (const std::string& name : names_in(directory)) {
+      if (!is_record(name)) continue;
+      const bool alive = look_at_member(directory + "/" + name).alive;
+      if (!alive) remove_member(directory + "/" + name);
+      lives = lives || alive;
+    }
+    if (lives) continue;
+    for (const std::string& name : names_in(directory)) ::unlink((directory + "/" + name).c_str());
+    ::rmdir(directory.c_str());
+  }
+  ::rmdir(of_bus.c_str());
+}
+
+std::vector<place_info> list_meeting_places(const std::string& bus) {
+  std::vector<place_info> places;
+  const auto base = sockets_directory(false);
+  if (!base) return places;
+  for (const std::string& topic : names_in(*base + "/" + bus)) {
+    const std::string directory = *base + "/" + bus + "/" + topic;
+    place_info info;
+    const fd file(::open((directory + "/topic").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!file || !read_record(file.get(), info.topic, place_magic)) continue;
+    for (const std::string& name : names_in(directory)) {
+      if (!is_record(name)) continue;
+      const looked_at seen = look_at_member(directory + "/" + name);
+      if (seen.alive && seen.whole) info.members.push_back(seen.record);
+    }
+    places.push_back(info);
+  }
+  return places;
+}
+
+std::vector<std::string> buses_with_sockets() {
+  const auto base = sockets_directory(false);
+  return base ? names_in(*base) : std::vector<std::string>{};
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,521 @@
+#include "transport/unix/outbox.hpp"
+
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "base/random.hpp"
+#include "transport/unix/sockets.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+using reading = lane_reader::reading;
+
+constexpr u64 tag_told = ~u64{0};
+constexpr u64 tag_listener = tag_told - 1;
+constexpr int events_max = 32;
+// After a descriptor could not be had.
+constexpr int pause_ms = 50;
+// Of the kernel: above this it needs its memory in one piece.
+constexpr std::size_t packet_bytes_limit = std::size_t{1} << 20;
+
+error conflict(const std::string& topic, const char* words) {
+  return error(errc::policy_conflict, "topic " + topic + ": " + words);
+}
+
+result<void> check_mode(const std::string& topic, u32 asked, const lane_geometry& g) {
+  if (asked == static_cast<u32>(mode::reliable) && !g.reliable_allowed) {
+    return tl::unexpected(conflict(topic,
+                                   "a subscription asks for mode reliable, which no overwriting publisher can "
+                                   "give; publish with policy block or fail, or subscribe with mode automatic"));
+  }
+  if (asked == static_cast<u32>(mode::lossy) && !g.lossy_allowed) {
+    return tl::unexpected(conflict(topic,
+                                   "a subscription asks for mode lossy, which a publisher with "
+                                   "lossy_subscribers = false cannot give"));
+  }
+  return {};
+}
+
+bool is_reliable(u32 asked, const lane_geometry& g) {
+  return g.reliable_allowed && asked != static_cast<u32>(mode::lossy);
+}
+
+}  // namespace
+
+// ---- coming --------------------------------------------------------------------------------------------
+
+result<std::unique_ptr<outbox>> outbox::open(node& owner, const request& r, std::chrono::nanoseconds lock_timeout) {
+  std::unique_ptr<outbox> made(new outbox(owner, r));
+  if (auto ok = made->set_up(lock_timeout); !ok) {
+    // Nobody has seen it.
+    made->end_thread();
+    if (!made->own_.path.empty()) made->place_.leave(made->own_);
+    return tl::unexpected(std::move(ok.error()));
+  }
+  return made;
+}
+
+result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
+  epoch_ = fork_epoch;
+  over_ = true;  // until there is a thread
+  const auto id = random_id();
+  id_[0] = id[0];
+  id_[1] = id[1];
+  if (auto ok = limit_messages(); !ok) return ok;
+  const lane_geometry& g = request_.geometry;
+  auto control = topic::make_private(request_.topic, request_.type, request_.limits);
+  if (!control) return tl::unexpected(std::move(control.error()));
+  control_ = std::move(*control);
+  auto lane = make_private_lane(g);
+  if (!lane) return tl::unexpected(std::move(lane.error()));
+  lane_ = std::move(*lane);
+  lane_.memory().head->policy = static_cast<u8>(request_.policy);
+  connections_.resize(g.subscriptions);
+  writer_ = std::make_unique<lane_writer>(lane_.memory(), g, request_.loans_max);
+
+  epoll_ = guarded_fd::opened_by([] { return fd(::epoll_create1(EPOLL_CLOEXEC)); });
+  told_ = guarded_fd::opened_by([] { return fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); });
+  if (!epoll_ || !told_) return tl::unexpected(descriptor_error("making an epoll and an eventfd", errno));
+
+  auto opened = meeting_place::open(owner_.bus(), request_.topic, request_.type, request_.limits, lock_timeout);
+  if (!opened) return tl::unexpected(std::move(opened.error()));
+  place_ = std::move(opened->place);
+  const auto failed = [&](error why) -> result<void> {
+    place_.remove_if_unused();
+    return tl::unexpected(std::move(why));
+  };
+  auto publishers = place_.members(member_role::publisher);
+  if (!publishers) return failed(std::move(publishers.error()));
+  if (publishers->size() >= place_.record().publishers_max) {
+    return failed(error(errc::limit_reached,
+                        "topic " + place_.name() + " has " + std::to_string(publishers->size()) +
+                            " publishers; whoever makes the topic chooses limits.publishers_max",
+                        place_.record().publishers_max));
+  }
+  auto subscribers = place_.members(member_role::subscriber);
+  if (!subscribers) return failed(std::move(subscribers.error()));
+  for (const member& m : *subscribers) {
+    if (auto ok = check_mode(place_.name(), m.record.mode, g); !ok) return failed(std::move(ok.error()));
+  }
+  if (auto ok = connect_to_all(*subscribers); !ok) return failed(std::move(ok.error()));
+
+  member_record record{};
+  record.magic = member_magic;
+  record.version = wire_version;
+  record.role = member_role::publisher;
+  record.policy = static_cast<u32>(request_.policy);
+  record.lossy_allowed = g.lossy_allowed;
+  record.pid = static_cast<u32>(::getpid());
+  record.uid = ::geteuid();
+  record.capacity_bytes = g.ring_bytes;
+  record.payload_bytes_max = g.payload_bytes_max;
+  record.id[0] = id_[0];
+  record.id[1] = id_[1];
+  std::memcpy(record.node_name, owner_.own_entry().name, sizeof record.node_name);
+  owner_.why_transport().copy(record.why, sizeof record.why - 1);
+  auto entered = place_.enter(record);
+  if (!entered) return failed(std::move(entered.error()));
+  own_ = std::move(*entered);
+  listening_ = true;
+  for (const auto& [descriptor, tag] :
+       {std::pair{told_.get(), tag_told}, std::pair{own_.listener.get(), tag_listener}}) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = tag;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &event) != 0) {
+      return tl::unexpected(descriptor_error("watching a socket", errno));
+    }
+  }
+  // Signals are for the threads of the program.
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  result<void> started;
+  try {
+    thread_ = std::make_unique<std::thread>([this] { run(); });
+    over_ = false;
+  } catch (const std::system_error& e) {
+    started = tl::unexpected(error(errc::limit_reached, "starting a thread", 0, e.code().value()));
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return started;
+}
+
+// A message goes as one packet, which a socket's send buffer must take.
+result<void> outbox::limit_messages() {
+  auto probe = fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!probe) return tl::unexpected(descriptor_error("making a socket", errno));
+  lane_geometry& g = request_.geometry;
+  const std::size_t wanted = std::min(std::size_t{g.payload_bytes_max} + sizeof(packet_head), packet_bytes_limit);
+  const std::size_t most = std::min(packet_bytes_max(probe.get(), wanted), packet_bytes_limit) - sizeof(packet_head);
+  if (g.payload_bytes_max <= most) return {};
+  if (request_.fixed_size) {
+    return tl::unexpected(error(errc::message_too_large,
+                                "messages of " + std::to_string(g.payload_bytes_max) +
+                                    " bytes: on the kernel path a message is one packet, of at most " +
+                                    std::to_string(most) +
+                                    " bytes here (the sysctl net.core.wmem_max, and 1 MiB); send it in parts, or "
+                                    "use shared memory",
+                                most));
+  }
+  g.payload_bytes_max = static_cast<u32>(most);
+  g.frame_bytes_max = static_cast<u32>(g.extent(most));
+  return {};
+}
+
+welcome outbox::greeting(bool reliable) const noexcept {
+  const lane_geometry& g = request_.geometry;
+  welcome w{};
+  w.magic = welcome_magic;
+  w.version = wire_version;
+  w.id[0] = id_[0];
+  w.id[1] = id_[1];
+  w.payload_bytes_max = g.payload_bytes_max;
+  w.payload_alignment = g.payload_alignment;
+  w.frame_alignment = g.alignment;
+  w.stamped = (g.flags & frame_stamped) != 0;
+  w.reliable = reliable;
+  return w;
+}
+
+result<std::unique_ptr<outbox::connection>> outbox::reach(const member& whom, u32 slot) {
+  auto socket = connect_to(whom.socket_path);
+  if (!socket) return tl::unexpected(std::move(socket.error()));
+  const lane_geometry& g = request_.geometry;
+  packet_bytes_max(socket->get(), g.payload_bytes_max + sizeof(packet_head));
+  const bool reliable = is_reliable(whom.record.mode, g);
+  const welcome w = greeting(reliable);
+  if (send_packet(socket->get(), &w, sizeof w, nullptr, 0) != packet::done) {
+    return tl::unexpected(error(errc::not_found));
+  }
+  auto made = std::make_unique<connection>();
+  made->socket = std::move(*socket);
+  made->pid = whom.record.pid;
+  std::memcpy(made->node_name, whom.record.node_name, sizeof made->node_name);
+  made->node_name[sizeof made->node_name - 1] = '\0';
+  made->reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, reliable ? reading::reliable : reading::lossy,
+                                               1, lane_poke{&outbox::room_was_made, this});
+  // It is here before the first message (A14).
+  if (reliable) lane_.memory().slots->reliable_active[slot / 64] |= u64{1} << (slot % 64);
+  made->reader->start_at_first();
+  return made;
+}
+
+// With the lock of the topic held, and without a thread yet.
+result<void> outbox::connect_to_all(const std::vector<member>& members) {
+  u32 slot = 0;
+  for (const member& m : members) {
+    if (slot == connections_.size()) {
+      return tl::unexpected(error(errc::limit_reached,
+                                  "topic " + place_.name() + " has more than " + std::to_string(slot) +
+                                      " subscriptions (limits.subscriptions_max of this publisher)",
+                                  slot));
+    }
+    auto made = reach(m, slot);
+    if (!made) {
+      if (made.error().code() == errc::not_found) continue;  // it is just leaving
+      return tl::unexpected(std::move(made.error()));
+    }
+    connections_[slot] = std::move(*made);
+    subscription_entry& entry = control_.subscription(slot);
+    store_relaxed(entry.samples_max, m.record.samples_max);  // relaxed: nobody else is here yet
+    // sync(topic.entry): whole, for never_refuses()
+    store_release(entry.state, static_cast<u64>(participant_state::active));
+    watch(slot, false);
+    ++slot;
+  }
+  return {};
+}
+
+void outbox::room_was_made(void* self) {
+  node& owner = static_cast<outbox*>(self)->owner_;
+  owner.ring_node(owner.id());
+}
+
+// ---- sending -------------------------------------------------------------------------------------------
+
+// False: the other side is gone.
+bool outbox::send_on(connection& c) noexcept {
+  while (c.reader != nullptr) {
+    if (!c.holds) {
+      const take_status status = c.reader->take(c.frame);
+      if (status == take_status::lagged) continue;  // the head of the next message says so
+      if (status == take_status::drained) return false;
+      if (status != take_status::message) break;
+      c.holds = true;
+    }
+    const packet_head head{c.frame.sequence, c.frame.stamp, c.reader->lost_total()};
+    ++sent_;
+    const packet how = send_packet(c.socket.get(), &head, sizeof head, c.frame.payload, c.frame.payload_bytes);
+    if (how == packet::gone) return false;
+    c.full = how == packet::would_block;
+    if (c.full) return true;
+    c.holds = false;
+    c.reader->release(c.frame);
+  }
+  return true;
+}
+
+u64 outbox::flush() noexcept {
+  const std::lock_guard hold(mutex_);
+  const u64 before = sent_;
+  for (u32 slot = 0; slot < connections_.size(); ++slot) {
+    connection* const c = connections_[slot].get();
+    if (c == nullptr || c->full || c->gone) continue;
+    if (!send_on(*c)) {
+      // Its thread sees to it; the writer may be in the middle of something.
+      c->gone = true;
+      tell_thread();
+    } else if (c->full) {
+      watch(slot, true);
+    }
+  }
+  return sent_ - before;
+}
+
+void outbox::watch(u32 slot, bool for_room) noexcept {
+  epoll_event event{};
+  event.events = EPOLLIN | (for_room ? static_cast<u32>(EPOLLOUT) : 0u);
+  event.data.u64 = slot;
+  const int socket = connections_[slot]->socket.get();
+  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket, &event) != 0) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket, &event);
+  }
+}
+
+// With the mutex held.
+void outbox::drop(u32 slot) noexcept {
+  connection& c = *connections_[slot];
+  if (c.reader != nullptr) {
+    if (c.holds) c.reader->release(c.frame);
+    c.reader->stop();
+    // sync(topic.entry): free, for the next one
+    store_release(control_.subscription(slot).state, static_cast<u64>(participant_state::free));
+  }
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, c.socket.get(), nullptr);
+  connections_[slot].reset();
+}
+
+void outbox::drop_gone() noexcept {
+  for (u32 slot = 0; slot < connections_.size(); ++slot) {
+    if (connections_[slot] != nullptr && connections_[slot]->gone) drop(slot);
+  }
+}
+
+u32 outbox::subscribers() noexcept {
+  const std::lock_guard hold(mutex_);
+  u32 count = 0;
+  for (u32 slot = 0; slot < connections_.size(); ++slot) {
+    connection* const c = connections_[slot].get();
+    if (c == nullptr || c->reader == nullptr) continue;
+    if (c->gone || !is_connected(c->socket.get())) {
+      drop(slot);
+    } else {
+      ++count;
+    }
+  }
+  return count;
+}
+
+void outbox::who_blocks(u32 slot, u32& pid, char (&node_name)[48]) noexcept {
+  const std::lock_guard hold(mutex_);
+  if (slot >= connections_.size() || connections_[slot] == nullptr) return;
+  pid = connections_[slot]->pid;
+  std::memcpy(node_name, connections_[slot]->node_name, sizeof node_name);
+}
+
+// ---- the thread ----------------------------------------------------------------------------------------
+
+void outbox::run() noexcept {
+  int timeout_ms = -1;
+  for (;;) {
+    epoll_event events[events_max];
+    const int n = ::epoll_wait(epoll_.get(), events, events_max, timeout_ms);
+    const std::lock_guard hold(mutex_);
+    timeout_ms = -1;
+    u64 count = 0;
+    for (int i = 0; i < n; ++i) {
+      const u64 tag = events[i].data.u64;
+      if (tag == tag_told) {
+        [[maybe_unused]] const ssize_t taken = ::read(told_.get(), &count, sizeof count);
+      } else if (tag == tag_listener) {
+        take_connections();
+      } else if (tag < connections_.size() && connections_[tag] != nullptr) {
+        const u32 slot = static_cast<u32>(tag);
+        connection& c = *connections_[slot];
+        if (c.reader == nullptr) {
+          greet(slot);
+        } else if ((events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+          // A subscriber says nothing after its hello: this is its end.
+          drop(slot);
+        } else {
+          c.full = false;
+          if (!send_on(c)) {
+            drop(slot);
+          } else if (!c.full) {
+            watch(slot, false);
+          }
+        }
+      }
+    }
+    drop_gone();
+    if (!closing_ && !listening_) {
+      // There was no descriptor for who comes: tried again after a pause.
+      take_connections();
+      if (!listening_) timeout_ms = pause_ms;
+    }
+    if (stopping_ || (closing_ && everything_sent())) break;
+  }
+  over_ = true;
+}
+
+// With the mutex held.
+void outbox::take_connections() noexcept {
+  if (closing_) return;
+  bool can = true;
+  while (can) {
+    auto socket = accept_from(own_.listener.get());
+    can = socket.has_value();
+    if (!can || !*socket) break;
+    const auto place = std::find(connections_.begin(), connections_.end(), nullptr);
+    if (place == connections_.end()) {
+      welcome w = greeting(false);
+      w.refusal = static_cast<u32>(errc::limit_reached);
+      send_packet(socket->get(), &w, sizeof w, nullptr, 0);
+      continue;
+    }
+    try {
+      *place = std::make_unique<connection>();
+    } catch (const std::bad_alloc&) {
+      continue;  // it is refused by being closed
+    }
+    (*place)->socket = std::move(*socket);
+    packet_bytes_max((*place)->socket.get(), request_.geometry.payload_bytes_max + sizeof(packet_head));
+    watch(static_cast<u32>(place - connections_.begin()), false);
+  }
+  if (can == listening_) return;
+  listening_ = can;
+  epoll_event event{};
+  event.events = can ? static_cast<u32>(EPOLLIN) : 0u;
+  event.data.u64 = tag_listener;
+  ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, own_.listener.get(), &event);
+}
+
+void outbox::greet(u32 slot) noexcept {
+  connection& c = *connections_[slot];
+  hello said{};
+  std::size_t bytes = 0;
+  bool cut = false;
+  const packet how = receive_packet(c.socket.get(), &said, sizeof said, nullptr, 0, bytes, cut);
+  if (how == packet::would_block) return;
+  if (how == packet::gone || bytes != sizeof said || cut || said.magic != hello_magic) return drop(slot);
+  errc refusal = said.version == wire_version ? errc{} : errc::newer_version;
+  const lane_geometry& g = request_.geometry;
+  if (refusal == errc{} && !check_mode(place_.name(), said.mode, g)) refusal = errc::policy_conflict;
+  welcome w = greeting(is_reliable(said.mode, g));
+  if (refusal == errc{}) refusal = start_reader(slot, said);
+  w.refusal = static_cast<u32>(refusal);
+  const bool sent = send_packet(c.socket.get(), &w, sizeof w, nullptr, 0) == packet::done;
+  if (!sent || refusal != errc{}) return drop(slot);
+  // History.
+  if (!send_on(c)) {
+    c.gone = true;
+  } else if (c.full) {
+    watch(slot, true);
+  }
+}
+
+errc outbox::start_reader(u32 slot, const hello& said) noexcept {
+  connection& c = *connections_[slot];
+  const lane_geometry& g = request_.geometry;
+  const bool reliable = is_reliable(said.mode, g);
+  try {
+    c.reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, reliable ? reading::reliable : reading::lossy, 1,
+                                             lane_poke{&outbox::room_was_made, this});
+  } catch (const std::bad_alloc&) {
+    return errc::no_space;
+  }
+  const auto from = static_cast<start::from>(said.start_kind);
+  const bool started = from == start::from::latest     ? c.reader->start_at_latest()
+                       : from == start::from::earliest ? c.reader->start_with_history(~u64{0})
+                                                       : c.reader->start_with_history(said.start_messages);
+  if (!started) return errc::corrupt;
+  c.pid = said.pid;
+  std::memcpy(c.node_name, said.node_name, sizeof c.node_name);
+  c.node_name[sizeof c.node_name - 1] = '\0';
+  subscription_entry& entry = control_.subscription(slot);
+  store_relaxed(entry.samples_max, said.samples_max);  // relaxed: ordered by the release of the state
+  // sync(topic.entry): whole, for never_refuses()
+  store_release(entry.state, static_cast<u64>(participant_state::active));
+  return {};
+}
+
+// ---- going ---------------------------------------------------------------------------------------------
+
+void outbox::tell_thread() noexcept {
+  const u64 one = 1;
+  [[maybe_unused]] const ssize_t told = ::write(told_.get(), &one, sizeof one);
+}
+
+// A connection that was served to its end was dropped.
+bool outbox::everything_sent() const noexcept {
+  return std::all_of(connections_.begin(), connections_.end(), [](const auto& c) { return c == nullptr; });
+}
+
+void outbox::close() noexcept {
+  // The listener must be out of the set before it is closed: a copy in a forked child would keep it there.
+  {
+    const std::lock_guard hold(mutex_);
+    closing_ = true;
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, own_.listener.get(), nullptr);
+    for (u32 slot = 0; slot < connections_.size(); ++slot) {
+      connection* const c = connections_[slot].get();
+      // Who was not greeted yet is refused by being closed.
+      if (c != nullptr && (c->reader == nullptr || (!c->full && !send_on(*c))))
+        drop(slot);
+      else if (c != nullptr && c->full)
+        watch(slot, true);
+    }
+    tell_thread();
+  }
+  place_.leave(own_);
+}
+
+bool outbox::over() const noexcept { return over_; }
+
+void outbox::end_thread() noexcept {
+  if (thread_ == nullptr) return;
+  {
+    const std::lock_guard hold(mutex_);
+    stopping_ = true;
+    tell_thread();
+  }
+  thread_->join();
+  thread_.reset();
+}
+
+outbox::~outbox() {
+  if (epoch_ != fork_epoch) {
+    // A child has no such thread.
+    static_cast<void>(thread_.release());
+    return;
+  }
+  // What is left is for subscribers that live: they have some time to take it.
+  const auto end = std::chrono::steady_clock::now() + owner_.settings().lock_timeout;
+  while (!over_ && std::chrono::steady_clock::now() < end) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  end_thread();
+}
+
+}  // namespace quoit::inline v1::detail
