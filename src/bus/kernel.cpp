@@ -155,12 +155,15 @@ void subscriber_core::look_at_sockets() noexcept {
   result<void> how;
   const std::span<const u64> tags = parts_->sockets->look(came, how);
   if (!how) parts_->missing_why = std::move(how.error());
+  const auto receive = [this](lane_link& link) {
+    if (auto ok = link.connection->receive(link.reader); !ok) parts_->missing_why = std::move(ok.error());
+    if (!link.connection->open()) link.reader.look_at_state();
+  };
   for (auto& link : parts_->links) {
     incoming& connection = *link->connection;
     const bool told = std::find(tags.begin(), tags.end(), connection.tag()) != tags.end();
     if (!told && !connection.waits_for_reader()) continue;
-    if (auto ok = connection.receive(link->reader); !ok) parts_->missing_why = std::move(ok.error());
-    if (!connection.open()) link->reader.look_at_state();
+    receive(*link);
   }
   for (greeted& who : came) {
     auto link = link_to(*parts_, std::move(who));
@@ -169,7 +172,7 @@ void subscriber_core::look_at_sockets() noexcept {
       continue;
     }
     // Its first messages may have come with its greeting.
-    (*link)->connection->receive((*link)->reader);
+    receive(**link);
     parts_->links.push_back(std::move(*link));
   }
 }

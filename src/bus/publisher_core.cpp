@@ -127,7 +127,9 @@ error publisher_core::why_refused() const noexcept {
   if (!open_) return error(errc::closed);
   switch (refusal_) {
     case claim_status::too_large: {
-      if (parts_->sockets) return too_large_for_sockets(writer_->geometry().payload_bytes_max);
+      if (parts_->sockets && refused_bytes_ > parts_->sockets->packet_payload_max()) {
+        return too_large_for_sockets(parts_->sockets->packet_payload_max());
+      }
       const lane_geometry& g = writer_->geometry();
       lane_request request{};
       request.payload_bytes_max = refused_bytes_;
@@ -143,6 +145,16 @@ error publisher_core::why_refused() const noexcept {
     case claim_status::timed_out: return error(errc::timed_out, writer_->refusal().slot);
     default: return error(errc::would_block, writer_->refusal().slot);
   }
+}
+
+// On the kernel path a socket may take by now what it did not before, and that makes room.
+bool publisher_core::refused(u32 payload_bytes, lane_claim& out) noexcept {
+  refused_bytes_ = payload_bytes;
+  if (!parts_->sockets || refusal_ != claim_status::would_block || !parts_->sockets->send_more()) return false;
+  refusal_ = writer_->claim(payload_bytes, out);
+  if (refusal_ != claim_status::ok) return false;
+  ++loans_;
+  return true;
 }
 
 bool publisher_core::claim(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {

@@ -26,7 +26,7 @@ struct publisher_parts {
 
 // On the kernel path: closes, and leaves to the node what is not sent yet.
 void finish_kernel(publisher_parts& parts) noexcept;
-error too_large_for_sockets(u32 payload_bytes_max) noexcept;
+error too_large_for_sockets(u32 packet_payload_max) noexcept;
 
 // The geometry that the options ask for. Errors: as make_geometry().
 result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions);

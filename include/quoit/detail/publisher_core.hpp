@@ -67,7 +67,7 @@ class QUOIT_EXPORT publisher_core {
         ++loans_;
         return true;
       }
-      refused_bytes_ = payload_bytes;
+      return refused(payload_bytes, out);
     }
     return false;
   }
@@ -136,6 +136,7 @@ class QUOIT_EXPORT publisher_core {
       finish();
   }
   void finish() noexcept;
+  bool refused(u32 payload_bytes, lane_claim& out) noexcept;
   void fire_armed() noexcept;
   u64 stamp() const noexcept;
   bool wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;

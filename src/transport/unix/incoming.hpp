@@ -57,7 +57,7 @@ class incoming {
   bool watched_ = true;
   bool began_ = false;
   u32 type_bytes_;
-  u32 burst_ = 1;  // packets to ask for at once: more while they are there
+  u32 burst_ = 8;  // packets to ask for at once: more while they are there
   u32 received_bytes_ = 0;
   u64 gap_ = 0;   // sequences between the last message and the one in the claim
   u64 lost_ = 0;  // so far, as the publisher says

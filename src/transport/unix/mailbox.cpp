@@ -207,28 +207,34 @@ std::span<const u64> mailbox::look(std::vector<greeted>& came, result<void>& how
   int n = std::exchange(pending_, 0);
   if (n == 0) n = ::epoll_wait(epoll_.get(), events_, events_max, 0);
   std::size_t count = 0;
+  bool somebody = false;
   for (int i = 0; i < n; ++i) {
     const u64 tag = events_[i].data.u64;
     if (tag == tag_listener) {
       how = take_connections();
-      continue;
-    }
-    const auto at = std::find_if(arriving_.begin(), arriving_.end(), [&](const greeted& g) { return g.tag == tag; });
-    if (at == arriving_.end()) {
+      somebody = true;
+    } else if (std::any_of(arriving_.begin(), arriving_.end(), [&](const greeted& g) { return g.tag == tag; })) {
+      somebody = true;
+    } else {
       tags_[count++] = tag;
-      continue;
     }
-    auto heard = hear(*at);
-    if (heard && !*heard) continue;
+  }
+  if (somebody) hear_all(came, how);
+  return {tags_, count};
+}
+
+void mailbox::hear_all(std::vector<greeted>& came, result<void>& how) {
+  std::erase_if(arriving_, [&](greeted& who) {
+    auto heard = hear(who);
+    if (heard && !*heard) return false;
     if (heard) {
-      came.push_back(std::move(*at));
+      came.push_back(std::move(who));
     } else {
       if (heard.error() != errc::not_found) how = tl::unexpected(std::move(heard.error()));
-      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, at->socket.get(), nullptr);
+      ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, who.socket.get(), nullptr);
     }
-    arriving_.erase(at);
-  }
-  return {tags_, count};
+    return true;
+  });
 }
 
 result<void> mailbox::take_connections() {

@@ -61,6 +61,7 @@ class mailbox {
   result<void> watch(int socket, u64 tag);
   result<void> take_connections();
   result<bool> hear(greeted& who) const;
+  void hear_all(std::vector<greeted>& came, result<void>& how);
   void listen(bool on) noexcept;
 
   static constexpr u64 tag_listener = 0;

@@ -158,6 +158,7 @@ result<void> outbox::limit_messages() {
   lane_geometry& g = request_.geometry;
   const std::size_t wanted = std::min(std::size_t{g.payload_bytes_max} + sizeof(packet_head), packet_bytes_limit);
   const std::size_t most = std::min(packet_bytes_max(probe.get(), wanted), packet_bytes_limit) - sizeof(packet_head);
+  packet_payload_max_ = static_cast<u32>(most);
   if (g.payload_bytes_max <= most) return {};
   if (request_.fixed_size) {
     return tl::unexpected(error(errc::message_too_large,
@@ -281,6 +282,24 @@ u64 outbox::flush() noexcept {
     }
   }
   return sent_ - before;
+}
+
+bool outbox::send_more() noexcept {
+  const std::lock_guard hold(mutex_);
+  bool any = false;
+  for (u32 slot = 0; slot < connections_.size(); ++slot) {
+    connection* const c = connections_[slot].get();
+    if (c == nullptr || !c->full || c->gone) continue;
+    const u64 before = c->frame.position;
+    if (!send_on(*c)) {
+      c->gone = true;
+      tell_thread();
+    } else if (!c->full) {
+      watch(slot, false);
+    }
+    any = any || !c->full || c->frame.position != before;
+  }
+  return any;
 }
 
 void outbox::watch(u32 slot, bool for_room) noexcept {

@@ -41,11 +41,15 @@ class outbox final : public node_keepsake {
   static result<std::unique_ptr<outbox>> open(node& owner, const request& r, std::chrono::nanoseconds lock_timeout);
   ~outbox() override;
 
+  // The largest message that a socket takes here.
+  u32 packet_payload_max() const noexcept { return packet_payload_max_; }
   lane_writer& writer() noexcept { return *writer_; }
   topic& control() noexcept { return control_; }
 
   // Sends what became visible. How many system calls that took.
   u64 flush() noexcept;
+  // Sends again on those whose socket was full. True: something went.
+  bool send_more() noexcept;
   u32 subscribers() noexcept;
   void who_blocks(u32 slot, u32& pid, char (&node_name)[48]) noexcept;
   // The lane is closed: nobody comes any more, and what is left is sent by the thread. over() once it was.
@@ -95,6 +99,7 @@ class outbox final : public node_keepsake {
   u64 id_[2] = {};
   u32 epoch_ = 0;
   u64 sent_ = 0;
+  u32 packet_payload_max_ = 0;
 
   std::mutex mutex_;
   std::vector<std::unique_ptr<connection>> connections_;  // by slot
