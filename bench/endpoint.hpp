@@ -33,10 +33,11 @@ template <class T>
 class endpoint : public side {
  public:
   // Topics by name, or null. Returns when the other side is there.
-  endpoint(const order& what, bool asks, const char* out, const char* in, quoit::wait how)
+  endpoint(const order& what, bool asks, const char* out, const char* in, quoit::wait how,
+           quoit::transport way = quoit::transport::shared_memory)
       : asks_(asks),
-        bus_(
-            must("opening the bus", quoit::bus::open(what.bus, {.node_name = asks ? "asks" : "answers", .wait = how}))),
+        bus_(must("opening the bus",
+                  quoit::bus::open(what.bus, {.node_name = asks ? "asks" : "answers", .transport = way, .wait = how}))),
         buffer_(what.payload_bytes, std::byte{7}) {
     if (out != nullptr)
       publisher_.emplace(must("opening the publisher", bus_.template publisher<T>(out, options(what))));

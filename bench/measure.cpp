@@ -84,6 +84,7 @@ class measurement {
       case floor_kind::slot:
         return std::clamp<std::uint64_t>(20'000 * 256 / std::max<std::uint64_t>(order_.touch_bytes, 1), 200, 20'000);
       case floor_kind::futex: return 4'000;
+      case floor_kind::seqpacket:
       case floor_kind::echo:
         return std::clamp<std::uint64_t>(4'000 * 4096 / std::max<std::uint64_t>(order_.touch_bytes, 1), 100, 4'000);
       case floor_kind::echo_spin:
@@ -218,6 +219,9 @@ std::string objection(const row_type& row, const request& wanted) {
   if (row.one_way && wanted.rate > 0) return "a fixed rate is for round trips";
   if (row.floor == floor_kind::slot && size_of(row, wanted).touch_bytes > floors::slot_bytes_max) {
     return "its floor copies at most " + std::to_string(floors::slot_bytes_max) + " bytes";
+  }
+  if (row.floor == floor_kind::seqpacket && size_of(row, wanted).touch_bytes > floors::seqpacket_bytes_max) {
+    return "its floor sends at most " + std::to_string(floors::seqpacket_bytes_max) + " bytes";
   }
   const bool echoes = row.floor == floor_kind::echo || row.floor == floor_kind::echo_spin;
   if (echoes && size_of(row, wanted).payload_bytes > floors::echo_bytes_max)

@@ -69,7 +69,8 @@ pair_runner::pair_runner(pair_state& state, floors::cpu_pair cpus, make_side mak
   floors::ns_per_tick();
   floors::step_ticks();
   problem_of_this_process = state.problem;
-  if (!state.echo.open()) throw std::runtime_error(std::string("socketpair: ") + std::strerror(errno));
+  if (!state.echo.open() || !state.seqpacket.open())
+    throw std::runtime_error(std::string("socketpair: ") + std::strerror(errno));
   floors::end_with_child(end_with_answers);
   child_ = floors::fork_with_us([this] { return answer(); });
   if (child_ < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
@@ -145,6 +146,7 @@ std::uint64_t pair_runner::ask_floor(const order& what, histogram& ticks) {
       floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_ask(state_.slot, what.turns, size, ticks); });
       break;
     case floor_kind::futex: floors::futex_ask(state_.futex, what.turns, ticks); break;
+    case floor_kind::seqpacket: floors::seqpacket_ask(state_.seqpacket, what.turns, what.touch_bytes, ticks); break;
     case floor_kind::echo:
     case floor_kind::echo_spin:
       return floors::echo_ask(state_.echo, what.floor == floor_kind::echo_spin, what.turns, what.touch_bytes, ticks);
@@ -159,6 +161,7 @@ std::uint64_t pair_runner::answer_floor(const order& what) {
       floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_answer(state_.slot, what.turns, size); });
       break;
     case floor_kind::futex: floors::futex_answer(state_.futex, what.turns); break;
+    case floor_kind::seqpacket: floors::seqpacket_answer(state_.seqpacket, what.turns, what.touch_bytes); break;
     case floor_kind::echo:
     case floor_kind::echo_spin:
       return floors::echo_answer(state_.echo, what.floor == floor_kind::echo_spin, what.turns, what.touch_bytes);

@@ -11,6 +11,7 @@
 #include "floors/echo.hpp"
 #include "floors/futex.hpp"
 #include "floors/line.hpp"
+#include "floors/seqpacket.hpp"
 #include "floors/slot.hpp"
 #include "row.hpp"
 
@@ -42,6 +43,7 @@ struct pair_state {
   floors::line_memory line;
   floors::futex_memory futex;
   floors::echo_memory echo;
+  floors::seqpacket_memory seqpacket;
   floors::slot_memory slot;
 };
 

@@ -13,7 +13,7 @@ namespace bench {
 
 using floors::histogram;
 
-enum class floor_kind : std::uint8_t { line, slot, futex, echo, echo_spin };
+enum class floor_kind : std::uint8_t { line, slot, futex, echo, echo_spin, seqpacket };
 
 constexpr const char* name_of(floor_kind f) {
   switch (f) {
@@ -22,12 +22,15 @@ constexpr const char* name_of(floor_kind f) {
     case floor_kind::futex: return "futex";
     case floor_kind::echo: return "echo";
     case floor_kind::echo_spin: return "echo.spin";
+    case floor_kind::seqpacket: return "seqpacket";
   }
   return "?";
 }
 
 // Both sides of it need a CPU of their own.
-constexpr bool spins(floor_kind f) { return f != floor_kind::futex && f != floor_kind::echo; }
+constexpr bool spins(floor_kind f) {
+  return f != floor_kind::futex && f != floor_kind::echo && f != floor_kind::seqpacket;
+}
 
 // What both processes are told to do next.
 struct order {

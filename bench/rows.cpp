@@ -7,12 +7,12 @@ namespace bench {
 
 namespace {
 
-template <class T, bool Blocks>
+template <class T, bool Blocks, quoit::transport Way = quoit::transport::shared_memory>
 class round_trip : public endpoint<T> {
  public:
   round_trip(const order& what, bool asks)
       : endpoint<T>(what, asks, asks ? "there" : "back", asks ? "back" : "there",
-                    Blocks ? quoit::wait::block : quoit::wait::spin) {}
+                    Blocks ? quoit::wait::block : quoit::wait::spin, Way) {}
 
   void run(const order& what, histogram* h) override {
     this->with_touched(what, [&](auto touched) { this->asks_ ? ask(what, touched, *h) : answer(what, touched); });
@@ -131,6 +131,8 @@ using polling = round_trip<T, false>;
 template <class T>
 using blocking = round_trip<T, true>;
 template <class T>
+using through_kernel = round_trip<T, true, quoit::transport::kernel>;
+template <class T>
 using single = one_way<T, 1>;
 
 std::unique_ptr<side> batches(const order& what, bool asks) {
@@ -178,6 +180,17 @@ const std::vector<row_type>& all_rows() {
          .floor = floor_kind::futex,
          .turns = 1'000,
          .make = by_size<blocking>},
+        {.name = "raw.seqpacket",
+         .shows = "packets there and back through a socket, and nothing else",
+         .polls = false,
+         .floor = floor_kind::seqpacket,
+         .turns = 1'000},
+        {.name = "kernel.wait",
+         .shows = "shm.wait through the kernel path",
+         .polls = false,
+         .floor = floor_kind::seqpacket,
+         .turns = 1'000,
+         .make = by_size<through_kernel>},
         {.name = "shm.oneway",
          .shows = "one publisher, one subscriber, a publish() for each message",
          .one_way = true,

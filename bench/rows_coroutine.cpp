@@ -8,11 +8,12 @@ namespace bench {
 
 namespace {
 
-template <class T, quoit::wait How, bool Crowded>
+template <class T, quoit::wait How, bool Crowded, quoit::transport Way>
 class awaiting : public endpoint<T> {
  public:
   awaiting(const order& what, bool asks)
-      : endpoint<T>(what, asks, asks ? "there" : "back", asks ? "back" : "there", How), executor_(executor_that(How)) {
+      : endpoint<T>(what, asks, asks ? "there" : "back", asks ? "back" : "there", How, Way),
+        executor_(executor_that(How)) {
     if (Crowded) crowd_.await(this->bus_, executor_, asks);
   }
   std::uint64_t enters() const override { return executor_.system_calls(); }
@@ -56,13 +57,13 @@ class awaiting : public endpoint<T> {
   schedule schedule_;
 };
 
-template <quoit::wait How, bool Crowded = false>
+template <quoit::wait How, bool Crowded = false, quoit::transport Way = quoit::transport::shared_memory>
 std::unique_ptr<side> by_size(const order& what, bool asks) {
   switch (what.payload_bytes) {
-    case 8: return std::make_unique<awaiting<fixed<8>, How, Crowded>>(what, asks);
-    case 64: return std::make_unique<awaiting<fixed<64>, How, Crowded>>(what, asks);
-    case 1024: return std::make_unique<awaiting<fixed<1024>, How, Crowded>>(what, asks);
-    default: return std::make_unique<awaiting<quoit::bytes, How, Crowded>>(what, asks);
+    case 8: return std::make_unique<awaiting<fixed<8>, How, Crowded, Way>>(what, asks);
+    case 64: return std::make_unique<awaiting<fixed<64>, How, Crowded, Way>>(what, asks);
+    case 1024: return std::make_unique<awaiting<fixed<1024>, How, Crowded, Way>>(what, asks);
+    default: return std::make_unique<awaiting<quoit::bytes, How, Crowded, Way>>(what, asks);
   }
 }
 
@@ -136,6 +137,12 @@ std::vector<row_type> coroutine_rows() {
        .floor = floor_kind::futex,
        .turns = 1'000,
        .make = by_size<quoit::wait::block>},
+      {.name = "kernel.coroutine.block",
+       .shows = "the same through the kernel path",
+       .polls = false,
+       .floor = floor_kind::seqpacket,
+       .turns = 1'000,
+       .make = by_size<quoit::wait::block, false, quoit::transport::kernel>},
       {.name = "executor.idle",
        .shows = "CPU time of a second of an executor that awaits 10,000 idle subscriptions, and nothing else",
        .one_way = true,

@@ -193,7 +193,8 @@ void subscriber_core::drop_ended() noexcept {
   });
 }
 
-u32 subscriber_core::count_connected() const noexcept {
+u32 subscriber_core::count_connected() noexcept {
+  look_at_sockets();  // who came lately is counted too
   const auto open = std::count_if(parts_->links.begin(), parts_->links.end(),
                                   [](const auto& link) { return link->connection->is_connected_now(); });
   return static_cast<u32>(open) + parts_->sockets->arriving();

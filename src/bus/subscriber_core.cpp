@@ -460,7 +460,7 @@ void subscriber_core::drop_drained() noexcept {
 
 // ---- for people ----------------------------------------------------------------------------------------
 
-u32 subscriber_core::publishers() const noexcept {
+u32 subscriber_core::publishers() noexcept {
   if (epoch_ != fork_epoch) return 0;
   return parts_->sockets ? count_connected() : parts_->control.count_active_publishers();
 }

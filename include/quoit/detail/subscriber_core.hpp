@@ -80,7 +80,7 @@ class QUOIT_EXPORT subscriber_core {
   // The handle went. What samples are held goes on to live, and the topic is left with the last of them.
   void close() noexcept;
 
-  u32 publishers() const noexcept;
+  u32 publishers() noexcept;
   u64 lost() const noexcept;
   transport_info transport() const;
   // The id of the publisher of a message.
@@ -107,7 +107,7 @@ class QUOIT_EXPORT subscriber_core {
   void look_at_roster() noexcept;
   void look_at_sockets() noexcept;
   bool anything_received() noexcept;
-  u32 count_connected() const noexcept;
+  u32 count_connected() noexcept;
   void sleep_on_sockets(std::span<subscriber_core* const> cores, std::chrono::nanoseconds timeout) noexcept;
   void drop_ended() noexcept;
   void finish_kernel() noexcept;

@@ -60,9 +60,8 @@ void incoming::watch(bool on) noexcept {
 }
 
 result<void> incoming::receive(lane_reader& reader) noexcept {
-  if (!socket_) return {};
+  if (!socket_ || reader.ready()) return {};
   if (gap_ != 0) {
-    if (reader.ready()) return {};
     step(reader);
     return {};
   }
