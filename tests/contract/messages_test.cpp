@@ -116,6 +116,23 @@ TEST_CASE("loans become visible in the order in which they were taken, and aband
   CHECK(sub.lost() == 0);
 }
 
+TEST_CASE("abandoned loans leave no trace, wherever in the ring they were") {
+  const meeting here(this_way());
+  auto bus = here.open();
+  auto pub = must(bus.publisher<checked>("t", {.capacity_bytes = 4096}));
+  auto sub = must(bus.subscriber<checked>("t", {.samples_max = 3}));
+  std::uint64_t n = 0, next = 0;
+  for (int i = 0; i < 5000; ++i) {
+    auto loan = must(pub.loan_for(10s));
+    if (i % 3 == 0) continue;
+    *loan = checked::make(1, n++);
+    std::move(loan).publish();
+    if (i % 7 == 0) receive(sub, std::exchange(next, n), n);
+  }
+  receive(sub, next, n);
+  CHECK(sub.lost() == 0);
+}
+
 TEST_CASE("under block and fail nothing is lost to a subscriber that does not read") {
   const meeting here(this_way());
   auto bus = here.open();

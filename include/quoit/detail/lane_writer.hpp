@@ -96,6 +96,7 @@ class QUOIT_EXPORT lane_writer {
   void step_sequence(lane_claim& claim, u64 n) noexcept {
     claim.sequence += n;
     next_sequence_ += n;
+    if (table_count_ != 0) at(claim.index).sequence += n;  // a claim behind the ring's end is in the table at once
   }
 
   // Who was in the way when claim() last said would_block.

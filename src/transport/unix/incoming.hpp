@@ -55,7 +55,6 @@ class incoming {
   packet_head head_{};
   bool claimed_ = false;
   bool watched_ = true;
-  bool began_ = false;
   u32 type_bytes_;
   u32 burst_ = 8;  // packets to ask for at once: more while they are there
   u32 received_bytes_ = 0;
