@@ -25,7 +25,7 @@ constexpr unsigned long no_end = std::numeric_limits<unsigned long>::max();
 // Allocations of this thread that succeed before one fails; it is one only.
 thread_local unsigned long left = no_end;
 
-bool fails() noexcept {
+[[maybe_unused]] bool fails() noexcept {
   if (left == no_end || left-- != 0) return false;
   left = no_end;
   return true;
