@@ -153,10 +153,14 @@ void subscriber_core::finish_kernel() noexcept {
 void subscriber_core::look_at_sockets() noexcept {
   std::vector<greeted> came;
   result<void> how;
+  // One at a time: a peer that is wrong again and again fills no memory.
+  const auto say = [this](error why) {
+    if (parts_->unsaid.empty()) parts_->unsaid.push_back(std::move(why));
+  };
   const std::span<const u64> tags = parts_->sockets->look(came, how);
-  if (!how) parts_->missing_why = std::move(how.error());
-  const auto receive = [this](lane_link& link) {
-    if (auto ok = link.connection->receive(link.reader); !ok) parts_->missing_why = std::move(ok.error());
+  if (!how) say(std::move(how.error()));
+  const auto receive = [this, &say](lane_link& link) {
+    if (auto ok = link.connection->receive(link.reader); !ok) say(std::move(ok.error()));
     if (!link.connection->open()) link.reader.look_at_state();
   };
   for (auto& link : parts_->links) {
@@ -168,7 +172,7 @@ void subscriber_core::look_at_sockets() noexcept {
   for (greeted& who : came) {
     auto link = link_to(*parts_, std::move(who));
     if (!link) {
-      parts_->missing_why = std::move(link.error());
+      say(std::move(link.error()));
       continue;
     }
     // Its first messages may have come with its greeting.
@@ -178,7 +182,7 @@ void subscriber_core::look_at_sockets() noexcept {
 }
 
 bool subscriber_core::anything_received() noexcept {
-  if (parts_->missing_why) return true;
+  if (!parts_->unsaid.empty()) return true;
   return std::any_of(parts_->links.begin(), parts_->links.end(), [](auto& link) {
     return !link->drained && (link->connection->has_lost() || link->reader.ready());
   });

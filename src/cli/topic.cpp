@@ -55,7 +55,9 @@ nlohmann::ordered_json to_json(const std::string& bus, const quoit::topic_info& 
                           {"messages", p.messages},
                           {"bytes", p.message_bytes},
                           {"refused", p.refused},
-                          {"wakes", p.wakes}});
+                          {"wakes", p.wakes},
+                          {"pid", p.pid},
+                          {"why", p.why}});
   }
   nlohmann::ordered_json subscriptions = nlohmann::ordered_json::array();
   for (const auto& s : t.subscriptions) {
@@ -64,10 +66,13 @@ nlohmann::ordered_json to_json(const std::string& bus, const quoit::topic_info& 
                              {"mode", name_of(s.mode)},
                              {"samples_max", s.samples_max},
                              {"received", s.received},
-                             {"lost", s.lost}});
+                             {"lost", s.lost},
+                             {"pid", s.pid},
+                             {"why", s.why}});
   }
   return {{"bus", bus},
           {"topic", t.name},
+          {"transport", t.transport == quoit::transport::kernel ? "kernel" : "shared_memory"},
           {"type", t.type_name},
           {"fields", t.type_fields},
           {"type_bytes", t.type_bytes},
@@ -150,10 +155,17 @@ void list_nodes(const choices& c, int& status) {
 
 void clean(const choices& c, int& status) {
   for (const std::string& name : chosen_buses(c, quoit::list_remains)) {
-    const auto cleaned = quoit::clean(name, c.force);
-    if (cleaned) continue;
-    fmt::print(stderr, "quoit: bus {}: {}\n", name, cleaned.error().message());
-    status = cleaned.error().code() == quoit::errc::invalid_name ? exit_usage : exit_failed;
+    if (const auto cleaned = quoit::clean(name, c.force); !cleaned) {
+      fmt::print(stderr, "quoit: bus {}: {}\n", name, cleaned.error().message());
+      status = cleaned.error().code() == quoit::errc::invalid_name ? exit_usage : exit_failed;
+      continue;
+    }
+    // What is left of it on the kernel path.
+    if (auto seen = quoit::inspect(name); !seen) continue;
+    if (auto bus = quoit::bus::open(name, {.node_name = "quoit clean", .transport = quoit::transport::kernel}); !bus) {
+      fmt::print(stderr, "quoit: bus {}: {}\n", name, bus.error().message());
+      status = exit_failed;
+    }
   }
 }
 
