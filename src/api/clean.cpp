@@ -27,7 +27,7 @@ std::vector<std::string> list_remains() {
 result<void> clean(std::string_view bus, bool force) {
   if (auto ok = check_bus_name(bus); !ok) return ok;
   if (!anything_left(bus)) return {};
-  const bus_options options{.node_name = "quoit clean"};
+  const bus_options options{.node_name = "quoit clean", .transport = transport::shared_memory};
   const auto file = open_shm(bus_file(bus), access::read);
   if (file || file.error() != errc::not_found) {
     // Opening a bus cleans up after its dead; being the last one out removes it.

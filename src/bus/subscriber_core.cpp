@@ -297,7 +297,7 @@ subscriber_core::polled subscriber_core::take_from_links(held_message& out) noex
     if (link.connection) {
       if (const u64 lost = link.connection->take_lost(); lost != 0) {
         parts_->next = at + 1;
-        return failed(take_status::lagged, link.reader);
+        return failed(take_status::lagged, link);
       }
     }
     const take_status status = parts_->observes() ? link.reader.take_copy(out.frame) : link.reader.take(out.frame);

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <quoit/bus.hpp>
 #include <quoit/clean.hpp>
 #include <quoit/inspect.hpp>
 #include <string>
