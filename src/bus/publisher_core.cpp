@@ -271,6 +271,7 @@ blocked_by publisher_core::who_blocks() const noexcept {
     return who;
   }
   if (parts_->sockets) {
+    who.subscription = writer_->refusal().slot;
     parts_->sockets->who_blocks(who.subscription, who.pid, who.node_name);
     return who;
   }
