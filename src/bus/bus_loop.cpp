@@ -171,8 +171,8 @@ void bus_loop::done(receive_wait& w) noexcept {
 
 bool bus_loop::look() noexcept {
   ++looks_;
-  // Sixteen words are many beside one subscription that is hot: it shall not wait for them each time. Asked before it is
-  // looked at, as one that has its message is hot no more.
+  // Sixteen words are many beside one subscription that is hot: it shall not wait for them each time. Asked before it
+  // is looked at, as one that has its message is hot no more.
   const bool due = hot_.alone() || looks_ % looks_an_asking == 0;
   bool any = look_at_hot();
   if (due && armed_count_ != 0 && node_.any_ready()) any = look_at_ready() || any;
