@@ -159,7 +159,7 @@ void subscriber_core::look_at_sockets() noexcept {
   };
   const std::span<const u64> tags = parts_->sockets->look(came, how);
   if (!how) say(std::move(how.error()));
-  const auto receive = [this, &say](lane_link& link) {
+  const auto receive = [&say](lane_link& link) {
     if (auto ok = link.connection->receive(link.reader); !ok) say(std::move(ok.error()));
     if (!link.connection->open()) link.reader.look_at_state();
   };
