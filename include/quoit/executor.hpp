@@ -23,8 +23,9 @@ namespace quoit::inline v1 {
 // process is aborted.
 class executor {
  public:
-  // Errors: no_permission (io_uring is forbidden here), limit_reached (descriptors), no_space (memory),
-  // invalid_argument, system. The words say what to do.
+  // On io_uring; or on epoll, where the kernel or a sandbox refuses io_uring, or the options or QUOIT_ENGINE say so.
+  // Errors: limit_reached (descriptors), invalid_argument, system; if io_uring was asked for also no_permission (it is
+  // forbidden here) and no_space (memory). The words say what to do.
   static result<executor> create(const executor_options& options = {}) {
     auto made = detail::loop::create(options);
     if (!made) return tl::unexpected(std::move(made.error()));
@@ -102,11 +103,11 @@ class executor {
   // It is over with the run that leaves no task: what is run after that is not stopped.
   void request_stop() noexcept { state_->where->request_stop(); }
 
-  // What it stands on: "io_uring, deferred completions" where the kernel has all that is asked for.
+  // What it stands on: "io_uring, deferred completions" where the kernel has all that is asked for; on epoll, also why.
   const char* describe() const noexcept { return state_->where->describe(); }
   // Times that it slept in the kernel.
   std::uint64_t sleeps() const noexcept { return state_->where->sleeps(); }
-  // Calls of io_uring_enter; sleeps are among them.
+  // Calls of io_uring_enter, or those that its engine on epoll makes; sleeps are among them.
   std::uint64_t system_calls() const noexcept { return state_->where->enters(); }
 
   detail::loop& loop() const noexcept { return *state_->where; }

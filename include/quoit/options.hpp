@@ -44,6 +44,15 @@ enum class transport : std::uint8_t {
   automatic = 3,
 };
 
+// What an executor asks the kernel through.
+enum class io_engine : std::uint8_t {
+  // As the environment variable QUOIT_ENGINE says (automatic, io_uring or epoll), or else automatic.
+  unspecified = 0,
+  automatic = 1,  // io_uring, or epoll where the kernel or a sandbox refuses that
+  io_uring = 2,
+  epoll = 3,
+};
+
 // Where a subscription begins on the lanes that are there already. A lane that appears later is always read
 // from its first message.
 struct start {
@@ -80,6 +89,7 @@ struct bus_options {
 };
 
 struct executor_options {
+  io_engine engine = io_engine::unspecified;
   // adaptive: as long as waits are shorter than spin_max, spins for them; else sleeps at once.
   quoit::wait wait = quoit::wait::adaptive;
   std::chrono::nanoseconds spin_max = std::chrono::microseconds(100);

@@ -68,7 +68,7 @@ result<std::unique_ptr<loop>> loop::create(const executor_options& options) {
   notice_forks();
   std::unique_ptr<loop> made(new loop(options));
   made->parts_ = std::make_unique<loop_parts>();
-  if (auto ok = uring::open(made->parts_->ring, options.entries); !ok) return tl::unexpected(std::move(ok.error()));
+  if (auto ok = kernel_queue::open(made->parts_->ring, options); !ok) return tl::unexpected(std::move(ok.error()));
   if (auto ok = made->parts_->in.open(); !ok) return tl::unexpected(std::move(ok.error()));
   return made;
 }
@@ -114,7 +114,7 @@ void loop::give_up_what_is_ours() noexcept {
 }
 
 const char* loop::describe() const noexcept { return parts_->ring.describe(); }
-std::uint64_t loop::enters() const noexcept { return parts_->ring.enters(); }
+std::uint64_t loop::enters() const noexcept { return parts_->ring.system_calls(); }
 
 // ---- operations ----------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ void loop::start(operation& op, const io_request& request) noexcept {
   op.after = in_flight_;
   if (in_flight_ != nullptr) in_flight_->before = &op;
   in_flight_ = &op;
-  for (int attempt = 0; !parts_->ring.prepare(request, &op); ++attempt) {
+  for (int attempt = 0; !parts_->ring.prepare(request, op); ++attempt) {
     // The kernel takes no more before we take what is complete; that resumes nobody yet.
     if (!reap() && attempt > 100) return complete(op, -EAGAIN);
   }
@@ -135,7 +135,7 @@ void loop::cancel(operation& op) noexcept {
   if (op.now != operation::state::in_flight || op.cancelling) return;
   op.cancelling = true;
   // Not given up: somebody would wait for ever. The kernel takes entries again when it has memory.
-  while (!parts_->ring.prepare_cancel(&op)) {
+  while (!parts_->ring.prepare_cancel(op)) {
     if (!reap()) parts_->ring.submit_and_wait(retry_ns);
     if (op.now != operation::state::in_flight) return;
   }
@@ -268,7 +268,7 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
       // Who sleeps as soon as nothing is ready sends its requests and waits for them in one system call.
       const bool sleeps_next = options_.wait == wait::block && ready_.empty();
       if (parts_->ring.pending() && !sleeps_next) parts_->ring.submit();
-      if (parts_->ring.anything()) reap();
+      if (parts_->ring.anything() || parts_->ring.must_ask()) reap();
     }
     if (!ready_.empty()) {
       idle_since_ns_ = 0;

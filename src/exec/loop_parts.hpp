@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "exec/inbox.hpp"
-#include "exec/uring.hpp"
+#include "exec/kernel_queue.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -19,7 +19,7 @@ struct word_wait : operation {
 };
 
 struct loop_parts {
-  uring ring;
+  kernel_queue ring;
   inbox in;
   operation bell;  // the read of the inbox's descriptor
   std::thread::id thread;

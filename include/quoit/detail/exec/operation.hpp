@@ -43,6 +43,7 @@ struct operation : ready_node {
   void (*call)(operation&) noexcept = nullptr;  // instead of resuming somebody
   operation* before = nullptr;
   operation* after = nullptr;
+  void* in_queue = nullptr;  // what stands for it where there is no io_uring
 };
 
 }  // namespace quoit::inline v1::detail

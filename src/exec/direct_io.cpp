@@ -1,0 +1,215 @@
+#include "exec/direct_io.hpp"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR && EPOLLHUP == POLLHUP);
+
+constexpr std::uint64_t where_it_stands = ~std::uint64_t{0};
+
+std::int32_t answer_of(ssize_t returned) noexcept {
+  return returned < 0 ? -errno : static_cast<std::int32_t>(returned);
+}
+
+bool would_wait(std::int32_t answer) noexcept { return answer == -EAGAIN || answer == -EWOULDBLOCK; }
+
+bool is_ready(int fd, short events) noexcept {
+  pollfd asked{fd, events, 0};
+  return ::poll(&asked, 1, 0) != 0;
+}
+
+// True: all of it is done, or there will be no more.
+bool advance(partial_io& io, std::int32_t answer) noexcept {
+  if (answer <= 0) return true;
+  const auto bytes = static_cast<std::uint32_t>(answer);
+  io.done += bytes;
+  io.request.address = static_cast<const char*>(io.request.address) + bytes;
+  io.request.length -= bytes;
+  if (io.request.offset != where_it_stands) io.request.offset += bytes;
+  return io.request.length == 0;
+}
+
+// What came before an end or an error is the answer.
+std::int32_t total_of(const partial_io& io, std::int32_t last) noexcept {
+  return io.done != 0 ? static_cast<std::int32_t>(io.done) : last;
+}
+
+std::int32_t receive(partial_io& io, int flags) noexcept {
+  for (;;) {
+    const std::int32_t answer = answer_of(
+        ::recv(io.request.fd, const_cast<void*>(io.request.address), io.request.length, flags | MSG_DONTWAIT));
+    if (would_wait(answer) && (flags & MSG_DONTWAIT) == 0) return not_ready;
+    if ((flags & MSG_WAITALL) == 0 || (flags & MSG_DONTWAIT) != 0) return answer;
+    if (advance(io, answer)) return total_of(io, answer);
+  }
+}
+
+std::int32_t transmit(const io_request& r, int flags) noexcept {
+  const std::int32_t answer = answer_of(::send(r.fd, r.address, r.length, flags | MSG_DONTWAIT));
+  return would_wait(answer) && (flags & MSG_DONTWAIT) == 0 ? not_ready : answer;
+}
+
+enum class nature { disk, socket, pipe, other };
+
+nature nature_of(int fd) noexcept {
+  struct stat status{};
+  if (::fstat(fd, &status) != 0) return nature::other;  // the call itself says what is wrong
+  if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode)) return nature::disk;
+  if (S_ISSOCK(status.st_mode)) return nature::socket;
+  return S_ISFIFO(status.st_mode) ? nature::pipe : nature::other;
+}
+
+ssize_t read_call(const io_request& r) noexcept {
+  void* const into = const_cast<void*>(r.address);
+  return r.offset == where_it_stands ? ::read(r.fd, into, r.length)
+                                     : ::pread(r.fd, into, r.length, static_cast<off_t>(r.offset));
+}
+
+ssize_t write_call(const io_request& r) noexcept {
+  return r.offset == where_it_stands ? ::write(r.fd, r.address, r.length)
+                                     : ::pwrite(r.fd, r.address, r.length, static_cast<off_t>(r.offset));
+}
+
+std::int32_t read_now(partial_io& io) noexcept {
+  io_request& r = io.request;
+  switch (nature_of(r.fd)) {
+    case nature::socket: return receive(io, 0);
+    case nature::disk: {
+      // What is in memory already; a file system that cannot tell says EOPNOTSUPP.
+      const iovec into{const_cast<void*>(r.address), r.length};
+      const auto at = r.offset == where_it_stands ? off_t{-1} : static_cast<off_t>(r.offset);
+      const ssize_t got = ::preadv2(r.fd, &into, 1, at, RWF_NOWAIT);
+      if (got == 0 || (got > 0 && advance(io, static_cast<std::int32_t>(got)))) {
+        return total_of(io, static_cast<std::int32_t>(got));
+      }
+      return needs_a_thread;
+    }
+    case nature::pipe:
+    case nature::other: break;
+  }
+  if (!is_ready(r.fd, POLLIN)) return not_ready;
+  const std::int32_t answer = answer_of(read_call(r));
+  return would_wait(answer) ? not_ready : answer;
+}
+
+std::int32_t write_now(const io_request& r) noexcept {
+  const nature kind = nature_of(r.fd);
+  if (kind == nature::socket) return transmit(r, MSG_NOSIGNAL);
+  if (kind == nature::disk) return needs_a_thread;
+  if (!is_ready(r.fd, POLLOUT)) return not_ready;
+  io_request fits = r;
+  // A pipe that is ready has room for so much; more would wait for its reader.
+  if (kind == nature::pipe && fits.length > PIPE_BUF) fits.length = PIPE_BUF;
+  const std::int32_t answer = answer_of(write_call(fits));
+  return would_wait(answer) ? not_ready : answer;
+}
+
+std::int32_t accept_now(const io_request& r) noexcept {
+  if (!is_ready(r.fd, POLLIN)) return not_ready;
+  const std::int32_t answer = answer_of(::accept4(r.fd, nullptr, nullptr, static_cast<int>(r.flags)));
+  return would_wait(answer) ? not_ready : answer;
+}
+
+// `done` says that it was begun.
+std::int32_t connect_now(partial_io& io) noexcept {
+  const io_request& r = io.request;
+  if (io.done != 0) {
+    if (!is_ready(r.fd, POLLOUT)) return not_ready;
+    int why = 0;
+    socklen_t bytes = sizeof why;
+    if (::getsockopt(r.fd, SOL_SOCKET, SO_ERROR, &why, &bytes) != 0) return -errno;
+    return -why;
+  }
+  // There is no flag for this call: the descriptor is one that does not block for as long as it takes.
+  const int flags = ::fcntl(r.fd, F_GETFL);
+  if (flags < 0) return -errno;
+  const bool blocks = (flags & O_NONBLOCK) == 0;
+  if (blocks) ::fcntl(r.fd, F_SETFL, flags | O_NONBLOCK);
+  const std::int32_t answer =
+      answer_of(::connect(r.fd, static_cast<const sockaddr*>(r.address), static_cast<socklen_t>(r.length)));
+  if (blocks) ::fcntl(r.fd, F_SETFL, flags);
+  if (answer == -EINPROGRESS) {
+    io.done = 1;
+    return not_ready;
+  }
+  // A local socket whose queue is full: nothing says when it is not any more.
+  return would_wait(answer) ? needs_a_thread : answer;
+}
+
+std::int32_t poll_now(const io_request& r) noexcept {
+  pollfd asked{r.fd, static_cast<short>(r.flags), 0};
+  const int found = ::poll(&asked, 1, 0);
+  if (found < 0) return -errno;
+  if (found == 0) return not_ready;
+  return (asked.revents & POLLNVAL) != 0 ? -EBADF : asked.revents;
+}
+
+}  // namespace
+
+std::int32_t do_now(partial_io& io) noexcept {
+  const io_request& r = io.request;
+  switch (r.code) {
+    case io_code::read: return read_now(io);
+    case io_code::write: return write_now(r);
+    case io_code::recv: return receive(io, static_cast<int>(r.flags));
+    case io_code::send: return transmit(r, static_cast<int>(r.flags));
+    case io_code::accept: return accept_now(r);
+    case io_code::connect: return connect_now(io);
+    case io_code::poll: return poll_now(r);
+    case io_code::close: return answer_of(::close(r.fd));
+    case io_code::open:
+    case io_code::fsync:
+    case io_code::fdatasync: return needs_a_thread;
+    case io_code::futex_wait: break;
+  }
+  return -EOPNOTSUPP;
+}
+
+std::int32_t do_blocking(partial_io& io) noexcept {
+  const io_request& r = io.request;
+  for (;;) {
+    std::int32_t answer = -EOPNOTSUPP;
+    bool whole = true;
+    switch (r.code) {
+      case io_code::read:
+        answer = answer_of(read_call(r));
+        whole = answer == -EINTR ? false : advance(io, answer);
+        break;
+      case io_code::write: answer = answer_of(write_call(r)); break;
+      case io_code::fsync: answer = answer_of(::fsync(r.fd)); break;
+      case io_code::fdatasync: answer = answer_of(::fdatasync(r.fd)); break;
+      case io_code::open:
+        answer = answer_of(::openat(r.fd, static_cast<const char*>(r.address), static_cast<int>(r.flags), r.length));
+        break;
+      case io_code::connect:
+        answer = answer_of(::connect(r.fd, static_cast<const sockaddr*>(r.address), static_cast<socklen_t>(r.length)));
+        break;
+      default: break;
+    }
+    if (whole && answer != -EINTR) return r.code == io_code::read ? total_of(io, answer) : answer;
+  }
+}
+
+std::uint32_t events_of(const io_request& r) noexcept {
+  switch (r.code) {
+    case io_code::write:
+    case io_code::send:
+    case io_code::connect: return EPOLLOUT;
+    case io_code::poll: return r.flags;
+    default: return EPOLLIN;
+  }
+}
+
+}  // namespace quoit::inline v1::detail

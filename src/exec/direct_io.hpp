@@ -1,0 +1,32 @@
+// Requests as plain system calls: what can be done at once is done, and nothing here waits for another process.
+#pragma once
+
+#include <cstdint>
+
+#include "quoit/detail/exec/operation.hpp"
+
+namespace quoit::inline v1::detail {
+
+// No answer yet: whoever asks again does so when the descriptor is ready.
+inline constexpr std::int32_t not_ready = INT32_MIN;
+// It may wait for a disk, or for what nothing polls for: a thread that may wait does it.
+inline constexpr std::int32_t needs_a_thread = INT32_MIN + 1;
+
+// A request, and how far it has come: a MSG_WAITALL, or a file that was only in part in memory.
+struct partial_io {
+  io_request request{};
+  std::uint32_t done = 0;
+};
+
+// The kernel's answer (at least 0, or -errno), or one of the two above. Of the descriptor as it is: it may block, and
+// is not made to do otherwise, as other processes may share it. So of those that wait for one connection or one byte
+// at a blocking descriptor, one may find that another was faster, and block: give those O_NONBLOCK.
+std::int32_t do_now(partial_io& io) noexcept;
+
+// The same to its end, on a thread that may wait.
+std::int32_t do_blocking(partial_io& io) noexcept;
+
+// What to wait for before do_now() is asked again: EPOLLIN, EPOLLOUT.
+std::uint32_t events_of(const io_request& request) noexcept;
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,210 @@
+#include "exec/epoll.hpp"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "quoit/detail/fork_epoch.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr int events_a_time = 64;
+
+error refused(const char* what) {
+  const int number = errno;
+  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
+  return error(code, std::string(what) + ": " + std::strerror(number), 0, number);
+}
+
+}  // namespace
+
+epoll_queue::epoll_queue() noexcept : epoch_(fork_epoch) {}
+
+result<void> epoll_queue::open(epoll_queue& out) {
+  out.set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!out.set_) return tl::unexpected(refused("epoll_create1"));
+  auto helpers = helper_threads::make();
+  if (!helpers) return tl::unexpected(std::move(helpers.error()));
+  out.helpers_ = *helpers;
+  epoll_event bell{};
+  bell.events = EPOLLIN;
+  bell.data.ptr = nullptr;
+  if (::epoll_ctl(out.set_.get(), EPOLL_CTL_ADD, out.helpers_->bell(), &bell) != 0) {
+    return tl::unexpected(refused("epoll_ctl"));
+  }
+  return {};
+}
+
+// The kernel has nothing of ours: the loop has waited for whatever used its memory. In a forked child the helpers are
+// the parent's.
+epoll_queue::~epoll_queue() {
+  if (helpers_ != nullptr && epoch_ == fork_epoch) helpers_->let_go();
+  while (held_ != nullptr) delete std::exchange(held_, held_->after);
+  while (done_ != nullptr) delete std::exchange(done_, done_->next);
+  while (free_ != nullptr) delete std::exchange(free_, free_->next);
+}
+
+epoll_queue::pending* epoll_queue::allocate() noexcept {
+  if (free_ == nullptr) return new (std::nothrow) pending;
+  pending* const p = free_;
+  free_ = p->next;
+  p->next = nullptr;
+  return p;
+}
+
+void epoll_queue::free(pending* p) noexcept {
+  p->next = free_;
+  free_ = p;
+}
+
+void epoll_queue::finish(pending& p, std::int32_t answer) noexcept {
+  if (p.now != pending::state::done) {
+    (p.before != nullptr ? p.before->after : held_) = p.after;
+    if (p.after != nullptr) p.after->before = p.before;
+  }
+  p.now = pending::state::done;
+  p.answer = answer;
+  p.next = nullptr;
+  *done_end_ = &p;
+  done_end_ = &p.next;
+}
+
+bool epoll_queue::prepare(const io_request& request, operation& op) noexcept {
+  pending* const p = allocate();
+  if (p == nullptr) return false;
+  p->io = {request, 0};
+  p->op = &op;
+  p->job = nullptr;
+  p->now = pending::state::waits;
+  p->before = nullptr;
+  p->after = held_;
+  if (held_ != nullptr) held_->before = p;
+  held_ = p;
+  op.in_queue = p;
+  ++calls_;
+  go_on(*p, do_now(p->io));
+  return true;
+}
+
+void epoll_queue::go_on(pending& p, std::int32_t answer) noexcept {
+  if (answer == not_ready) return watch(p);
+  if (p.watched) unwatch(p);
+  if (answer != needs_a_thread) return finish(p, answer);
+  const std::int32_t status = helpers_->start(p.io, &p, p.job);
+  if (status < 0) return finish(p, status);
+  p.now = pending::state::helped;
+}
+
+void epoll_queue::watch(pending& p) noexcept {
+  epoll_event wanted{};
+  wanted.events = events_of(p.io.request) | EPOLLONESHOT;
+  wanted.data.ptr = &p;
+  ++calls_;
+  if (p.watched) {
+    // It was ready, and somebody else was faster.
+    ::epoll_ctl(set_.get(), EPOLL_CTL_MOD, p.watched.get(), &wanted);
+    return;
+  }
+  p.watched = fd(::fcntl(p.io.request.fd, F_DUPFD_CLOEXEC, 0));
+  if (!p.watched) return finish(p, -errno);
+  ++calls_;
+  if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, p.watched.get(), &wanted) != 0) {
+    const int number = errno;
+    p.watched.reset();
+    return finish(p, -number);
+  }
+  ++registered_;
+  p.io.request.fd = p.watched.get();
+}
+
+// Out of the set by hand: it would stay there as long as anybody has the file open.
+void epoll_queue::unwatch(pending& p) noexcept {
+  ::epoll_ctl(set_.get(), EPOLL_CTL_DEL, p.watched.get(), nullptr);
+  calls_ += 2;
+  p.watched.reset();
+  --registered_;
+}
+
+void epoll_queue::cancel(operation& op) noexcept {
+  auto& p = *static_cast<pending*>(op.in_queue);
+  const std::int32_t answer =
+      p.io.done != 0 && p.io.request.code != io_code::connect ? static_cast<std::int32_t>(p.io.done) : -ECANCELED;
+  switch (p.now) {
+    case pending::state::waits: unwatch(p); return finish(p, answer);
+    case pending::state::helped:
+      if (helpers_->give_up(*p.job)) finish(p, answer);
+      return;
+    case pending::state::done: return;
+  }
+}
+
+void epoll_queue::take_from_helpers() noexcept {
+  if (!helpers_->anything()) return;
+  while (helper_job* const job = helpers_->take()) {
+    auto& p = *static_cast<pending*>(job->asked_by);
+    finish(p, job->answer);
+    delete job;
+  }
+}
+
+void epoll_queue::wait(std::int64_t timeout_ns) noexcept {
+  collect(anything() ? 0 : timeout_ns);
+  asked_ = true;
+}
+
+int epoll_queue::wait_for_events(void* events, int room, std::int64_t timeout_ns) noexcept {
+  auto* const into = static_cast<epoll_event*>(events);
+  ++calls_;
+  if (timeout_ns <= 0) return ::epoll_wait(set_.get(), into, room, timeout_ns < 0 ? -1 : 0);
+  const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
+  if (!coarse_) {
+    const int found = ::epoll_pwait2(set_.get(), into, room, &timeout, nullptr);
+    if (found >= 0 || (errno != ENOSYS && errno != EPERM)) return found;
+    coarse_ = true;
+  }
+  if (!timer_) {
+    timer_ = fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    epoll_event rings{};
+    rings.events = EPOLLIN;
+    rings.data.ptr = this;
+    if (timer_ && ::epoll_ctl(set_.get(), EPOLL_CTL_ADD, timer_.get(), &rings) != 0) timer_.reset();
+  }
+  calls_ += 2;
+  const itimerspec at{{}, timeout};
+  if (timer_ && ::timerfd_settime(timer_.get(), 0, &at, nullptr) == 0) {
+    const int found = ::epoll_wait(set_.get(), into, room, -1);
+    const itimerspec never{};
+    ::timerfd_settime(timer_.get(), 0, &never, nullptr);
+    return found;
+  }
+  // Late rather than early, and not at all with a number that is too large for the call.
+  return ::epoll_wait(set_.get(), into, room,
+                      static_cast<int>(std::min<std::int64_t>((timeout_ns + 999'999) / 1'000'000, 1'000'000'000)));
+}
+
+void epoll_queue::collect(std::int64_t timeout_ns) noexcept {
+  epoll_event events[events_a_time];
+  const int found = wait_for_events(events, events_a_time, timeout_ns);
+  for (int i = 0; i < found; ++i) {
+    void* const who = events[i].data.ptr;
+    if (who == nullptr) {
+      helpers_->quiet();
+    } else if (who != this) {
+      auto& p = *static_cast<pending*>(who);
+      ++calls_;
+      go_on(p, do_now(p.io));
+    }
+  }
+  take_from_helpers();
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,57 @@
+// What a loop asks the kernel through: io_uring, or epoll where that is not to be had.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "exec/epoll.hpp"
+#include "exec/uring.hpp"
+#include "quoit/options.hpp"
+
+namespace quoit::inline v1::detail {
+
+class kernel_queue {
+ public:
+  // Errors: as uring::open() if io_uring was asked for, or there are no descriptors; invalid_argument (an environment
+  // variable).
+  static result<void> open(kernel_queue& out, const executor_options& options);
+
+  int enable() noexcept { return epoll_ ? 0 : ring_.enable(); }
+  void leave_thread() noexcept {
+    if (!epoll_) ring_.leave_thread();
+  }
+  bool prepare(const io_request& request, operation& op) noexcept {
+    return epoll_ ? epoll_->prepare(request, op) : ring_.prepare(request, &op);
+  }
+  // False: the queue is full, and the kernel takes nothing before completions are taken.
+  bool prepare_cancel(operation& op) noexcept {
+    if (!epoll_) return ring_.prepare_cancel(&op);
+    epoll_->cancel(op);
+    return true;
+  }
+  bool pending() const noexcept { return !epoll_ && ring_.pending(); }
+  void submit() noexcept { ring_.submit(); }
+  void submit_and_wait(std::int64_t timeout_ns) noexcept {
+    if (epoll_) return epoll_->wait(timeout_ns);
+    ring_.submit_and_wait(timeout_ns);
+  }
+  template <class Each>
+  unsigned take(Each each) noexcept {
+    return epoll_ ? epoll_->take(each) : ring_.take(each);
+  }
+  // True if take() may find something, as far as memory tells.
+  bool anything() const noexcept { return epoll_ ? epoll_->anything() : ring_.anything(); }
+  // True if only a system call tells.
+  bool must_ask() const noexcept { return epoll_ && epoll_->must_ask(); }
+
+  bool waits_on_futexes() const noexcept { return !epoll_ && ring_.waits_on_futexes(); }
+  const char* describe() const noexcept { return epoll_ ? words_.c_str() : ring_.describe(); }
+  std::uint64_t system_calls() const noexcept { return epoll_ ? epoll_->system_calls() : ring_.enters(); }
+
+ private:
+  uring ring_;
+  std::unique_ptr<epoll_queue> epoll_;
+  std::string words_;
+};
+
+}  // namespace quoit::inline v1::detail
