@@ -20,6 +20,9 @@ struct node_info {
   bool alive = false;  // holds its lock; a stopped process is alive
   std::uint64_t sleeps = 0;
   std::uint64_t late_wakes = 0;  // sleeps that the recheck ended, with a message there
+  std::uint64_t vain_wakes = 0;  // sleeps that a waker ended, with no message there
+  // How it is woken: futex or pipe; unspecified if it has not slept yet.
+  quoit::rung rung = quoit::rung::unspecified;
 };
 
 struct publisher_info {

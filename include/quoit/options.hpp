@@ -53,6 +53,15 @@ enum class io_engine : std::uint8_t {
   epoll = 3,
 };
 
+// How other processes wake an executor that sleeps. Either kind wakes the other: those of a bus may differ.
+enum class rung : std::uint8_t {
+  // As the environment variable QUOIT_RUNG says (automatic, futex or pipe), or else automatic.
+  unspecified = 0,
+  automatic = 1,  // futex where the engine can wait for one, else pipe
+  futex = 2,      // a word in shared memory, waited for in io_uring: Linux 6.7 and later
+  pipe = 3,       // a named pipe beside the files of the bus
+};
+
 // Where a subscription begins on the lanes that are there already. A lane that appears later is always read
 // from its first message.
 struct start {
@@ -89,13 +98,14 @@ struct bus_options {
 };
 
 struct executor_options {
-  io_engine engine = io_engine::unspecified;
   // adaptive: as long as waits are shorter than spin_max, spins for them; else sleeps at once.
   quoit::wait wait = quoit::wait::adaptive;
   std::chrono::nanoseconds spin_max = std::chrono::microseconds(100);
   // Of the submission queue; the completion queue has twice as many. More operations may be in flight than that.
   // 8 to 32768; rounded up to a power of two.
   std::uint32_t entries = 256;
+  io_engine engine = io_engine::unspecified;
+  quoit::rung rung = quoit::rung::unspecified;
 };
 
 // The limits of a topic; they count for whoever makes it.

@@ -57,6 +57,9 @@ result<std::vector<node_info>> read_nodes(const std::string& file_name) {
     node.uid = load_relaxed(entry.uid);          // relaxed: for people
     node.sleeps = load_relaxed(entry.sleeps);    // relaxed: a counter
     node.late_wakes = load_relaxed(entry.late);  // relaxed: a counter
+    node.vain_wakes = load_relaxed(entry.vain);  // relaxed: a counter
+    const u32 rung = load_relaxed(entry.rung);   // relaxed: a hint
+    node.rung = rung == sleeps_on_word ? rung::futex : rung == sleeps_on_pipe ? rung::pipe : rung::unspecified;
     node.alive = held_by_other(file->get(), static_cast<off_t>(node_lock_byte(i)), 1);
     nodes.push_back(std::move(node));
   }

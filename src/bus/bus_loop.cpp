@@ -303,7 +303,8 @@ bool bus_loop::settle() noexcept {
   return look_at_newly_armed(newly) || any;
 }
 
-bool bus_loop::prepare_sleep(const std::uint32_t*& word, std::uint32_t& seen) noexcept {
+bool bus_loop::prepare_sleep(loop_bed& bed) noexcept {
+  if (!bed.on_word) bed.descriptor = node_.bell_descriptor();
   std::size_t newly = 0;
   observes_ = false;
   for (wait_link* at = hot_.after; at != &hot_;) {
@@ -318,7 +319,7 @@ bool bus_loop::prepare_sleep(const std::uint32_t*& word, std::uint32_t& seen) no
   }
   for (wait_link* at = space_.after; at != &space_; at = at->after) space_wait::of(*at).core_.announce_waiting(true);
   // Everything is armed before `sleeping` is set; the fence in here orders both before the looks that follow.
-  nap_.emplace(node_.bell());
+  nap_.emplace(node_.bell(), bed.descriptor >= 0 ? sleeps_on_pipe : sleeps_on_word);
   bool any = look_at_newly_armed(newly);
   any = look_at_hot() || any;  // observers
   if (!space_.alone()) any = look_at_space() || any;
@@ -327,17 +328,20 @@ bool bus_loop::prepare_sleep(const std::uint32_t*& word, std::uint32_t& seen) no
     look_at_ready();
     return false;
   }
-  word = &nap_->word();
-  seen = nap_->seen();
+  bed.word = &nap_->word();
+  bed.seen = nap_->seen();
   return true;
 }
 
 void bus_loop::woken() noexcept {
+  const bool rung = nap_->rung();
   nap_.reset();
   const std::int64_t now = loop::now_ns();
-  if (armed_count_ != 0) look_at_ready();
+  const bool fired = armed_count_ != 0 && look_at_ready();
   const bool found = now >= recheck_ns_ && recheck(now);
-  node_.count_sleep(found);
+  // Who waits for space is looked at in the next turn: whether that ring was in vain is not known here.
+  const bool vain = rung && !fired && !found && space_.alone();
+  node_.count_sleep(found ? node::wake::late : vain ? node::wake::vain : node::wake::in_time);
 }
 
 std::chrono::nanoseconds bus_loop::sleep_max() const noexcept {

@@ -34,7 +34,7 @@ class bus_loop final : public loop_source, public node_attachment {
 
   bool look() noexcept override;
   bool hot() const noexcept override { return !hot_.alone() || !space_.alone(); }
-  bool prepare_sleep(const std::uint32_t*& word, std::uint32_t& seen) noexcept override;
+  bool prepare_sleep(loop_bed& bed) noexcept override;
   void woken() noexcept override;
   std::chrono::nanoseconds sleep_max() const noexcept override;
   void loop_gone() noexcept override;

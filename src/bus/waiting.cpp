@@ -107,6 +107,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
 
   for (;;) {
     bool late = false;
+    bool rung = false;
     bool timed_out = false;
     std::size_t i = cores.size();
     doze(
@@ -128,6 +129,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
             pause.sleep(most);
           }
           late = std::chrono::steady_clock::now() - asleep >= settings.recheck;
+          rung = pause.rung();
         },
         [&] { self.take_ready(); });
     if (timed_out && i == cores.size()) {
@@ -139,7 +141,8 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
       recheck_all();
       i = look();
     }
-    self.count_sleep(late && i < cores.size());
+    const bool found = i < cores.size();
+    self.count_sleep(late && found ? node::wake::late : rung && !found ? node::wake::vain : node::wake::in_time);
     if (i < cores.size()) {
       // Spinning pays if it would have been enough this time.
       first.spinning_pays = std::chrono::steady_clock::now() - began <= 2 * settings.spin_max;

@@ -130,6 +130,14 @@ void list_topics(const choices& c, int& status) {
   }
 }
 
+const char* words_of(quoit::rung rung) {
+  switch (rung) {
+    case quoit::rung::futex: return "futex";
+    case quoit::rung::pipe: return "pipe";
+    default: return "-";
+  }
+}
+
 void list_nodes(const choices& c, int& status) {
   bool head = false;
   for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
@@ -137,19 +145,27 @@ void list_nodes(const choices& c, int& status) {
     if (!read_bus(c, name, bus, status)) continue;
     for (const auto& n : bus.nodes) {
       if (c.json) {
-        const nlohmann::ordered_json one = {
-            {"bus", name},  {"node", n.number}, {"name", n.name},     {"pid", n.pid},
-            {"uid", n.uid}, {"alive", n.alive}, {"sleeps", n.sleeps}, {"late_wakes", n.late_wakes}};
+        const nlohmann::ordered_json one = {{"bus", name},
+                                            {"node", n.number},
+                                            {"name", n.name},
+                                            {"pid", n.pid},
+                                            {"uid", n.uid},
+                                            {"alive", n.alive},
+                                            {"sleeps", n.sleeps},
+                                            {"late_wakes", n.late_wakes},
+                                            {"vain_wakes", n.vain_wakes},
+                                            {"rung", words_of(n.rung)}};
         fmt::print("{}\n", one.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
         continue;
       }
       if (!head) {
-        fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", "bus", "node", "name", "pid", "uid",
-                   "state", "sleeps", "late wakes");
+        fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:<6} {:>10} {:>10} {:>10}\n", "bus", "node", "name", "pid",
+                   "uid", "state", "rung", "sleeps", "late wakes", "vain wakes");
         head = true;
       }
-      fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:>10} {:>10}\n", name, n.number, n.name.empty() ? "-" : n.name,
-                 n.pid, n.uid, n.alive ? "alive" : "dead", n.sleeps, n.late_wakes);
+      fmt::print("{:<12} {:>5} {:<20} {:>8} {:>6} {:<6} {:<6} {:>10} {:>10} {:>10}\n", name, n.number,
+                 n.name.empty() ? "-" : n.name, n.pid, n.uid, n.alive ? "alive" : "dead", words_of(n.rung), n.sleeps,
+                 n.late_wakes, n.vain_wakes);
     }
   }
 }

@@ -172,6 +172,7 @@ std::int32_t do_now(partial_io& io) noexcept {
     case io_code::open:
     case io_code::fsync:
     case io_code::fdatasync: return needs_a_thread;
+    case io_code::bell: return answer_of(::read(r.fd, const_cast<void*>(r.address), r.length));
     case io_code::futex_wait: break;
   }
   return -EOPNOTSUPP;

@@ -51,6 +51,7 @@ epoll_queue::~epoll_queue() {
   while (held_ != nullptr) delete std::exchange(held_, held_->after);
   while (done_ != nullptr) delete std::exchange(done_, done_->next);
   while (free_ != nullptr) delete std::exchange(free_, free_->next);
+  while (bells_ != nullptr) delete std::exchange(bells_, bells_->next);
 }
 
 epoll_queue::pending* epoll_queue::allocate() noexcept {
@@ -90,9 +91,52 @@ bool epoll_queue::prepare(const io_request& request, operation& op) noexcept {
   if (held_ != nullptr) held_->before = p;
   held_ = p;
   op.in_queue = p;
-  ++calls_;
-  go_on(*p, do_now(p->io));
+  if (request.code == io_code::bell) {
+    listen(*p);
+  } else {
+    ++calls_;
+    go_on(*p, do_now(p->io));
+  }
   return true;
+}
+
+void epoll_queue::listen(pending& p) noexcept {
+  const int descriptor = p.io.request.fd;
+  bell* b = bells_;
+  while (b != nullptr && b->descriptor != descriptor) b = b->next;
+  if (b == nullptr) {
+    b = new (std::nothrow) bell{.descriptor = descriptor, .next = bells_};
+    if (b == nullptr) return finish(p, -ENOMEM);
+    epoll_event rings{};
+    // An event for each ring: what nobody has read yet does not end every wait.
+    rings.events = EPOLLIN | EPOLLET;
+    rings.data.ptr = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(b) | 1);
+    ++calls_;
+    if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, descriptor, &rings) != 0) {
+      const int number = errno;
+      delete b;
+      return finish(p, -number);
+    }
+    bells_ = b;
+  }
+  if (std::exchange(b->rung, false)) {
+    ++calls_;
+    return finish(p, do_now(p.io));
+  }
+  b->asked_by = &p;
+  p.now = pending::state::listens;
+}
+
+void epoll_queue::forget(int descriptor) noexcept {
+  for (bell** at = &bells_; *at != nullptr; at = &(*at)->next) {
+    bell* const b = *at;
+    if (b->descriptor != descriptor) continue;
+    ::epoll_ctl(set_.get(), EPOLL_CTL_DEL, descriptor, nullptr);
+    ++calls_;
+    *at = b->next;
+    delete b;
+    return;
+  }
 }
 
 void epoll_queue::go_on(pending& p, std::int32_t answer) noexcept {
@@ -140,6 +184,11 @@ void epoll_queue::cancel(operation& op) noexcept {
       p.io.done != 0 && p.io.request.code != io_code::connect ? static_cast<std::int32_t>(p.io.done) : -ECANCELED;
   switch (p.now) {
     case pending::state::waits: unwatch(p); return finish(p, answer);
+    case pending::state::listens:
+      for (bell* b = bells_; b != nullptr; b = b->next) {
+        if (b->asked_by == &p) b->asked_by = nullptr;
+      }
+      return finish(p, -ECANCELED);
     case pending::state::helped:
       if (helpers_->give_up(*p.job)) finish(p, answer);
       return;
@@ -198,6 +247,12 @@ void epoll_queue::collect(std::int64_t timeout_ns) noexcept {
     void* const who = events[i].data.ptr;
     if (who == nullptr) {
       helpers_->quiet();
+    } else if ((reinterpret_cast<std::uintptr_t>(who) & 1) != 0) {
+      auto& b = *reinterpret_cast<bell*>(reinterpret_cast<std::uintptr_t>(who) & ~std::uintptr_t{1});
+      pending* const asked_by = std::exchange(b.asked_by, nullptr);
+      b.rung = asked_by == nullptr;
+      ++calls_;
+      if (asked_by != nullptr) finish(*asked_by, do_now(asked_by->io));
     } else if (who != this) {
       auto& p = *static_cast<pending*>(who);
       ++calls_;

@@ -3,7 +3,7 @@
 //
 // A request that waits has a duplicate of its descriptor in the epoll set: so several may wait for one, and one that
 // is closed meanwhile goes on, as in io_uring. It costs three more system calls than a request that is answered at
-// once: fcntl, epoll_ctl twice.
+// once: fcntl, epoll_ctl twice. Bells, which a loop sleeps on each time, stay in the set.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,8 @@ class epoll_queue {
   // False: there is no memory.
   bool prepare(const io_request& request, operation& op) noexcept;
   void cancel(operation& op) noexcept;
+  // A descriptor of a bell is going to be closed; nothing of it is in flight.
+  void forget(int descriptor) noexcept;
   // Sleeps until an answer is there or `timeout_ns` is over (below 0: no end).
   void wait(std::int64_t timeout_ns) noexcept;
   // Answers that are here, as far as memory tells.
@@ -68,13 +70,21 @@ class epoll_queue {
     pending* next = nullptr;
     pending* before = nullptr;  // of those that wait, or are with a helper
     pending* after = nullptr;
-    enum class state : std::uint8_t { waits, helped, done } now = state::waits;
+    enum class state : std::uint8_t { waits, listens, helped, done } now = state::waits;
+  };
+  // A descriptor that is in the set for as long as it is open: it is read once per ring, and asked for again and again.
+  struct bell {
+    int descriptor = -1;
+    bool rung = false;  // and nobody asked
+    pending* asked_by = nullptr;
+    bell* next = nullptr;
   };
 
   pending* allocate() noexcept;
   void free(pending* p) noexcept;
   void finish(pending& p, std::int32_t answer) noexcept;
   void go_on(pending& p, std::int32_t answer) noexcept;
+  void listen(pending& p) noexcept;
   void watch(pending& p) noexcept;
   void unwatch(pending& p) noexcept;
   void collect(std::int64_t timeout_ns) noexcept;
@@ -88,6 +98,7 @@ class epoll_queue {
   pending** done_end_ = &done_;
   pending* held_ = nullptr;  // that wait, or are with a helper
   pending* free_ = nullptr;
+  bell* bells_ = nullptr;
   unsigned registered_ = 0;
   bool asked_ = false;
   bool coarse_ = false;

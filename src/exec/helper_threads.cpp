@@ -50,7 +50,7 @@ void helper_threads::let_go() noexcept {
     while (over_ != nullptr) drop(std::exchange(over_, over_->next));
   }
   work_there_.notify_all();
-  unref();
+  unref();  // sync(helpers.users): the last of us, or of the threads, deletes it
 }
 
 std::int32_t helper_threads::start(const partial_io& io, void* asked_by, helper_job*& out) noexcept {

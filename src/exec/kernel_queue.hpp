@@ -13,7 +13,7 @@ namespace quoit::inline v1::detail {
 class kernel_queue {
  public:
   // Errors: as uring::open() if io_uring was asked for, or there are no descriptors; invalid_argument (an environment
-  // variable).
+  // variable); system (futexes were asked for, and cannot be waited for here).
   static result<void> open(kernel_queue& out, const executor_options& options);
 
   int enable() noexcept { return epoll_ ? 0 : ring_.enable(); }
@@ -28,6 +28,10 @@ class kernel_queue {
     if (!epoll_) return ring_.prepare_cancel(&op);
     epoll_->cancel(op);
     return true;
+  }
+  // A descriptor that was asked for by io_code::bell is going to be closed.
+  void forget(int descriptor) noexcept {
+    if (epoll_) epoll_->forget(descriptor);
   }
   bool pending() const noexcept { return !epoll_ && ring_.pending(); }
   void submit() noexcept { ring_.submit(); }
@@ -44,14 +48,17 @@ class kernel_queue {
   // True if only a system call tells.
   bool must_ask() const noexcept { return epoll_ && epoll_->must_ask(); }
 
-  bool waits_on_futexes() const noexcept { return !epoll_ && ring_.waits_on_futexes(); }
+  bool waits_on_futexes() const noexcept { return on_words_; }
   const char* describe() const noexcept { return epoll_ ? words_.c_str() : ring_.describe(); }
   std::uint64_t system_calls() const noexcept { return epoll_ ? epoll_->system_calls() : ring_.enters(); }
 
  private:
+  static result<void> open_engine(kernel_queue& out, const executor_options& options);
+
   uring ring_;
   std::unique_ptr<epoll_queue> epoll_;
   std::string words_;
+  bool on_words_ = false;
 };
 
 }  // namespace quoit::inline v1::detail

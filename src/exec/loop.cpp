@@ -28,7 +28,7 @@ constexpr unsigned at_once_a_turn_max = 64;
 constexpr unsigned turns_between_checks = 16;
 // Looks at the sources between two of those, while there is nothing.
 constexpr unsigned looks_while_idle = 16;
-// Where the kernel cannot wait on a futex from the ring.
+// Where a source can have nobody wake the loop.
 constexpr std::int64_t blind_sleep_ns = 1'000'000;
 // Between two tries where the kernel has no memory.
 constexpr std::int64_t retry_ns = 100'000;
@@ -37,6 +37,14 @@ thread_local loop* loop_here = nullptr;
 
 // What the bells' reads write, and nobody reads. It is here for good: the kernel may end a read after its loop is gone.
 std::uint64_t bell_count;
+
+io_request read_of_bell(int descriptor) noexcept {
+  io_request request{.code = io_code::bell};
+  request.fd = descriptor;
+  request.address = &bell_count;
+  request.length = sizeof bell_count;
+  return request;
+}
 
 [[noreturn]] void fatal(const char* words) noexcept {
   std::fprintf(stderr, "quoit: %s\n", words);
@@ -195,14 +203,17 @@ void loop::remove(loop_source& source) noexcept {
   }
   word_wait* const wait = std::exchange(source.in_loop.wait, nullptr);
   if (wait == nullptr) return;
+  const int descriptor = std::exchange(source.in_loop.descriptor, -1);
+  const bool ours = epoch_ == fork_epoch && here();
   if (wait->now != operation::state::in_flight) {
     delete wait;
-    return;
+  } else {
+    // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
+    wait->orphaned = true;
+    wait->spent = &parts_->spent;
+    if (ours) cancel(*wait);
   }
-  // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
-  wait->orphaned = true;
-  wait->spent = &parts_->spent;
-  if (epoch_ == fork_epoch && here()) cancel(*wait);
+  if (ours && descriptor >= 0) parts_->ring.forget(descriptor);
 }
 
 bool loop::look_at_sources() noexcept {
@@ -215,15 +226,20 @@ bool loop::look_at_sources() noexcept {
 bool loop::prepare_sources() noexcept {
   bool quiet = true;
   for (loop_source* source = sources_; source != nullptr && quiet; source = source->in_loop.next) {
-    const std::uint32_t* word = nullptr;
-    std::uint32_t seen = 0;
-    source->in_loop.prepared = quiet = source->prepare_sleep(word, seen);
-    if (!quiet || !parts_->ring.waits_on_futexes()) continue;
+    loop_bed bed{.on_word = parts_->ring.waits_on_futexes()};
+    source->in_loop.prepared = quiet = source->prepare_sleep(bed);
+    source->in_loop.blind = !bed.on_word && bed.descriptor < 0;
+    if (!quiet || source->in_loop.blind) continue;
     // One that is still in flight waits for the same value: had the word changed, it would be complete.
     if (source->in_loop.wait->now == operation::state::in_flight) continue;
+    if (!bed.on_word) {
+      source->in_loop.descriptor = bed.descriptor;
+      start(*source->in_loop.wait, read_of_bell(bed.descriptor));
+      continue;
+    }
     io_request request{.code = io_code::futex_wait};
-    request.address = word;
-    request.offset = seen;
+    request.address = bed.word;
+    request.offset = bed.seen;
     start(*source->in_loop.wait, request);
   }
   if (!quiet) wake_sources();
@@ -339,18 +355,14 @@ void loop::sleep() noexcept {
   loop_parts& p = *parts_;
   if (p.bell.now != operation::state::in_flight) {
     p.bell.call = [](operation&) noexcept {};
-    io_request request{.code = io_code::read};
-    request.fd = p.in.descriptor();
-    request.address = &bell_count;
-    request.length = sizeof bell_count;
-    start(p.bell, request);
+    start(p.bell, read_of_bell(p.in.descriptor()));
   }
   if (!prepare_sources()) return;
   if (!p.in.prepare_sleep()) return wake_sources();
   std::int64_t timeout = -1;
   const auto at_most = [&](std::int64_t ns) { timeout = timeout < 0 ? ns : std::min(timeout, ns); };
   for (loop_source* source = sources_; source != nullptr; source = source->in_loop.next) {
-    at_most(p.ring.waits_on_futexes() ? source->sleep_max().count() : blind_sleep_ns);
+    at_most(source->in_loop.blind ? blind_sleep_ns : source->sleep_max().count());
   }
   if (!timers_.empty()) {
     // A time that was given by hand may be as far from now as the clock goes, either way.

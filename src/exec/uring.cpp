@@ -96,6 +96,7 @@ bool uring::prepare(const io_request& r, void* tag) noexcept {
   if (sqe == nullptr) return false;
   void* const address = const_cast<void*>(r.address);
   switch (r.code) {
+    case io_code::bell: io_uring_prep_read(sqe, r.fd, address, r.length, ~std::uint64_t{0}); break;
     case io_code::read: io_uring_prep_read(sqe, r.fd, address, r.length, r.offset); break;
     case io_code::write: io_uring_prep_write(sqe, r.fd, address, r.length, r.offset); break;
     case io_code::fsync: io_uring_prep_fsync(sqe, r.fd, 0); break;

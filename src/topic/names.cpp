@@ -52,6 +52,12 @@ std::string bus_file(std::string_view bus) { return "quoit." + std::string(bus);
 
 std::string bus_temporary_prefix(std::string_view bus) { return bus_file(bus) + "@tmp-"; }
 
+std::string bell_file_prefix(std::string_view bus) { return bus_file(bus) + "@bell-"; }
+
+std::string bell_file(std::string_view bus, std::uint32_t node, std::uint64_t generation) {
+  return bell_file_prefix(bus) + std::to_string(node) + "-" + std::to_string(generation);
+}
+
 std::string topic_file_prefix(std::string_view bus) { return bus_file(bus) + "."; }
 
 std::string topic_file(std::string_view bus, std::string_view topic) {

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <new>
 
 #include "base/boot_id.hpp"
 #include "base/clock.hpp"
@@ -123,7 +124,7 @@ void node::write_own_entry(u32 index, const bus_options& options) {
   e.started_ns = realtime_ns();
   e.pid = static_cast<u32>(::getpid());
   e.uid = static_cast<u32>(::geteuid());
-  e.sleeps = e.late = 0;
+  e.sleeps = e.late = e.vain = e.rung = 0;
   std::memset(e.name, 0, sizeof e.name);
   const std::string_view called = !options.node_name.empty() ? options.node_name : ::program_invocation_short_name;
   called.copy(e.name, sizeof e.name - 1);
@@ -251,6 +252,7 @@ node::~node() {
 void node::leave() noexcept {
   // A stopped holder of the lock must not keep us from leaving: whoever comes next cleans up.
   const bool locked = lock(probe_.get(), shm_lock_byte, settings_.lock_timeout) == lock_status::taken;
+  if (bells_.has_own()) unlink_shm(bell_file(bus_, index_, generation_));
   // sync(node.record): free, for whoever takes the byte after us
   store_release(entry(index_).state, 0);
   life_.reset();
@@ -265,6 +267,7 @@ bool node::anybody_else() noexcept {
 
 void node::remove_everything() noexcept {
   for (const std::string& name : list_shm(topic_file_prefix(bus_))) unlink_shm(name);
+  for (const std::string& name : list_shm(bell_file_prefix(bus_))) unlink_shm(name);
   tidy_temporaries();
   unlink_shm(file_name_);
 }
@@ -305,6 +308,7 @@ void node::clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout) {
   const bool in_use = load_acquire(e.state) == entry_in_use;
   const node_id found{id.index, load_relaxed(e.generation)};  // relaxed: the byte is ours
   const node_id whom = in_use ? found : id;
+  unlink_shm(bell_file(bus_, whom.index, whom.generation));
   const bool clean = clean_topics_after(*this, whom, lock_timeout);
   // sync(node.record): cleaned up, for whoever takes the entry
   if (in_use && clean) store_release(e.state, 0);
@@ -327,21 +331,47 @@ bool node::mark_and_ring(node_id id, u32 ready_bit) noexcept {
   // A record that nobody of us wrote names nobody to wake.
   if (!valid(id) || ready_bit >= ready_bits) return false;
   node_entry& e = entry(id.index);
-  return detail::mark_and_ring(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
+  const u32 how = detail::mark_and_ring(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
+  if (how == sleeps_on_pipe) ring_pipe(id);
+  return how != 0;
 }
 
 void node::ring_node(node_id id) noexcept {
-  if (valid(id)) ring(entry(id.index).bell);
+  if (valid(id) && ring(entry(id.index).bell) == sleeps_on_pipe) ring_pipe(id);
+}
+
+// One that cannot be opened costs latency: the node looks around by itself once in `recheck`.
+void node::ring_pipe(node_id id) noexcept {
+  if (id == this->id()) return bells_.ring_own();
+  // relaxed: whoever said that it sleeps there has written its record before
+  const u64 generation = load_relaxed(entry(id.index).generation);
+  try {
+    bells_.ring(id.index, generation, bell_file(bus_, id.index, generation));
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+int node::bell_descriptor() noexcept try {
+  const int own = bells_.own(on_kernel_ ? std::string() : bell_file(bus_, index_, generation_), settings_.permissions);
+  // relaxed: whoever rings for the dead looks at it after the fence of its own, and before that nobody sleeps there
+  if (own >= 0) store_relaxed(own_entry().rung, sleeps_on_pipe);
+  return own;
+} catch (const std::bad_alloc&) {
+  return -1;
 }
 
 void node::mark_and_ring_anyway(node_id id, u32 ready_bit) noexcept {
   if (!valid(id) || ready_bit >= ready_bits) return;
   node_entry& e = entry(id.index);
   detail::mark_and_ring_anyway(e.ready[ready_bit / 64], u64{1} << (ready_bit % 64), e.bell);
+  if (load_relaxed(e.rung) == sleeps_on_pipe) ring_pipe(id);  // relaxed: as in ring_node_anyway()
 }
 
 void node::ring_node_anyway(node_id id) noexcept {
-  if (valid(id)) ring_anyway(entry(id.index).bell);
+  if (!valid(id)) return;
+  ring_anyway(entry(id.index).bell);
+  // relaxed: stored before the node slept so for the first time; one that begins to is about to look
+  if (load_relaxed(entry(id.index).rung) == sleeps_on_pipe) ring_pipe(id);
 }
 
 void node::mark_own(u32 ready_bit) noexcept {
@@ -376,9 +406,12 @@ u64 node::take_ready_word(u32 word) noexcept {
   return exchange(bits, 0);
 }
 
-void node::count_sleep(bool late) noexcept {
-  store_relaxed(own_entry().sleeps, ++sleeps_);        // relaxed: a counter
-  if (late) store_relaxed(own_entry().late, ++late_);  // relaxed: a counter
+void node::count_sleep(wake how) noexcept {
+  node_entry& e = own_entry();
+  if (load_relaxed(e.rung) == 0) store_relaxed(e.rung, sleeps_on_word);  // relaxed: a hint
+  store_relaxed(e.sleeps, ++sleeps_);                                    // relaxed: a counter
+  if (how == wake::late) store_relaxed(e.late, ++late_);                 // relaxed: a counter
+  if (how == wake::vain) store_relaxed(e.vain, ++vain_);                 // relaxed: a counter
 }
 
 }  // namespace quoit::inline v1::detail

@@ -16,6 +16,7 @@
 #include "mem/shm_file.hpp"
 #include "quoit/detail/bus_layout.hpp"
 #include "quoit/options.hpp"
+#include "topic/bells.hpp"
 #include "wake/doorbell.hpp"
 
 namespace quoit::inline v1::detail {
@@ -106,7 +107,11 @@ class node {
   bool any_ready() noexcept;
   // Takes the bits of one word.
   u64 take_ready_word(u32 word) noexcept;
-  void count_sleep(bool late) noexcept;
+  // The descriptor on which the node is rung if it sleeps on its pipe, made at the first call; -1: it could not be
+  // made.
+  int bell_descriptor() noexcept;
+  enum class wake { in_time, late, vain };  // late: the recheck found something; vain: it was rung for nothing
+  void count_sleep(wake how) noexcept;
   // For the node's own thread: subscription `ready_bit` may have something. Rings nobody.
   void mark_own(u32 ready_bit) noexcept;
 
@@ -127,6 +132,7 @@ class node {
   void remove_everything() noexcept;
   void tidy_temporaries();
 
+  void ring_pipe(node_id id) noexcept;
   static constexpr std::size_t entry_offset(u32 index) noexcept {
     return bus_header_bytes + sizeof(node_entry) * index;
   }
@@ -147,8 +153,10 @@ class node {
   u32 epoch_ = 0;
   u32 next_ready_bit_ = 0;
   std::vector<std::pair<node_id, bool>> probed_;
+  bells bells_;
   u64 sleeps_ = 0;
   u64 late_ = 0;
+  u64 vain_ = 0;
 };
 
 }  // namespace quoit::inline v1::detail

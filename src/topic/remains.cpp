@@ -89,7 +89,7 @@ bool anything_left(std::string_view bus) {
   const auto files = list_shm(bus_file(bus));
   return std::any_of(files.begin(), files.end(), [&](const std::string& file) {
     return file == bus_file(bus) || file.starts_with(topic_file_prefix(bus)) ||
-           file.starts_with(bus_temporary_prefix(bus));
+           file.starts_with(bus_temporary_prefix(bus)) || file.starts_with(bell_file_prefix(bus));
   });
 }
 

@@ -16,18 +16,20 @@
 
 namespace quoit::inline v1::detail {
 
-// Wakes the node if it sleeps. True if that took a system call. What it is woken for was stored before.
-inline bool ring(doorbell& bell) {
+// Wakes the node if it sleeps. How it slept, if that took a system call, else 0. What it is woken for was stored
+// before. A node that sleeps on its pipe is for the caller to wake: it has the pipe.
+inline u32 ring(doorbell& bell) {
   // sync(wake.sleeping): either we see `sleeping`, or the node's last look sees what we stored
   QUOIT_RULE(B3_ring_fence) full_fence();
   // relaxed: the fence orders it, the exchange decides
-  if (load_relaxed(bell.sleeping) == 0) return false;
-  // sync(wake.sleeping): whoever takes the 1 rings
-  if (QUOIT_RULE_ON(B2_exchange) && exchange(bell.sleeping, 0) != 1) return false;
+  u32 how = load_relaxed(bell.sleeping);
+  if (how == 0) return 0;
+  // sync(wake.sleeping): whoever takes it rings
+  if (QUOIT_RULE_ON(B2_exchange) && (how = exchange(bell.sleeping, 0)) == 0) return 0;
   // sync(wake.bell): the kernel compares this word before it lets the node sleep
   fetch_add(bell.word, 1);
-  futex_wake(bell.word);
-  return true;
+  if (how != sleeps_on_pipe) futex_wake(bell.word);
+  return how;
 }
 
 // Wakes the node, whether it says that it sleeps or not. For who speaks for the dead, one of whom may have taken
@@ -69,8 +71,8 @@ u64 fire_word(u64& armed_word, u64 bits_in_use, Wake&& wake) {
   return calls;
 }
 
-// True if that took a system call.
-inline bool mark_and_ring(u64& ready_word, u64 ready_bit, doorbell& bell) {
+// As ring().
+inline u32 mark_and_ring(u64& ready_word, u64 ready_bit, doorbell& bell) {
   // sync(wake.ready): the commit that we fire for is visible to whoever takes this bit
   fetch_or(ready_word, ready_bit);
   return ring(bell);
@@ -88,15 +90,15 @@ class nap {
  public:
   // sync(wake.bell): read before `sleeping` is set; a waker that counts up after that ends the wait.
   // relaxed: a stale value only makes the wait return at once
-  explicit nap(doorbell& bell) : bell_(bell), seen_(load_relaxed(bell.word)) {
+  explicit nap(doorbell& bell, u32 how = sleeps_on_word) : bell_(bell), seen_(load_relaxed(bell.word)) {
     // sync(wake.sleeping): release, for whoever learns of our wish to be woken from another word
-    store_release(bell_.sleeping, 1);
+    store_release(bell_.sleeping, how);
     // sync(wake.sleeping): as in ring()
     // sync(wake.commit): either the look that follows sees the commit, or the publisher's look sees the armed bit
     QUOIT_RULE(B3_sleep_fence) full_fence();
   }
   ~nap() {
-    // relaxed: a waker that still takes the 1 counts up a doorbell that we will read again
+    // relaxed: a waker that still takes it counts up a doorbell that we will read again
     store_relaxed(bell_.sleeping, 0);
   }
   nap(const nap&) = delete;
@@ -105,6 +107,8 @@ class nap {
   // For who sleeps by other means: until the word is not this any more.
   const u32& word() const noexcept { return bell_.word; }
   u32 seen() const noexcept { return seen_; }
+  // Somebody rang since.
+  bool rung() const noexcept { return load_relaxed(bell_.word) != seen_; }  // relaxed: for counters
 
   void sleep(std::chrono::nanoseconds timeout) {
     const u32 awaited = QUOIT_RULE_ON(B2_word_first) ? seen_ : load_relaxed(bell_.word);  // relaxed: as above

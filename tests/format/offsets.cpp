@@ -98,6 +98,8 @@ int main() {
   FIELD(node_entry, name);
   FIELD(node_entry, sleeps);
   FIELD(node_entry, late);
+  FIELD(node_entry, vain);
+  FIELD(node_entry, rung);
   FIELD(node_entry, bell);
   FIELD(node_entry, ready);
   SIZE(node_entry, sizeof(node_entry));

@@ -46,7 +46,7 @@ class node_view {
   ~node_view() { ::munmap(base_, bytes_); }
 
   void until_asleep() const {
-    until([&] { return detail::load_acquire(entry_->bell.sleeping) == 1; });
+    until([&] { return detail::load_acquire(entry_->bell.sleeping) != 0; });
     // Past its last look too, almost surely: what comes before that look is no test of being woken.
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }

@@ -17,8 +17,10 @@ inline constexpr u32 nodes_limit = 65536;
 // Set by its node, taken by whoever wakes it.
 struct doorbell {
   u32 word;      // the futex; counts wakes
-  u32 sleeping;  // 1 while the node sleeps, or is about to
+  u32 sleeping;  // how the node is woken, while it sleeps or is about to; else 0
 };
+inline constexpr u32 sleeps_on_word = 1;
+inline constexpr u32 sleeps_on_pipe = 2;  // quoit.<bus>@bell-<node>-<generation>, once `word` is counted up
 
 // Hints: which of the node's subscriptions may have something. Subscription i has bit i % 1024; the lanes
 // decide.
@@ -37,6 +39,8 @@ struct alignas(line_pair_bytes) node_entry {
   // Written by the node, counters.
   u64 sleeps;
   u64 late;  // sleeps that the recheck ended, with something there
+  u64 vain;  // sleeps that a waker ended, with nothing there
+  u32 rung;  // how the node slept last: sleeps_on_word, sleeps_on_pipe; 0: it has not slept yet
 
   alignas(line_pair_bytes) doorbell bell;
 

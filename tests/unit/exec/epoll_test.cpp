@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,6 +23,7 @@
 #include "quoit/sleep.hpp"
 #include "quoit/timeout.hpp"
 #include "support/child.hpp"
+#include "support/messages.hpp"
 
 using namespace quoit::test;
 using namespace std::chrono_literals;
@@ -56,6 +59,16 @@ struct fifo {
   ~fifo() { ::unlink(path.c_str()); }
   std::string path;
 };
+
+// How many descriptors of this process are open at this path.
+int open_at(const std::string& path) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone) == path) ++count;
+  }
+  return count;
+}
 
 template <class Operation, class R>
 quoit::task<> keep(Operation operation, quoit::result<R>& out) {
@@ -186,11 +199,11 @@ TEST_CASE("on epoll, an open that waits for the other end of a pipe is given up,
     CHECK(late.error() == errc::timed_out);
   };
   quoit::sync_wait(all(f.path), on_epoll);
-  // The helper goes on when somebody reads, and leaves nothing open: then the reader sees the end.
-  const int reader = ::open(f.path.c_str(), O_RDONLY | O_CLOEXEC);
+  // The helper goes on when somebody reads, and leaves nothing open.
+  const int reader = ::open(f.path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   REQUIRE(reader >= 0);
-  char byte = 0;
-  CHECK(::read(reader, &byte, 1) == 0);
+  std::this_thread::sleep_for(5ms);
+  until([&] { return open_at(f.path) == 1; });
   ::close(reader);
 }
 
@@ -247,9 +260,10 @@ TEST_CASE("on epoll, an executor that goes with operations in flight leaves noth
   }
   REQUIRE(::send(p.ends[1], "late", 4, 0) == 4);
   CHECK(::recv(p.ends[0], buffer.data(), buffer.size(), MSG_DONTWAIT) == 4);
-  // For the helper that still waits: its open ends, and it closes what it got.
-  const int writer = ::open(f.path.c_str(), O_WRONLY | O_CLOEXEC);
+  // For the helper that still waits, if it had begun: its open ends, and it closes what it got.
+  const int writer = ::open(f.path.c_str(), O_RDWR | O_CLOEXEC);
   CHECK(writer >= 0);
+  until([&] { return open_at(f.path) == 1; });
   ::close(writer);
 }
 

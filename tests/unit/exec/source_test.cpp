@@ -1,5 +1,7 @@
 // A loop and what it looks at besides its ring, woken by another thread through a futex.
 #include <doctest/doctest.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <thread>
@@ -19,6 +21,10 @@ namespace {
 
 // Counts messages: a word, a word that says that somebody sleeps, and a word to sleep on.
 struct mailbox final : detail::loop_source {
+  mailbox() = default;
+  mailbox(const mailbox&) = delete;
+  mailbox& operator=(const mailbox&) = delete;
+  ~mailbox() { ::close(pipe); }
   bool look() noexcept override {
     if (waiting == nullptr || detail::load_acquire(messages) == taken) return false;
     waiting->handle = handle;
@@ -26,9 +32,10 @@ struct mailbox final : detail::loop_source {
     return true;
   }
   bool hot() const noexcept override { return waiting != nullptr; }
-  bool prepare_sleep(const u32*& word, u32& seen) noexcept override {
-    seen = detail::load_relaxed(bell);
-    word = &bell;
+  bool prepare_sleep(detail::loop_bed& bed) noexcept override {
+    bed.seen = detail::load_relaxed(bell);
+    bed.word = &bell;
+    if (!bed.on_word) bed.descriptor = pipe;
     detail::store_release(sleeping, u32{1});
     detail::full_fence();
     if (!look()) return true;
@@ -50,6 +57,8 @@ struct mailbox final : detail::loop_source {
     if (detail::load_relaxed(sleeping) == 0 || detail::exchange(sleeping, u32{0}) != 1) return;
     detail::fetch_add(bell, u32{1});
     detail::futex_wake(bell);
+    const std::uint64_t one = 1;
+    REQUIRE(::write(pipe, &one, sizeof one) == sizeof one);
   }
 
   struct awaiter : detail::ready_node {
@@ -70,6 +79,7 @@ struct mailbox final : detail::loop_source {
   detail::ready_node* waiting = nullptr;
   detail::loop* where = nullptr;
   std::uint64_t wakes = 0;
+  int pipe = ::eventfd(0, EFD_CLOEXEC);  // for a loop that cannot wait for a word
   std::chrono::nanoseconds longest = 1h;
 };
 
