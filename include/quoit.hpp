@@ -3,6 +3,7 @@
 
 #include "quoit/bus.hpp"
 #include "quoit/clean.hpp"
+#include "quoit/counters.hpp"
 #include "quoit/error.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/fields.hpp"

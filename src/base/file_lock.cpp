@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/call_counts.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -19,11 +21,16 @@ struct flock on_bytes(short type, off_t first, off_t count) noexcept {
   return range;
 }
 
+int set_lock(int fd, struct flock& range) noexcept {
+  count_call(calls_made.others);
+  return ::fcntl(fd, F_OFD_SETLK, &range);
+}
+
 }  // namespace
 
 lock_status try_lock(int fd, off_t byte) noexcept {
   struct flock range = on_bytes(F_WRLCK, byte, 1);
-  while (::fcntl(fd, F_OFD_SETLK, &range) != 0) {
+  while (set_lock(fd, range) != 0) {
     if (errno == EAGAIN || errno == EACCES) return lock_status::held_by_other;
     if (errno != EINTR) return lock_status::failed;
   }
@@ -42,6 +49,7 @@ lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept 
     if (status != lock_status::held_by_other) return status;
     if (std::chrono::steady_clock::now() >= end) return status;
     const timespec pause{0, pause_ns};
+    count_call(calls_made.sleeps);
     ::nanosleep(&pause, nullptr);
     pause_ns = std::min(pause_ns * 2, 5'000'000L);
   }
@@ -49,11 +57,12 @@ lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept 
 
 void unlock(int fd, off_t byte) noexcept {
   struct flock range = on_bytes(F_UNLCK, byte, 1);
-  ::fcntl(fd, F_OFD_SETLK, &range);
+  set_lock(fd, range);
 }
 
 bool held_by_other(int fd, off_t first, off_t count) noexcept {
   struct flock range = on_bytes(F_WRLCK, first, count);
+  count_call(calls_made.others);
   // An answer that cannot be had means "alive": nothing is cleaned up on a guess.
   if (::fcntl(fd, F_OFD_GETLK, &range) != 0) return true;
   return range.l_type != F_UNLCK;

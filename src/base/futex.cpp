@@ -8,6 +8,8 @@
 #include <climits>
 #include <ctime>
 
+#include "base/call_counts.hpp"
+
 namespace quoit::inline v1::detail {
 
 void futex_wait(const std::uint32_t& word, std::uint32_t expected, std::chrono::nanoseconds timeout) noexcept {
@@ -19,12 +21,14 @@ void futex_wait(const std::uint32_t& word, std::uint32_t expected, std::chrono::
     limit_or_none = &limit;
   }
   const int saved = errno;
+  count_call(calls_made.sleeps);
   ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, limit_or_none, nullptr, 0);
   errno = saved;
 }
 
 void futex_wake(const std::uint32_t& word) noexcept {
   const int saved = errno;
+  count_call(calls_made.wakes);
   ::syscall(SYS_futex, &word, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
   errno = saved;
 }

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <new>
 
+#include "base/call_counts.hpp"
 #include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/bus_waits.hpp"
@@ -217,6 +218,7 @@ void subscriber_core::sleep_on_sockets(std::span<subscriber_core* const> cores,
   for (std::size_t i = 0; i < count; ++i) all[i] = {cores[i]->parts_->sockets->descriptor(), POLLIN, 0};
   const timespec most{static_cast<time_t>(timeout.count() / 1'000'000'000),
                       static_cast<long>(timeout.count() % 1'000'000'000)};
+  count_call(calls_made.sleeps);
   ::ppoll(all, count, &most, nullptr);
 }
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/call_counts.hpp"
 #include "quoit/detail/atomic.hpp"
 
 namespace quoit::inline v1::detail {
@@ -51,6 +52,7 @@ void inbox::ring() noexcept {
   if (sleeping_.exchange(0, std::memory_order_acq_rel) != 1) return;
   const std::uint64_t one = 1;
   const int before = errno;  // of whatever a signal handler interrupted
+  count_call(calls_made.wakes);
   // It cannot fail: the counter is far from its end.
   [[maybe_unused]] const auto written = ::write(bell_.get(), &one, sizeof one);
   errno = before;

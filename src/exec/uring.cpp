@@ -135,7 +135,7 @@ bool uring::prepare_cancel(void* tag) noexcept {
 }
 
 void uring::submit_and_wait(std::int64_t timeout_ns) noexcept {
-  ++enters_;
+  count_enter();
   if (timeout_ns < 0) {
     io_uring_submit_and_wait(&ring_, 1);
     return;

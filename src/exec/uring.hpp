@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "base/call_counts.hpp"
 #include "quoit/detail/exec/operation.hpp"
 #include "quoit/result.hpp"
 
@@ -40,7 +41,7 @@ class uring {
   bool pending() const noexcept { return io_uring_sq_ready(&ring_) != 0; }
   // What is queued goes to the kernel.
   void submit() noexcept {
-    ++enters_;
+    count_enter();
     io_uring_submit(&ring_);
   }
   // The same, and returns when a completion is there or `timeout_ns` is over (below 0: no end).
@@ -50,7 +51,7 @@ class uring {
   template <class Each>
   unsigned take(Each each) noexcept {
     io_uring_cqe* entries[batch];
-    if (io_uring_cq_ready(&ring_) == 0 && kernel_holds_some()) ++enters_;
+    if (io_uring_cq_ready(&ring_) == 0 && kernel_holds_some()) count_enter();
     const unsigned count = io_uring_peek_batch_cqe(&ring_, entries, batch);
     for (unsigned i = 0; i < count; ++i) {
       each(reinterpret_cast<void*>(static_cast<std::uintptr_t>(entries[i]->user_data)), entries[i]->res);
@@ -67,6 +68,10 @@ class uring {
   std::uint64_t enters() const noexcept { return enters_; }
 
  private:
+  void count_enter() noexcept {
+    ++enters_;
+    count_call(calls_made.enters);
+  }
   static constexpr unsigned batch = 64;
   io_uring_sqe* entry() noexcept;
   // Completions that the kernel puts where they are seen when it is asked: IORING_SQ_CQ_OVERFLOW, IORING_SQ_TASKRUN.

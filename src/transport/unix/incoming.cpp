@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/call_counts.hpp"
 #include "ring/geometry.hpp"
 
 namespace quoit::inline v1::detail {
@@ -52,6 +53,7 @@ incoming::~incoming() {
 void incoming::watch(bool on) noexcept {
   if (watched_ == on || !socket_) return;
   watched_ = on;
+  count_call(calls_made.others);
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tag_;
@@ -143,6 +145,7 @@ void incoming::step(lane_reader& reader) noexcept {
 }
 
 void incoming::end() noexcept {
+  count_call(calls_made.others);
   ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket_.get(), nullptr);
   socket_.reset();
   claimed_ = false;

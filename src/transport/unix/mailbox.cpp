@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/call_counts.hpp"
 #include "base/random.hpp"
 
 namespace quoit::inline v1::detail {
@@ -180,6 +181,7 @@ result<void> mailbox::watch(int socket, u64 tag) {
   epoll_event event{};
   event.events = EPOLLIN;
   event.data.u64 = tag;
+  count_call(calls_made.others);
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket, &event) == 0) return {};
   return tl::unexpected(descriptor_error("watching a socket", errno));
 }
@@ -191,6 +193,7 @@ void mailbox::listen(bool on) noexcept {
   epoll_event event{};
   event.events = on ? static_cast<u32>(EPOLLIN) : 0u;
   event.data.u64 = tag_listener;
+  count_call(calls_made.others);
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, own_.listener.get(), &event);
 }
 
@@ -198,6 +201,7 @@ void mailbox::sleep(std::chrono::nanoseconds timeout) noexcept {
   if (!listening_) timeout = std::min<std::chrono::nanoseconds>(timeout, pause);
   // Up to the next millisecond: a sleep that ends early would be followed by others of nothing.
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(timeout).count();
+  count_call(calls_made.sleeps);
   pending_ = std::max(::epoll_wait(epoll_.get(), events_, events_max, static_cast<int>(std::min<long>(ms, 60'000))), 0);
 }
 
@@ -205,7 +209,10 @@ std::span<const u64> mailbox::look(std::vector<greeted>& came, result<void>& how
   how = {};
   if (!listening_ && std::chrono::steady_clock::now() >= listens_again_) listen(true);
   int n = std::exchange(pending_, 0);
-  if (n == 0) n = ::epoll_wait(epoll_.get(), events_, events_max, 0);
+  if (n == 0) {
+    count_call(calls_made.sleeps);
+    n = ::epoll_wait(epoll_.get(), events_, events_max, 0);
+  }
   std::size_t count = 0;
   bool somebody = false;
   for (int i = 0; i < n; ++i) {
@@ -231,6 +238,7 @@ void mailbox::hear_all(std::vector<greeted>& came, result<void>& how) {
       came.push_back(std::move(who));
     } else {
       if (heard.error() != errc::not_found) how = tl::unexpected(std::move(heard.error()));
+      count_call(calls_made.others);
       ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, who.socket.get(), nullptr);
     }
     return true;

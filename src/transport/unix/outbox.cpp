@@ -11,6 +11,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "base/call_counts.hpp"
 #include "base/random.hpp"
 #include "transport/unix/outbox_parts.hpp"
 #include "transport/unix/sockets.hpp"
@@ -281,7 +282,9 @@ void outbox::watch(u32 slot, bool for_room) noexcept {
   event.events = EPOLLIN | (for_room ? static_cast<u32>(EPOLLOUT) : 0u);
   event.data.u64 = slot;
   const int socket = connections_[slot]->socket.get();
+  count_call(calls_made.others);
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, socket, &event) != 0) {
+    count_call(calls_made.others);
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, socket, &event);
   }
 }
@@ -295,6 +298,7 @@ void outbox::drop(u32 slot) noexcept {
     // sync(topic.entry): free, for the next one
     store_release(control_.subscription(slot).state, static_cast<u64>(participant_state::free));
   }
+  count_call(calls_made.others);
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, c.socket.get(), nullptr);
   connections_[slot].reset();
 }
@@ -331,6 +335,7 @@ void outbox::who_blocks(u32 slot, u32& pid, char (&node_name)[48]) noexcept {
 
 void outbox::tell_thread() noexcept {
   const u64 one = 1;
+  count_call(calls_made.wakes);
   [[maybe_unused]] const ssize_t told = ::write(told_.get(), &one, sizeof one);
 }
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/call_counts.hpp"
 #include "transport/unix/outbox.hpp"
 #include "transport/unix/outbox_parts.hpp"
 #include "transport/unix/sockets.hpp"
@@ -26,6 +27,7 @@ void outbox::run() noexcept {
   int timeout_ms = -1;
   for (;;) {
     epoll_event events[events_max];
+    count_call(calls_made.sleeps);
     const int n = ::epoll_wait(epoll_.get(), events, events_max, timeout_ms);
     const std::lock_guard hold(mutex_);
     timeout_ms = -1;
@@ -33,6 +35,7 @@ void outbox::run() noexcept {
     for (int i = 0; i < n; ++i) {
       const u64 tag = events[i].data.u64;
       if (tag == outbox_tag_told) {
+        count_call(calls_made.others);
         [[maybe_unused]] const ssize_t taken = ::read(told_.get(), &count, sizeof count);
       } else if (tag == outbox_tag_listener) {
         take_connections();
@@ -91,6 +94,7 @@ void outbox::take_connections() noexcept {
   }
   if (can == listening_) return;
   listening_ = can;
+  count_call(calls_made.others);
   epoll_event event{};
   event.events = can ? static_cast<u32>(EPOLLIN) : 0u;
   event.data.u64 = outbox_tag_listener;

@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/call_counts.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -47,6 +49,12 @@ bool of_this_user(int socket) noexcept {
   socklen_t bytes = sizeof peer;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return false;
   return peer.uid == ::geteuid() || peer.uid == 0;
+}
+
+// Of a message; greetings are none.
+void count_copy(std::size_t bytes) noexcept {
+  count_call(calls_made.copies);
+  count_call(calls_made.copied_bytes, bytes);
 }
 
 }  // namespace
@@ -133,7 +141,11 @@ packet send_packet(int socket, const void* head, std::size_t head_bytes, const v
   message.msg_iov = parts;
   message.msg_iovlen = body_bytes == 0 ? 1 : 2;
   for (;;) {
-    if (::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) return packet::done;
+    count_call(calls_made.sends);
+    if (::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0) {
+      if (body != nullptr) count_copy(body_bytes);
+      return packet::done;
+    }
     if (errno == EINTR) continue;
     // The kernel has no memory for it now; that is no reason to lose it.
     if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM) return packet::would_block;
@@ -148,9 +160,11 @@ packet receive_packet(int socket, void* head, std::size_t head_bytes, void* body
   message.msg_iov = parts;
   message.msg_iovlen = body_bytes == 0 ? 1 : 2;
   for (;;) {
+    count_call(calls_made.receives);
     const ssize_t n = ::recvmsg(socket, &message, MSG_DONTWAIT);
     if (n > 0) {
       bytes = static_cast<std::size_t>(n);
+      if (body != nullptr) count_copy(bytes - std::min(bytes, head_bytes));
       cut = (message.msg_flags & MSG_TRUNC) != 0;
       return packet::done;
     }
@@ -162,6 +176,7 @@ packet receive_packet(int socket, void* head, std::size_t head_bytes, void* body
 
 packet look_at_packet(int socket, std::size_t& bytes) noexcept {
   for (;;) {
+    count_call(calls_made.receives);
     const ssize_t n = ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno == EAGAIN ? packet::would_block : packet::gone;
@@ -182,6 +197,7 @@ bool wait_for_packet(int socket, std::chrono::nanoseconds timeout) noexcept {
     const timespec most{static_cast<time_t>(left.count() / 1'000'000'000),
                         static_cast<long>(left.count() % 1'000'000'000)};
     pollfd one{socket, POLLIN, 0};
+    count_call(calls_made.sleeps);
     const int n = ::ppoll(&one, 1, &most, nullptr);
     if (n > 0) return true;
     if (n == 0 || errno != EINTR) return false;
