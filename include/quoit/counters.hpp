@@ -15,7 +15,8 @@ namespace quoit::inline v1 {
 struct counters {
   std::uint64_t sends = 0;     // kernel path: a message was sent, or did not fit into the socket
   std::uint64_t receives = 0;  // kernel path: a message was received, or there was none
-  std::uint64_t sleeps = 0;    // a thread waited, or asked the kernel which sockets have something
+  std::uint64_t looks = 0;     // kernel path: which sockets have something; who spins asks again and again
+  std::uint64_t sleeps = 0;    // a thread waited
   std::uint64_t wakes = 0;     // a thread was woken
   std::uint64_t enters = 0;    // of an executor's io_uring: whatever was submitted, waited for and completed in one
   std::uint64_t others = 0;    // locks that were asked for, to know who is alive; what a socket is watched for
@@ -24,7 +25,7 @@ struct counters {
   std::uint64_t copies = 0;
   std::uint64_t copied_bytes = 0;
 
-  std::uint64_t system_calls() const noexcept { return sends + receives + sleeps + wakes + enters + others; }
+  std::uint64_t system_calls() const noexcept { return sends + receives + looks + sleeps + wakes + enters + others; }
 };
 
 // Any thread. Counts that other threads change meanwhile are of different moments. No system call.
@@ -32,10 +33,9 @@ QUOIT_EXPORT counters process_counters() noexcept;
 
 // What was counted from `before` to `after`.
 inline counters operator-(const counters& after, const counters& before) noexcept {
-  return {after.sends - before.sends,   after.receives - before.receives,
-          after.sleeps - before.sleeps, after.wakes - before.wakes,
-          after.enters - before.enters, after.others - before.others,
-          after.copies - before.copies, after.copied_bytes - before.copied_bytes};
+  return {after.sends - before.sends,   after.receives - before.receives, after.looks - before.looks,
+          after.sleeps - before.sleeps, after.wakes - before.wakes,       after.enters - before.enters,
+          after.others - before.others, after.copies - before.copies,     after.copied_bytes - before.copied_bytes};
 }
 
 }  // namespace quoit::inline v1

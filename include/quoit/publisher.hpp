@@ -158,6 +158,21 @@ class publisher {
     return core_->publish_batch(reinterpret_cast<const std::byte*>(messages.data()), sizeof(T), messages.size());
   }
 
+  // Waits until the death of this process cannot take back what it published, at most `timeout`. In shared memory that
+  // is so with the return of publish(), and this returns at once. On the kernel path it is so once the sockets have
+  // taken all that is visible, for every subscription that is there: a subscriber that does not read keeps it from
+  // them. What is behind an open loan is not visible yet. Blocks this thread. Errors: timed_out, forked.
+  result<void> flush_for(std::chrono::nanoseconds timeout) noexcept { return core_->flush(timeout); }
+  // co_await flush(): the same, without an end. Suspends; goes on on the same executor; looks once in a millisecond.
+  // The publisher stays until it is over. Errors: cancelled, forked.
+  task<result<void>> flush() {
+    while (!core_->is_flushed()) {
+      auto slept = co_await sleep_for(std::chrono::milliseconds(1));
+      if (!slept) co_return slept;
+    }
+    co_return core_->flush(std::chrono::nanoseconds(0));
+  }
+
   // Subscriptions of the topic, now: each gets, or is told that it lost, whatever is published from now on.
   std::uint32_t subscribers() const noexcept { return core_->subscribers(); }
   // Sequences spent so far: the next message has this one.

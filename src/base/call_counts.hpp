@@ -12,6 +12,7 @@ namespace quoit::inline v1::detail {
 struct call_counts {
   std::atomic<std::uint64_t> sends{0};
   std::atomic<std::uint64_t> receives{0};
+  std::atomic<std::uint64_t> looks{0};
   std::atomic<std::uint64_t> sleeps{0};
   std::atomic<std::uint64_t> wakes{0};
   std::atomic<std::uint64_t> enters{0};

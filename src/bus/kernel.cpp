@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <new>
 
 #include "base/call_counts.hpp"
@@ -79,6 +80,25 @@ error too_large_for_sockets(u32 payload_bytes_max) noexcept {
                 "memory",
                 payload_bytes_max);
   return error(errc::message_too_large, std::string_view(words), payload_bytes_max);
+}
+
+bool publisher_core::is_flushed() noexcept {
+  return !parts_->sockets || epoch_ != fork_epoch || parts_->sockets->all_sent();
+}
+
+result<void> publisher_core::flush(std::chrono::nanoseconds timeout) noexcept {
+  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  const deadline end(timeout);
+  long pause_ns = 20'000;
+  while (!is_flushed()) {
+    if (end.over()) return tl::unexpected(error(errc::timed_out));
+    // Its thread sends meanwhile. This is done at the end of something, and not in the middle.
+    const timespec pause{0, std::min(pause_ns, static_cast<long>(end.left().count()))};
+    count_call(calls_made.sleeps);
+    ::nanosleep(&pause, nullptr);
+    pause_ns = std::min(pause_ns * 2, 1'000'000L);
+  }
+  return {};
 }
 
 transport_info publisher_core::transport() const { return info_of(*parts_->owner); }

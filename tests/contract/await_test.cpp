@@ -155,3 +155,30 @@ TEST_CASE("an executor may go before the subscriber that waited in it") {
   REQUIRE(pub.publish(checked::make(1, 0)));
   CHECK(sub.wait().value()->number == 0);
 }
+
+TEST_CASE("a flush is awaited, and ends with a stop") {
+  const auto way = this_way();
+  const meeting here(way);
+  auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
+  auto bus = quoit::bus::open(ex, here.name(), here.options()).value();
+  auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096}).value();
+  auto sub = bus.subscriber<checked>("t").value();
+  std::uint64_t published = 0, got = 0;
+  while (pub.publish_for(checked::make(1, published), 30ms)) ++published;
+  errc stopped{};
+  bool flushed = false;
+  auto both = [](publisher& p, subscriber& s, std::uint64_t count, std::uint64_t& n, errc& why,
+                 bool& done) -> quoit::task<> {
+    const auto early = co_await quoit::timeout(5ms, p.flush());
+    if (!early) why = early.error().code();
+    quoit::scope tasks;
+    tasks.spawn(receives(s, count, n));
+    const auto all = co_await p.flush();
+    done = all.has_value();
+    co_await tasks.join();
+  };
+  ex.run(both(pub, sub, published, got, stopped, flushed));
+  CHECK(stopped == (way == quoit::transport::kernel ? errc::timed_out : errc{}));
+  CHECK(flushed);
+  CHECK(got == published);
+}

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "contract/ways.hpp"
+#include "support/child.hpp"
 #include "support/messages.hpp"
 
 using namespace quoit::test;
@@ -337,4 +338,34 @@ TEST_CASE("a wait ends with its time, and one for several names who has somethin
   REQUIRE(pub.publish("here"));
   CHECK(must(bus.wait_any(10s, a, b)) == 1);
   CHECK(*must(b.poll()) == "here");
+}
+
+TEST_CASE("a flush waits until the death of the publisher cannot take anything back") {
+  const auto way = this_way();
+  const meeting here(way);
+  auto bus = here.open();
+  auto sub = must(bus.subscriber<checked>("t"));
+  int reported[2];
+  REQUIRE(::pipe(reported) == 0);
+  child dies([&]() -> int {
+    auto its = here.open();
+    auto pub = its.publisher<checked>("t", {.capacity_bytes = 4096}).value();
+    const std::uint64_t published = fill(pub, 0);
+    // Nobody reads: in shared memory it is there all the same.
+    const bool at_once = pub.flush_for(30ms).has_value();
+    if (at_once != (way == quoit::transport::shared_memory)) return 1;
+    if (::write(reported[1], &published, sizeof published) != sizeof published) return 2;
+    if (!pub.flush_for(30s)) return 3;
+    ::raise(SIGKILL);
+    return 4;
+  });
+  std::uint64_t published = 0;
+  REQUIRE(::read(reported[0], &published, sizeof published) == sizeof published);
+  ::close(reported[0]);
+  ::close(reported[1]);
+  receive(sub, 0, published);
+  CHECK(dies.wait().signal == SIGKILL);
+  bus.clean_up();
+  CHECK_FALSE(must(sub.poll()));
+  CHECK(sub.lost() == 0);
 }

@@ -104,6 +104,11 @@ class QUOIT_EXPORT publisher_core {
   // last of them: until then nobody else may write where they lie.
   void close() noexcept;
 
+  // What is published is out of this process's hands, or its subscribers are gone.
+  bool is_flushed() noexcept;
+  // Waits for that. Errors: timed_out, forked.
+  result<void> flush(std::chrono::nanoseconds timeout) noexcept;
+
   u32 subscribers() const noexcept;
   u32 payload_bytes_max() const noexcept { return writer_->geometry().payload_bytes_max; }
   u64 capacity_bytes() const noexcept { return writer_->geometry().ring_bytes; }

@@ -210,7 +210,7 @@ std::span<const u64> mailbox::look(std::vector<greeted>& came, result<void>& how
   if (!listening_ && std::chrono::steady_clock::now() >= listens_again_) listen(true);
   int n = std::exchange(pending_, 0);
   if (n == 0) {
-    count_call(calls_made.sleeps);
+    count_call(calls_made.looks);
     n = ::epoll_wait(epoll_.get(), events_, events_max, 0);
   }
   std::size_t count = 0;

@@ -277,6 +277,14 @@ bool outbox::send_more() noexcept {
   return any;
 }
 
+bool outbox::all_sent() noexcept {
+  send_more();
+  const std::lock_guard hold(mutex_);
+  return std::all_of(connections_.begin(), connections_.end(), [](const auto& c) {
+    return c == nullptr || c->gone || c->reader == nullptr || (!c->holds && !c->reader->ready());
+  });
+}
+
 void outbox::watch(u32 slot, bool for_room) noexcept {
   epoll_event event{};
   event.events = EPOLLIN | (for_room ? static_cast<u32>(EPOLLOUT) : 0u);

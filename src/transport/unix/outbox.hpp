@@ -50,6 +50,8 @@ class outbox final : public node_keepsake {
   u64 flush() noexcept;
   // Sends again on those whose socket was full. True: something went.
   bool send_more() noexcept;
+  // True: the sockets have taken all that is visible, for everybody who is there. Sends what they take now.
+  bool all_sent() noexcept;
   u32 subscribers() noexcept;
   void who_blocks(u32 slot, u32& pid, char (&node_name)[48]) noexcept;
   // The lane is closed: nobody comes any more, and what is left is sent by the thread. over() once it was.
