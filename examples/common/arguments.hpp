@@ -38,6 +38,16 @@ struct arguments {
   // Empty: the environment variable QUOIT_BUS, or else "default", as bus::open() has it.
   std::string bus() const { return text("--bus"); }
 
+  // By which way messages go. Not given: the environment variable QUOIT_TRANSPORT, or else shared memory.
+  quoit::transport transport() const {
+    const std::string word = text("--transport");
+    if (word.empty()) return quoit::transport::unspecified;
+    if (word == "shared_memory") return quoit::transport::shared_memory;
+    if (word == "kernel") return quoit::transport::kernel;
+    if (word != "automatic") fail();
+    return quoit::transport::automatic;
+  }
+
   [[noreturn]] void fail() const {
     std::fprintf(stderr, "usage: %s %s\n", program.c_str(), usage_words.c_str());
     std::exit(2);

@@ -7,6 +7,7 @@
 #include <quoit.hpp>
 
 #include "../common/arguments.hpp"
+#include "../common/cost.hpp"
 #include "part.hpp"
 #include "progress.hpp"
 
@@ -14,10 +15,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-bool write_all(int file, const std::byte* data, std::size_t bytes) {
+bool write_all(int file, const std::byte* data, std::size_t bytes, cost& spent) {
   while (bytes > 0) {
     const ssize_t written = ::write(file, data, bytes);
+    spent.call();
     if (written < 0) return false;
+    spent.copy(static_cast<std::uint64_t>(written));
     data += written;
     bytes -= static_cast<std::size_t>(written);
   }
@@ -27,18 +30,22 @@ bool write_all(int file, const std::byte* data, std::size_t bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] OUTPUT");
+  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] OUTPUT");
   if (args.rest.size() != 1) args.fail();
   stop_on_ctrl_c();
   const char* const path = args.rest[0].c_str();
   const int file = ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file < 0) return std::perror(path), 1;
 
-  auto bus = quoit::bus::open(args.bus(), {.node_name = "file subscriber"});
+  // A part takes some tens of microseconds, and the next one is waited for about as long: less than a wake costs.
+  auto bus =
+      quoit::bus::open(args.bus(), {.node_name = "file subscriber", .transport = args.transport(), .spin_max = 100us});
   if (!bus) return failed("opening the bus", bus.error());
   auto subscriber = bus->subscriber<part>("files/transfer", {.mode = quoit::mode::reliable});
   if (!subscriber) return failed("opening the topic", subscriber.error());
+  print_transport(subscriber->transport());
 
+  cost spent;
   std::optional<progress> report;  // since the first part
   std::uint64_t received = 0;
   while (!stop_wanted) {
@@ -50,14 +57,19 @@ int main(int argc, char** argv) {
       continue;
     }
     const part& p = **sample;
-    if (!report) report.emplace();
+    if (!report) {
+      report.emplace();
+      spent.first();
+    }
+    spent.message(p.bytes);
     // Nothing is lost from here to the end; but we may have come in the middle, or two files are sent at once.
     if (p.offset != received || p.bytes > sizeof p.data) return failed("this is not the next part of the file");
     if (p.bytes == 0) {
       report->print("received", received);
+      spent.print("subscriber");
       return ::close(file) == 0 ? 0 : (std::perror(path), 1);
     }
-    if (!write_all(file, p.data, p.bytes)) return std::perror(path), 1;
+    if (!write_all(file, p.data, p.bytes, spent)) return std::perror(path), 1;
     received += p.bytes;
     report->show(received, p.file_bytes);
   }

@@ -3,6 +3,7 @@
 #include <quoit.hpp>
 
 #include "../common/coroutines.hpp"
+#include "../common/cost.hpp"
 #include "quote.hpp"
 
 using namespace std::chrono_literals;
@@ -14,6 +15,7 @@ quoit::task<int> publish(quoit::publisher<quote>& publisher, const arguments& ar
   const auto matched = co_await publisher.matched(static_cast<std::uint32_t>(args.number("--subscribers", 0)));
   if (!matched && matched.error() != quoit::errc::cancelled) co_return failed("waiting", matched.error());
 
+  cost spent;
   const long count = args.number("--count", -1);
   const std::chrono::milliseconds interval(args.number("--interval-ms", 100));
   for (long i = 0; i != count;) {
@@ -29,25 +31,30 @@ quoit::task<int> publish(quoit::publisher<quote>& publisher, const arguments& ar
     (*loan)->size = static_cast<std::uint32_t>(100 + i);
     std::strcpy((*loan)->symbol, "QUOIT");
     std::move(*loan).publish();  // cannot fail
+    spent.message(sizeof(quote));
     ++i;
     const auto slept = co_await quoit::sleep_for(interval);
     if (!slept) break;
   }
   std::printf("published %llu quotes\n", static_cast<unsigned long long>(publisher.sequence()));
+  const auto flushed = co_await quoit::timeout(1s, publisher.flush());
+  if (!flushed) failed("what was published last may be lost", flushed.error());
+  spent.print("publisher");
   co_return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--count N] [--interval-ms N] [--subscribers N]");
+  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--count N] [--interval-ms N] [--subscribers N]");
   auto executor = quoit::executor::create();
   if (!executor) return failed("making the executor", executor.error());
   if (auto ok = stop_on_ctrl_c(*executor); !ok) return failed("waiting for signals", ok.error());
 
-  auto bus = quoit::bus::open(*executor, args.bus(), {.node_name = "publisher"});
+  auto bus = quoit::bus::open(*executor, args.bus(), {.node_name = "publisher", .transport = args.transport()});
   if (!bus) return failed("opening the bus", bus.error());
   auto publisher = bus->publisher<quote>("market/quotes");
   if (!publisher) return failed("opening the topic", publisher.error());
+  print_transport(publisher->transport());
   return executor->run(publish(*publisher, args));
 }

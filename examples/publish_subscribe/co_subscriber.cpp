@@ -2,11 +2,13 @@
 #include <quoit.hpp>
 
 #include "../common/coroutines.hpp"
+#include "../common/cost.hpp"
 #include "quote.hpp"
 
 namespace {
 
 quoit::task<int> print(quoit::subscriber<quote>& subscriber, long count) {
+  cost spent;
   for (long received = 0; received != count;) {
     const auto sample = co_await subscriber.next();
     if (!sample) {
@@ -21,22 +23,25 @@ quoit::task<int> print(quoit::subscriber<quote>& subscriber, long count) {
     const quote& q = **sample;
     std::printf("%6llu  %.11s  %.2f / %.2f  %u\n", static_cast<unsigned long long>(sample->sequence()), q.symbol, q.bid,
                 q.ask, q.size);
-    ++received;
+    if (received++ == 0) spent.first();
+    spent.message(sizeof q);
   }
+  spent.print("subscriber");
   co_return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--count N]");
+  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--count N]");
   auto executor = quoit::executor::create();
   if (!executor) return failed("making the executor", executor.error());
   if (auto ok = stop_on_ctrl_c(*executor); !ok) return failed("waiting for signals", ok.error());
 
-  auto bus = quoit::bus::open(*executor, args.bus(), {.node_name = "subscriber"});
+  auto bus = quoit::bus::open(*executor, args.bus(), {.node_name = "subscriber", .transport = args.transport()});
   if (!bus) return failed("opening the bus", bus.error());
   auto subscriber = bus->subscriber<quote>("market/quotes");
   if (!subscriber) return failed("opening the topic", subscriber.error());
+  print_transport(subscriber->transport());
   return executor->run(print(*subscriber, args.number("--count", -1)));
 }
