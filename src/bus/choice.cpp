@@ -4,10 +4,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
+#include "base/file_lock.hpp"
 #include "mem/shm_file.hpp"
 #include "topic/names.hpp"
 #include "transport/unix/meeting_place.hpp"
@@ -16,8 +18,8 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-// A bus of default size, a topic and a few lanes.
-constexpr u64 free_bytes_min = 2 * 1024 * 1024;
+// Beside the bus itself: a topic and some ten lanes of default size. What lanes it will be is not known here.
+constexpr u64 free_bytes_beside = 2 * 1024 * 1024;
 
 result<transport> asked_for(const bus_options& options) {
   if (options.transport > transport::automatic) {
@@ -45,12 +47,18 @@ std::string failed(const char* what, int why) {
   return std::string(shm_directory) + " " + what + " (" + std::strerror(why) + ")";
 }
 
-bool is_in_shared_memory(std::string_view bus) {
-  return ::access((std::string(shm_directory) + "/" + bus_file(bus)).c_str(), F_OK) == 0;
+// What the dead left is nobody to meet.
+bool lives_in_shared_memory(std::string_view bus) {
+  const auto file = open_shm(bus_file(bus), access::read);
+  return file && held_by_other(file->get(), static_cast<off_t>(node_lock_byte(0)), nodes_limit);
 }
 
 // Why shared memory cannot be used; empty: it can, as far as can be seen.
-std::string obstacle(std::string_view bus) {
+std::string obstacle(std::string_view bus, const bus_options& options) {
+  // To meet who is there comes first, however full it is: to join takes no space, and a publisher for whom there is
+  // none is told so.
+  if (lives_in_shared_memory(bus)) return {};
+  if (bus_has_members(std::string(bus))) return "the bus is in use on the kernel path, and not in shared memory";
   struct stat status{};
   if (::stat(shm_directory, &status) != 0) return failed("is missing", errno);
   if (!S_ISDIR(status.st_mode)) return std::string(shm_directory) + " is no directory";
@@ -59,12 +67,10 @@ std::string obstacle(std::string_view bus) {
   if (::statvfs(shm_directory, &space) != 0) return failed("cannot be asked for its space", errno);
   if ((space.f_flag & ST_RDONLY) != 0) return std::string(shm_directory) + " is read-only";
   const u64 free = u64{space.f_bavail} * space.f_frsize;
-  if (free < free_bytes_min) {
+  const u64 needed = bus_bytes(std::min(options.nodes_max, nodes_limit)) + free_bytes_beside;
+  if (free < needed) {
     return std::string(shm_directory) + " is full: " + std::to_string(free) + " bytes are free, and a bus needs " +
-           std::to_string(free_bytes_min);
-  }
-  if (!is_in_shared_memory(bus) && bus_has_members(std::string(bus))) {
-    return "the bus is in use on the kernel path, and not in shared memory";
+           std::to_string(needed);
   }
   return {};
 }
@@ -86,7 +92,7 @@ result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options&
     return made;
   }
   std::string why;
-  if (*way == transport::automatic) why = obstacle(bus);
+  if (*way == transport::automatic) why = obstacle(bus, options);
   if (why.empty()) {
     auto made = node::open(bus, options);
     if (made) {
@@ -94,6 +100,8 @@ result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options&
       return made;
     }
     if (*way != transport::automatic || !speaks_for_kernel(made.error())) return made;
+    // Others are there, and would not hear of us: an error is better than that.
+    if (lives_in_shared_memory(bus)) return made;
     why = made.error().message();
   }
   auto made = node::open_private(bus, options, why);

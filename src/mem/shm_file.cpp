@@ -47,14 +47,19 @@ error failed(const std::string& doing, const std::string& name, int why) {
 
 error no_space(const std::string& name, const shm_purpose& purpose, std::size_t bytes) {
   struct statvfs fs{};
-  std::string free = "an unknown number of";
-  if (::statvfs(shm_directory, &fs) == 0) free = std::to_string(std::uint64_t{fs.f_bavail} * fs.f_frsize);
-  return error(errc::no_space,
-               "allocating " + std::to_string(bytes) + " bytes for " +
-                   (purpose.object.empty() ? path_of(name) : purpose.object) + ": " + shm_directory + " has " + free +
-                   " bytes free; make it larger (mount -o remount,size=..., docker --shm-size)" +
-                   (*purpose.option == '\0' ? std::string() : std::string(" or ask for less (") + purpose.option + ")"),
-               bytes, ENOSPC);
+  std::string free = "an unknown number of bytes free";
+  if (::statvfs(shm_directory, &fs) == 0) {
+    free = std::to_string(std::uint64_t{fs.f_bavail} * fs.f_frsize) + " of its " +
+           std::to_string(std::uint64_t{fs.f_blocks} * fs.f_frsize) + " bytes free";
+  }
+  return error(
+      errc::no_space,
+      "allocating " + std::to_string(bytes) + " bytes for " +
+          (purpose.object.empty() ? path_of(name) : purpose.object) + ": " + shm_directory + " has " + free +
+          "; make it larger (mount -o remount,size=..., docker --shm-size)" +
+          (*purpose.option == '\0' ? std::string() : std::string(" or ask for less (") + purpose.option + ")") +
+          ", or let all processes of the bus go without it (transport::kernel, QUOIT_TRANSPORT=kernel)",
+      bytes, ENOSPC);
 }
 
 // `why` is set to the errno if it fails.
