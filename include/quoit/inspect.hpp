@@ -35,9 +35,9 @@ struct publisher_info {
   std::uint64_t messages = 0;       // published
   std::uint64_t message_bytes = 0;  // published
   std::uint64_t refused = 0;        // loans that found no room
-  std::uint64_t wakes = 0;          // system calls made to wake a subscriber
+  std::uint64_t wakes = 0;          // system calls made to wake a subscriber; on the kernel path, to send
   std::uint64_t lane = 0;           // of its files: quoit.<bus>.<topic>@<lane>
-  // On the kernel path: its process, and why it is there; it has no node that others see, and shows no counters.
+  // On the kernel path: its process, and why it is there; it has no node that others see.
   std::uint32_t pid = 0;
   std::string why;
 };

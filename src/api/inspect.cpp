@@ -147,6 +147,10 @@ topic_info topic_of_place(const place_info& place) {
       p.policy = static_cast<policy>(m.policy);
       p.capacity_bytes = m.capacity_bytes;
       p.message_bytes_max = m.payload_bytes_max;
+      p.messages = m.counted.messages;
+      p.message_bytes = m.counted.message_bytes;
+      p.refused = m.counted.refused;
+      p.wakes = m.counted.sends;
       p.pid = m.pid;
       p.why = text_of(m.why);
       info.publishers.push_back(std::move(p));
@@ -155,6 +159,8 @@ topic_info topic_of_place(const place_info& place) {
       s.number = static_cast<std::uint32_t>(info.subscriptions.size());
       s.mode = static_cast<mode>(m.mode);
       s.samples_max = m.samples_max;
+      s.received = m.counted.received;
+      s.lost = m.counted.lost;
       s.pid = m.pid;
       s.why = text_of(m.why);
       info.subscriptions.push_back(std::move(s));

@@ -200,6 +200,7 @@ void subscriber_core::look_at_sockets() noexcept {
     receive(**link);
     parts_->links.push_back(std::move(*link));
   }
+  show_counters();
 }
 
 bool subscriber_core::anything_received() noexcept {
@@ -213,6 +214,8 @@ bool subscriber_core::anything_received() noexcept {
 void subscriber_core::drop_ended() noexcept {
   std::erase_if(parts_->links, [&](const std::unique_ptr<lane_link>& link) {
     if (!link->drained || link->reader.held() > 0) return false;
+    link->reader.count();
+    parts_->received_before += received_on(*link);
     parts_->lost_before += link->reader.lost_total();
     return true;
   });

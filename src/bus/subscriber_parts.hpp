@@ -37,6 +37,11 @@ struct lane_link {
   bool broken = false;   // it holds what no publisher of this version writes: that was said, and it is not read on
 };
 
+// On the kernel path, where it is the only reader of its lane: as it counted last.
+inline u64 received_on(const lane_link& link) noexcept {
+  return load_relaxed(link.lane.memory().slots->slot[0].received);  // relaxed: a counter, of this thread
+}
+
 // The wait of a loop for the sockets of a subscriber. In flight from one sleep to the next.
 struct socket_watch : operation {
   node* owner = nullptr;
@@ -58,6 +63,7 @@ struct subscriber_parts {
   subscriber_options options;
   std::size_t next = 0;  // the link to look at first
   u64 lost_before = 0;   // on lanes that are gone
+  u64 received_before = 0;
   bool spinning_pays = true;
   // A lane could not be opened, for want of rights or descriptors. It is tried again at each look.
   bool lane_missing = false;

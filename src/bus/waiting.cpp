@@ -37,7 +37,12 @@ void subscriber_core::prefetch_look() const noexcept {
 }
 
 void subscriber_core::show_counters() noexcept {
-  for (const auto& link : parts_->links) link->reader.count();
+  u64 received = parts_->received_before;
+  for (const auto& link : parts_->links) {
+    link->reader.count();
+    if (link->connection) received += received_on(*link);
+  }
+  if (parts_->sockets) parts_->sockets->show(received, lost());
 }
 
 void subscriber_core::recheck_publishers() noexcept {

@@ -369,3 +369,34 @@ TEST_CASE("a flush waits until the death of the publisher cannot take anything b
   CHECK_FALSE(must(sub.poll()));
   CHECK(sub.lost() == 0);
 }
+
+TEST_CASE("the listing shows what was published, received, lost and refused") {
+  const auto way = this_way();
+  const meeting here(way);
+  auto bus = here.open();
+  const auto seen = [&] { return must(quoit::inspect(here.name())).topics.at(0); };
+  auto pub = must(bus.publisher<checked>("t", {.capacity_bytes = 8192}));
+  {
+    auto sub = must(bus.subscriber<checked>("t"));
+    for (std::uint64_t n = 0; n < 40; ++n) REQUIRE(pub.publish(checked::make(1, n)));
+    CHECK(seen().publishers.at(0).messages == 40);
+    CHECK(seen().publishers.at(0).message_bytes == 40 * sizeof(checked));
+    receive(sub, 0, 40);
+    CHECK(sub.wait(1ms).error().code() == errc::timed_out);
+    CHECK(seen().subscriptions.at(0).received == 40);
+    const std::uint64_t published = fill(pub, 40);
+    CHECK(seen().publishers.at(0).messages == published);
+    CHECK(seen().publishers.at(0).refused > 0);
+    // In shared memory nobody slept.
+    CHECK((seen().publishers.at(0).wakes > 0) == (way == quoit::transport::kernel));
+  }
+  auto lossy = must(bus.subscriber<checked>("t", {.mode = quoit::mode::lossy}));
+  for (std::uint64_t n = 0; n < 5000; ++n) REQUIRE(pub.publish(checked::make(1, n)));
+  std::uint64_t received = 0;
+  for (auto got = lossy.wait(30ms); got || got.error() == errc::lagged; got = lossy.wait(30ms)) {
+    received += got.has_value();
+  }
+  CHECK(lossy.lost() > 0);
+  CHECK(seen().subscriptions.at(0).lost == lossy.lost());
+  CHECK(seen().subscriptions.at(0).received == received);
+}

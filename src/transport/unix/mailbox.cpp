@@ -186,6 +186,11 @@ result<void> mailbox::watch(int socket, u64 tag) {
   return tl::unexpected(descriptor_error("watching a socket", errno));
 }
 
+void mailbox::show(u64 received, u64 lost) noexcept {
+  store_relaxed(own_.counted().received, received);  // relaxed: a counter
+  store_relaxed(own_.counted().lost, lost);          // relaxed: as above
+}
+
 void mailbox::listen(bool on) noexcept {
   if (listening_ == on) return;
   listening_ = on;

@@ -51,6 +51,8 @@ class mailbox {
   // Errors: limit_reached (descriptors: whoever comes waits), corrupt, newer_version; each once.
   std::span<const u64> look(std::vector<greeted>& came, result<void>& how) noexcept;
 
+  // For whoever lists the topic.
+  void show(u64 received, u64 lost) noexcept;
   u32 arriving() const noexcept { return static_cast<u32>(arriving_.size()); }
   void close() noexcept { place_.leave(own_); }
 

@@ -112,6 +112,13 @@ looked_at look_at_member(const std::string& path) {
   return found;
 }
 
+// Through a description of its own: a mapping keeps a description, and with it the lock.
+result<mapping> map_record(const std::string& path) {
+  const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!file) return tl::unexpected(descriptor_error("opening " + path, errno));
+  return map_file(file.get(), sizeof(member_record), access::read_write, path.c_str());
+}
+
 void remove_member(const std::string& path) noexcept {
   ::unlink((path + ".s").c_str());
   ::unlink(path.c_str());
@@ -255,11 +262,13 @@ result<registration> meeting_place::enter(const member_record& record) const {
     ::unlink(own.path.c_str());
     return tl::unexpected(descriptor_error("writing " + own.path, number));
   }
-  auto listener = listen_at(own.path + ".s");
+  auto memory = map_record(own.path);
+  auto listener = memory ? listen_at(own.path + ".s") : tl::unexpected(std::move(memory.error()));
   if (!listener) {
     ::unlink(own.path.c_str());
     return tl::unexpected(std::move(listener.error()));
   }
+  own.memory = std::move(*memory);
   own.listener = std::move(*listener);
   return own;
 }

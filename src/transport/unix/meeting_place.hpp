@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/fork_guard.hpp"
+#include "mem/mapping.hpp"
 #include "quoit/options.hpp"
 #include "quoit/result.hpp"
 #include "topic/topic.hpp"
@@ -31,6 +32,10 @@ struct registration {
   std::string path;  // of the record; the socket's has ".s" behind it
   guarded_fd record;
   guarded_fd listener;
+  mapping memory;  // of the record
+
+  // Where others see them: no system call.
+  member_counters& counted() const noexcept { return memory.object<member_record>().counted; }
 };
 
 class meeting_place {

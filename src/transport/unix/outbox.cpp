@@ -256,11 +256,23 @@ u64 outbox::flush() noexcept {
       watch(slot, true);
     }
   }
+  show_counters();
   return sent_ - before;
+}
+
+// relaxed, all of them: counters
+void outbox::show_counters() noexcept {
+  const lane_header& head = *lane_.memory().head;
+  member_counters& shown = own_.counted();
+  store_relaxed(shown.messages, load_relaxed(head.published) - load_relaxed(head.voids));
+  store_relaxed(shown.message_bytes, load_relaxed(head.payload_bytes));  // relaxed: as above
+  store_relaxed(shown.refused, load_relaxed(head.refused));              // relaxed: as above
+  store_relaxed(shown.sends, sent_);                                     // relaxed: as above
 }
 
 bool outbox::send_more() noexcept {
   const std::lock_guard hold(mutex_);
+  show_counters();
   bool any = false;
   for (u32 slot = 0; slot < connections_.size(); ++slot) {
     connection* const c = connections_[slot].get();

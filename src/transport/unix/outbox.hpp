@@ -85,6 +85,7 @@ class outbox final : public node_keepsake {
   void watch(u32 slot, bool for_room) noexcept;
   void drop(u32 slot) noexcept;
   void drop_gone() noexcept;
+  void show_counters() noexcept;
   void tell_thread() noexcept;
   bool everything_sent() const noexcept;
   void end_thread() noexcept;

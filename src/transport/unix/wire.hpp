@@ -53,6 +53,17 @@ static_assert(sizeof(welcome) == 56);
 
 enum class member_role : u32 { publisher = 1, subscriber = 2 };
 
+// In a participant's file, mapped by it, for whoever lists the topic. Each has what it counts, the others are 0.
+struct member_counters {
+  u64 messages;  // published
+  u64 message_bytes;
+  u64 refused;
+  u64 sends;
+  u64 received;
+  u64 lost;
+};
+static_assert(sizeof(member_counters) == 48);
+
 // A participant's file. It lives as long as it holds the lock on byte 0.
 struct member_record {
   u64 magic;
@@ -69,8 +80,9 @@ struct member_record {
   u64 id[2];
   char node_name[48];
   char why[160];  // why it is on the kernel path
+  member_counters counted;
 };
-static_assert(sizeof(member_record) == 280);
+static_assert(sizeof(member_record) == 328);
 
 // The file of a topic; its byte 0 is the lock under which participants come and go.
 struct place_record {
