@@ -71,9 +71,14 @@ struct bus_info {
   std::string name;
   std::vector<node_info> nodes;
   std::vector<topic_info> topics;
+  std::string problem;  // why what is in shared memory could not be looked at, if it could not; the rest is here
 };
 
-// Names of the buses of this machine.
+// What of this machine cannot be looked into, in words: nothing, as a rule. not_found: there is no /dev/shm, so nothing
+// is in it. no_permission and others: what is in it is in no listing, and is not cleaned.
+QUOIT_EXPORT std::vector<error> list_obstacles();
+
+// Names of the buses of this machine, in shared memory and on the kernel path.
 QUOIT_EXPORT std::vector<std::string> list_buses();
 
 // Errors: invalid_name, not_found, no_permission, corrupt, newer_version, system.

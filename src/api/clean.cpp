@@ -6,6 +6,7 @@
 #include "quoit/bus.hpp"
 #include "topic/names.hpp"
 #include "topic/remains.hpp"
+#include "transport/unix/meeting_place.hpp"
 
 namespace quoit::inline v1 {
 
@@ -19,13 +20,19 @@ std::vector<std::string> list_remains() {
     name.resize(std::min(name.find_first_of(".@"), name.size()));
     if (check_bus_name(name)) buses.push_back(std::move(name));
   }
+  for (const std::string& name : buses_with_sockets()) {
+    if (check_bus_name(name)) buses.push_back(name);
+  }
   std::sort(buses.begin(), buses.end());
   buses.erase(std::unique(buses.begin(), buses.end()), buses.end());
   return buses;
 }
 
-result<void> clean(std::string_view bus, bool force) {
-  if (auto ok = check_bus_name(bus); !ok) return ok;
+namespace {
+
+result<void> clean_shared_memory(std::string_view bus, bool force) {
+  // Where there is none, nothing is left in it.
+  if (auto ok = look_into_shm(); !ok) return ok.error() == errc::not_found ? result<void>() : ok;
   if (!anything_left(bus)) return {};
   const bus_options options{.node_name = "quoit clean", .transport = transport::shared_memory};
   const auto file = open_shm(bus_file(bus), access::read);
@@ -38,6 +45,17 @@ result<void> clean(std::string_view bus, bool force) {
   if (auto ok = remove_damaged_bus(bus, force, options.lock_timeout); !ok) return ok;
   auto opened = quoit::bus::open(bus, options);
   if (!opened) return tl::unexpected(std::move(opened.error()));
+  return {};
+}
+
+}  // namespace
+
+result<void> clean(std::string_view bus, bool force) {
+  if (auto ok = check_bus_name(bus); !ok) return ok;
+  clean_meeting_places(std::string(bus));
+  if (auto ok = clean_shared_memory(bus, force); !ok) return ok;
+  const auto sockets = sockets_directory(false);
+  if (!sockets && sockets.error() != errc::not_found) return tl::unexpected(sockets.error());
   return {};
 }
 

@@ -171,6 +171,16 @@ topic_info topic_of_place(const place_info& place) {
 
 }  // namespace
 
+std::vector<error> list_obstacles() {
+  std::vector<error> obstacles;
+  if (auto ok = look_into_shm(); !ok) obstacles.push_back(std::move(ok.error()));
+  // Where nobody was on the kernel path yet there is no directory, and that is no obstacle.
+  if (auto sockets = sockets_directory(false); !sockets && sockets.error() != errc::not_found) {
+    obstacles.push_back(std::move(sockets.error()));
+  }
+  return obstacles;
+}
+
 std::vector<std::string> list_buses() {
   const std::string prefix = bus_file("");
   std::vector<std::string> buses;
@@ -194,8 +204,10 @@ result<bus_info> inspect(std::string_view bus) {
   const auto places = list_meeting_places(info.name);
   if (nodes) {
     info.nodes = std::move(*nodes);
-  } else if (nodes.error() != errc::not_found || places.empty()) {
+  } else if (places.empty()) {
     return tl::unexpected(std::move(nodes.error()));
+  } else if (nodes.error() != errc::not_found) {
+    info.problem = nodes.error().message();
   }
   for (const place_info& place : places) info.topics.push_back(topic_of_place(place));
   for (const std::string& file : list_shm(topic_file_prefix(bus))) {

@@ -24,6 +24,14 @@ struct choices {
   bool json = false;
 };
 
+// What no listing shows and nothing cleans. A place that is not there is no failure.
+void say_obstacles(int& status) {
+  for (const quoit::error& obstacle : quoit::list_obstacles()) {
+    fmt::print(stderr, "quoit: {}\n", obstacle.message());
+    if (obstacle.code() != quoit::errc::not_found) status = exit_failed;
+  }
+}
+
 std::vector<std::string> chosen_buses(const choices& c, std::vector<std::string> (*all)()) {
   if (!c.bus.empty()) return {c.bus};
   if (c.all) return all();
@@ -91,6 +99,10 @@ bool read_bus(const choices& c, const std::string& name, quoit::bus_info& info, 
   auto seen = quoit::inspect(name);
   if (seen) {
     info = std::move(*seen);
+    if (!info.problem.empty()) {
+      fmt::print(stderr, "quoit: bus {}: {}\n", name, info.problem);
+      status = exit_failed;
+    }
     return true;
   }
   const bool missing = seen.error().code() == quoit::errc::not_found;
@@ -106,6 +118,7 @@ bool read_bus(const choices& c, const std::string& name, quoit::bus_info& info, 
 }
 
 void list_topics(const choices& c, int& status) {
+  say_obstacles(status);
   bool head = false;
   for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
     quoit::bus_info bus;
@@ -139,6 +152,7 @@ const char* words_of(quoit::rung rung) {
 }
 
 void list_nodes(const choices& c, int& status) {
+  say_obstacles(status);
   bool head = false;
   for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
     quoit::bus_info bus;
@@ -171,17 +185,11 @@ void list_nodes(const choices& c, int& status) {
 }
 
 void clean(const choices& c, int& status) {
+  say_obstacles(status);
   for (const std::string& name : chosen_buses(c, quoit::list_remains)) {
     if (const auto cleaned = quoit::clean(name, c.force); !cleaned) {
       fmt::print(stderr, "quoit: bus {}: {}\n", name, cleaned.error().message());
       status = cleaned.error().code() == quoit::errc::invalid_name ? exit_usage : exit_failed;
-      continue;
-    }
-    // What is left of it on the kernel path.
-    if (auto seen = quoit::inspect(name); !seen) continue;
-    if (auto bus = quoit::bus::open(name, {.node_name = "quoit clean", .transport = quoit::transport::kernel}); !bus) {
-      fmt::print(stderr, "quoit: bus {}: {}\n", name, bus.error().message());
-      status = exit_failed;
     }
   }
 }

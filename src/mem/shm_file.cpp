@@ -183,6 +183,18 @@ void remove_if_abandoned(const std::string& temporary) noexcept {
   if (file && try_lock(file.get(), shm_lock_byte) == lock_status::taken) unlink_shm(temporary);
 }
 
+result<void> look_into_shm() {
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(shm_directory), ::closedir);
+  if (directory) return {};
+  const int why = errno;
+  const std::string path = shm_directory;
+  if (why == ENOENT) return tl::unexpected(error(errc::not_found, path + " is missing: nothing is in it", 0, why));
+  const errc code = why == EACCES || why == EPERM    ? errc::no_permission
+                    : why == EMFILE || why == ENFILE ? errc::limit_reached
+                                                     : errc::system;
+  return tl::unexpected(error(code, path + " cannot be looked into: what is in it stays as it is", 0, why));
+}
+
 std::vector<std::string> list_shm(const std::string& prefix) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(shm_directory), ::closedir);

@@ -66,6 +66,9 @@ bool is_unlinked(int fd) noexcept;
 void remove_if_abandoned(const std::string& temporary) noexcept;
 
 // Names of objects that begin with `prefix`.
+// Whether list_shm() can see anything. Errors: not_found (there is no such directory), no_permission, limit_reached,
+// system.
+result<void> look_into_shm();
 std::vector<std::string> list_shm(const std::string& prefix);
 
 }  // namespace quoit::inline v1::detail

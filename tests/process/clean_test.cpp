@@ -62,6 +62,7 @@ void do_damage(const std::string& bus_name, damage how) {
 // Runs in a process with a folder of its own. 0: as it should be.
 int check(const bus_guard& name, damage how) {
   if (!own_folder()) return 77;
+  ::setenv("QUOIT_SOCKETS", "/tmp/quoit-clean-test-of-nobody", 1);
   auto alive = somebody(name.name());
   if (!alive) return 1;
   do_damage(name.name(), how);
@@ -85,7 +86,51 @@ int check(const bus_guard& name, damage how) {
   return 0;
 }
 
+enum class shm { missing, forbidden };
+
+// Where /dev/shm cannot be looked into, and sockets of a dead process are left. 0: as it should be.
+int clean_without_shm(const std::string& bus_name, const std::string& sockets, shm how) {
+  constexpr uid_t nobody = 65534;
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return 77;
+  if (how == shm::missing && ::mount("tmpfs", "/dev", "tmpfs", 0, "size=1m") != 0) return 77;
+  if (how == shm::forbidden) {
+    if (::mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=1m,mode=0700") != 0) return 77;
+    if (::mkdir(sockets.c_str(), 0700) != 0 || ::chown(sockets.c_str(), nobody, nobody) != 0) return 77;
+    if (::setresgid(nobody, nobody, nobody) != 0 || ::setresuid(nobody, nobody, nobody) != 0) return 77;
+  }
+  ::setenv("QUOIT_SOCKETS", sockets.c_str(), 1);
+  ::setenv("QUOIT_TRANSPORT", "kernel", 1);
+  auto dies = somebody(bus_name);
+  if (!dies) return 1;
+  const auto seen = quoit::inspect(bus_name);
+  if (!seen || seen->topics.size() != 2 || seen->problem.empty() != (how == shm::missing)) return 2;
+  // Those that live are left alone.
+  const bool first = quoit::clean(bus_name).has_value();
+  if (first != (how == shm::missing) || quoit::list_remains() != std::vector<std::string>{bus_name}) return 3;
+  dies->kill(SIGKILL);
+  dies->wait();
+  const auto done = quoit::clean(bus_name);
+  if (::access((sockets + "/" + bus_name).c_str(), F_OK) == 0 || !quoit::list_remains().empty()) return 4;
+  const auto obstacles = quoit::list_obstacles();
+  if (obstacles.size() != 1 || obstacles[0].message().find("/dev/shm") == std::string::npos) return 5;
+  // Nothing can be left in what is not there; of what is forbidden nobody knows.
+  if (how == shm::missing) return done && obstacles[0] == errc::not_found ? 0 : 6;
+  return !done && done.error() == errc::no_permission && obstacles[0] == errc::no_permission ? 0 : 7;
+}
+
 }  // namespace
+
+TEST_CASE("sockets of the dead are removed where /dev/shm is missing or forbidden, and it is said") {
+  for (const shm how : {shm::missing, shm::forbidden}) {
+    const bus_guard name;
+    const std::string sockets = "/tmp/quoit-test-" + std::to_string(::getpid());
+    child in_its_own([&] { return clean_without_shm(name.name(), sockets, how); });
+    const ending end = in_its_own.wait();
+    ::rmdir(sockets.c_str());
+    if (end.status == 77) QUOIT_SKIP("a mount namespace and another user are not permitted here");
+    CHECK_MESSAGE(end.status == 0, "shm ", static_cast<int>(how), " status ", end.status, " signal ", end.signal);
+  }
+}
 
 TEST_CASE("what is left of a bus that nobody can open is removed once nobody on it is alive") {
   for (const damage how : {damage::removed, damage::truncated, damage::noise, damage::replaced}) {

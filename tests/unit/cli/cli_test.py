@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 
@@ -270,6 +271,29 @@ class Clean(unittest.TestCase):
 
     def test_a_bus_of_which_nothing_is_left_is_clean(self):
         self.assertEqual(run("clean", "--bus", self.bus).returncode, 0)
+
+    def test_without_dev_shm_it_says_so_and_cleans_the_sockets(self):
+        with tempfile.TemporaryDirectory(prefix="quoit-test-") as sockets:
+            place = os.path.join(sockets, self.bus, "0123456789abcdef")
+            os.makedirs(place, mode=0o700)
+            for dead in ("topic", "p0123456789abcdef"):
+                with open(os.path.join(place, dead), "w", encoding="ascii"):
+                    pass
+            script = 'mount -t tmpfs tmpfs /dev && exec "$@"'
+            done = subprocess.run(
+                ["unshare", "--mount", "sh", "-c", script, "sh", QUOIT, "clean", "--all"],
+                env={**os.environ, "QUOIT_SOCKETS": sockets},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            if "unshare" in done.stderr or "mount" in done.stderr:
+                self.skipTest("a mount namespace is not permitted here")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("/dev/shm is missing", done.stderr)
+            self.assertFalse(os.path.exists(os.path.join(sockets, self.bus)))
 
     def test_a_damaged_bus_is_removed(self):
         self.leave("", ".t", ".t@1", ".t@1s")
