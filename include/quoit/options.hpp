@@ -22,7 +22,7 @@ enum class mode : std::uint8_t {
   lossy = 2,      // no publisher ever waits for it
   // Looks on and changes nothing: it makes no topic and keeps none alive, is not counted, and nobody waits for it or
   // wakes it. Its samples are copies. It may miss what is overwritten, or is removed with the last subscription,
-  // before it looks; waiting, it looks once in a millisecond.
+  // before it looks; waiting, it looks once in a millisecond. On the kernel path it is sent what its socket takes.
   observer = 3,
 };
 

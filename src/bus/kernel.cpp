@@ -108,17 +108,14 @@ transport_info publisher_core::transport() const { return info_of(*parts_->owner
 result<subscriber_core*> subscriber_core::open_kernel(const std::shared_ptr<node>& owner, std::string_view name,
                                                       const message_type& type, const subscriber_options& options,
                                                       std::chrono::nanoseconds lock_timeout) {
-  if (options.mode == mode::observer) {
-    return tl::unexpected(error(errc::invalid_argument,
-                                "an observer looks on in shared memory; on the kernel path nobody can receive without "
-                                "being sent to: subscribe with mode lossy"));
-  }
   auto control = topic::make_private(name, info_of(type), options.limits);
   if (!control) return tl::unexpected(std::move(control.error()));
   auto parts = std::make_unique<subscriber_parts>();
   parts->owner = owner;
   parts->control = std::move(*control);
   parts->options = options;
+  // Here it has lanes of its own, and reads them as anybody does; it is its publishers that do not wait.
+  if (options.mode == mode::observer) parts->options.mode = mode::lossy;
   parts->payload_bytes = type.bytes;
   parts->ready_bit = owner->take_ready_bit();
   std::vector<greeted> there;

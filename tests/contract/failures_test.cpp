@@ -304,12 +304,6 @@ TEST_CASE("a message larger than a packet is an error that names the limit") {
   CHECK((*sub.wait().value()).size() == most);
 }
 
-TEST_CASE("an observer is refused, as nobody can look on") {
-  const meeting here(transport::kernel);
-  auto bus = here.open();
-  CHECK(bus.subscriber<checked>("t", {.mode = quoit::mode::observer}).error().code() == errc::invalid_argument);
-}
-
 TEST_CASE("automatic takes shared memory, or joins those who are on the kernel path") {
   const meeting here(transport::automatic);
   {

@@ -21,6 +21,7 @@ error conflict(const std::string& topic, const char* words) {
 }
 
 result<void> check_mode(const std::string& topic, mode asked, const member_record& publisher) {
+  if (asked == mode::observer) return {};
   const bool overwrites = publisher.policy == static_cast<u32>(policy::overwrite);
   if (asked == mode::reliable && overwrites) {
     return tl::unexpected(conflict(topic,
@@ -69,7 +70,9 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
   if (!epoll_) return tl::unexpected(descriptor_error("making an epoll", errno));
   std::vector<member> publishers;
   {
-    auto opened = meeting_place::open(owner_.bus(), r.topic, r.type, r.limits, lock_timeout);
+    const bool observes = r.mode == mode::observer;
+    auto opened = observes ? meeting_place::find(owner_.bus(), r.topic, r.type, lock_timeout)
+                           : meeting_place::open(owner_.bus(), r.topic, r.type, r.limits, lock_timeout);
     if (!opened) return tl::unexpected(std::move(opened.error()));
     place_ = std::move(opened->place);
     const auto failed = [&](error why) -> result<void> {
@@ -78,7 +81,7 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
     };
     auto subscribers = place_.members(member_role::subscriber);
     if (!subscribers) return failed(std::move(subscribers.error()));
-    if (subscribers->size() >= place_.record().subscriptions_max) {
+    if (!observes && subscribers->size() >= place_.record().subscriptions_max) {
       return failed(error(errc::limit_reached,
                           "topic " + place_.name() + " has " + std::to_string(subscribers->size()) +
                               " subscriptions; whoever makes the topic chooses limits.subscriptions_max",
@@ -93,7 +96,7 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
     member_record record{};
     record.magic = member_magic;
     record.version = wire_version;
-    record.role = member_role::subscriber;
+    record.role = observes ? member_role::observer : member_role::subscriber;
     record.mode = static_cast<u32>(r.mode);
     record.samples_max = r.samples_max;
     record.pid = static_cast<u32>(::getpid());

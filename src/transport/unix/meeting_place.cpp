@@ -64,7 +64,15 @@ result<void> private_directory(const std::string& path, bool make) {
 }
 
 bool is_socket(std::string_view name) { return name.ends_with(".s"); }
-bool is_record(std::string_view name) { return name.size() == 17 && (name[0] == 'p' || name[0] == 's'); }
+bool is_record(std::string_view name) {
+  return name.size() == 17 && (name[0] == 'p' || name[0] == 's' || name[0] == 'o');
+}
+// An observer keeps no topic alive.
+bool keeps_alive(std::string_view name) { return is_record(name) && name[0] != 'o'; }
+
+char letter_of(member_role role) {
+  return role == member_role::publisher ? 'p' : role == member_role::subscriber ? 's' : 'o';
+}
 
 std::string described(const place_record& r, std::string_view name, std::string_view fields) {
   std::string text(name);
@@ -139,6 +147,29 @@ result<std::string> sockets_directory(bool make) {
   }
   if (auto ok = private_directory(path, make); !ok) return tl::unexpected(std::move(ok.error()));
   return path;
+}
+
+result<meeting_place::opened> meeting_place::find(const std::string& bus, std::string_view topic, const type_info& type,
+                                                  std::chrono::nanoseconds lock_timeout) {
+  auto bare = checked_topic_name(topic);
+  if (!bare) return tl::unexpected(std::move(bare.error()));
+  const auto missing = [&] {
+    return tl::unexpected(error(errc::not_found, "topic " + *bare + " does not exist: an observer makes none"));
+  };
+  const auto base = sockets_directory(false);
+  if (!base && base.error() != errc::not_found) return tl::unexpected(base.error());
+  if (!base || ::access((*base + "/" + bus + "/" + hexadecimal(hash_of(*bare)) + "/topic").c_str(), F_OK) != 0) {
+    return missing();
+  }
+  auto found = open(bus, topic, type, {}, lock_timeout);
+  if (!found) return found;
+  for (const member_role role : {member_role::publisher, member_role::subscriber}) {
+    const auto there = found->place.members(role);
+    if (!there || !there->empty()) return found;
+  }
+  // It was left by the dead, or meanwhile.
+  found->place.remove_if_unused();
+  return missing();
 }
 
 result<meeting_place::opened> meeting_place::open(const std::string& bus, std::string_view topic, const type_info& type,
@@ -236,7 +267,7 @@ result<std::vector<member>> meeting_place::members(member_role role) const {
       continue;
     }
     if (seen.why != 0) return tl::unexpected(descriptor_error("opening " + path, seen.why));
-    if (name[0] != (role == member_role::publisher ? 'p' : 's')) continue;
+    if (name[0] != letter_of(role)) continue;
     if (!seen.whole || seen.record.role != role) {
       return tl::unexpected(error(errc::corrupt, path + " is no participant's record: stop the bus and remove it"));
     }
@@ -248,7 +279,7 @@ result<std::vector<member>> meeting_place::members(member_role role) const {
 
 result<registration> meeting_place::enter(const member_record& record) const {
   registration own;
-  own.path = directory_ + "/" + (record.role == member_role::publisher ? "p" : "s") + hexadecimal(random_id()[0]);
+  own.path = directory_ + "/" + letter_of(record.role) + hexadecimal(random_id()[0]);
   int why = 0;
   own.record = guarded_fd::opened_by([&] {
     fd descriptor(::open(own.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -286,7 +317,7 @@ void meeting_place::leave(registration& own) const noexcept {
 
 void meeting_place::remove_if_unused() const noexcept {
   for (const std::string& name : names_in(directory_)) {
-    if (is_record(name) && look_at_member(directory_ + "/" + name).alive) return;
+    if (keeps_alive(name) && look_at_member(directory_ + "/" + name).alive) return;
   }
   for (const std::string& name : names_in(directory_)) ::unlink((directory_ + "/" + name).c_str());
   ::rmdir(directory_.c_str());
@@ -299,7 +330,7 @@ bool bus_has_members(const std::string& bus) {
   if (!base) return false;
   for (const std::string& topic : names_in(*base + "/" + bus)) {
     for (const std::string& name : names_in(*base + "/" + bus + "/" + topic)) {
-      if (is_record(name) && look_at_member(*base + "/" + bus + "/" + topic + "/" + name).alive) return true;
+      if (keeps_alive(name) && look_at_member(*base + "/" + bus + "/" + topic + "/" + name).alive) return true;
     }
   }
   return false;
@@ -323,7 +354,7 @@ void clean_meeting_places(const std::string& bus) noexcept {
       if (!is_record(name)) continue;
       const bool alive = look_at_member(directory + "/" + name).alive;
       if (!alive) remove_member(directory + "/" + name);
-      lives = lives || alive;
+      lives = lives || (alive && keeps_alive(name));
     }
     if (lives) continue;
     for (const std::string& name : names_in(directory)) ::unlink((directory + "/" + name).c_str());
@@ -342,7 +373,7 @@ std::vector<place_info> list_meeting_places(const std::string& bus) {
     const fd file(::open((directory + "/topic").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!file || !read_record(file.get(), info.topic, place_magic)) continue;
     for (const std::string& name : names_in(directory)) {
-      if (!is_record(name)) continue;
+      if (!keeps_alive(name)) continue;
       const looked_at seen = look_at_member(directory + "/" + name);
       if (seen.alive && seen.whole) info.members.push_back(seen.record);
     }

@@ -3,7 +3,8 @@
 //   <sockets>/<bus>/<hash of the topic>/topic   what the topic carries; its lock is that of coming and going
 //                                      /p<id>   a publisher: a record, locked as long as it lives
 //                                      /s<id>   a subscriber, likewise
-//                                      /p<id>.s, s<id>.s   the socket at which each listens
+//                                      /o<id>   an observer, likewise; it keeps no topic alive
+//                                      /p<id>.s, s<id>.s, o<id>.s   the socket at which each listens
 //
 // Whoever comes, with the lock: enters, and connects to everybody of the other side. So each pair has one connection,
 // made by the later of the two. Whoever finds a record whose lock is free removes it and its socket; the last one to
@@ -44,6 +45,9 @@ class meeting_place {
   // Errors: invalid_name, type_mismatch, no_permission, no_space, busy, newer_version, corrupt, system.
   static result<opened> open(const std::string& bus, std::string_view topic, const type_info& type,
                              const topic_limits& limits, std::chrono::nanoseconds lock_timeout);
+  // The same without making it, for an observer. Errors: also not_found.
+  static result<opened> find(const std::string& bus, std::string_view topic, const type_info& type,
+                             std::chrono::nanoseconds lock_timeout);
 
   const std::string& name() const noexcept { return name_; }
   const place_record& record() const noexcept { return record_; }

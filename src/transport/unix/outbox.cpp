@@ -20,8 +20,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-using reading = lane_reader::reading;
-
 // Of the kernel: above this it needs its memory in one piece.
 constexpr std::size_t packet_bytes_limit = std::size_t{1} << 20;
 
@@ -55,7 +53,7 @@ result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
   if (!lane) return tl::unexpected(std::move(lane.error()));
   lane_ = std::move(*lane);
   lane_.memory().head->policy = static_cast<u8>(request_.policy);
-  connections_.resize(g.subscriptions);
+  connections_.resize(g.subscriptions + observers_max);
   writer_ = std::make_unique<lane_writer>(lane_.memory(), g, request_.loans_max);
 
   epoll_ = guarded_fd::opened_by([] { return fd(::epoll_create1(EPOLL_CLOEXEC)); });
@@ -82,7 +80,12 @@ result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
   for (const member& m : *subscribers) {
     if (auto ok = check_mode(place_.name(), m.record.mode, g); !ok) return failed(std::move(ok.error()));
   }
-  if (auto ok = connect_to_all(*subscribers); !ok) return failed(std::move(ok.error()));
+  auto observers = place_.members(member_role::observer);
+  if (!observers) return failed(std::move(observers.error()));
+  if (auto ok = connect_to_all(*subscribers, 0, g.subscriptions); !ok) return failed(std::move(ok.error()));
+  if (observers->size() > observers_max) observers->resize(observers_max);
+  const u32 end = static_cast<u32>(connections_.size());
+  if (auto ok = connect_to_all(*observers, g.subscriptions, end); !ok) return failed(std::move(ok.error()));
 
   member_record record{};
   record.magic = member_magic;
@@ -179,8 +182,9 @@ result<std::unique_ptr<outbox::connection>> outbox::reach(const member& whom, u3
   made->pid = whom.record.pid;
   std::memcpy(made->node_name, whom.record.node_name, sizeof made->node_name);
   made->node_name[sizeof made->node_name - 1] = '\0';
-  made->reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, reliable ? reading::reliable : reading::lossy,
-                                               1, lane_poke{&outbox::room_was_made, this});
+  made->observes = is_observer(whom.record.mode);
+  made->reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, how_to_read(whom.record.mode, g), 1,
+                                               lane_poke{&outbox::room_was_made, this});
   // It is here before the first message (A14).
   if (reliable) lane_.memory().slots->reliable_active[slot / 64] |= u64{1} << (slot % 64);
   made->reader->start_at_first();
@@ -188,10 +192,9 @@ result<std::unique_ptr<outbox::connection>> outbox::reach(const member& whom, u3
 }
 
 // With the lock of the topic held, and without a thread yet.
-result<void> outbox::connect_to_all(const std::vector<member>& members) {
-  u32 slot = 0;
+result<void> outbox::connect_to_all(const std::vector<member>& members, u32 slot, u32 end) {
   for (const member& m : members) {
-    if (slot == connections_.size()) {
+    if (slot == end) {
       return tl::unexpected(error(errc::limit_reached,
                                   "topic " + place_.name() + " has more than " + std::to_string(slot) +
                                       " subscriptions (limits.subscriptions_max of this publisher)",
@@ -203,10 +206,12 @@ result<void> outbox::connect_to_all(const std::vector<member>& members) {
       return tl::unexpected(std::move(made.error()));
     }
     connections_[slot] = std::move(*made);
-    subscription_entry& entry = control_.subscription(slot);
-    store_relaxed(entry.samples_max, m.record.samples_max);  // relaxed: nobody else is here yet
-    // sync(topic.entry): whole, for never_refuses()
-    store_release(entry.state, static_cast<u64>(participant_state::active));
+    if (!connections_[slot]->observes) {
+      subscription_entry& entry = control_.subscription(slot);
+      store_relaxed(entry.samples_max, m.record.samples_max);  // relaxed: nobody else is here yet
+      // sync(topic.entry): whole, for never_refuses()
+      store_release(entry.state, static_cast<u64>(participant_state::active));
+    }
     watch(slot, false);
     ++slot;
   }
@@ -224,7 +229,7 @@ void outbox::room_was_made(void* self) {
 bool outbox::send_on(connection& c) noexcept {
   while (c.reader != nullptr) {
     if (!c.holds) {
-      const take_status status = c.reader->take(c.frame);
+      const take_status status = c.observes ? c.reader->take_copy(c.frame) : c.reader->take(c.frame);
       if (status == take_status::lagged) continue;  // the head of the next message says so
       if (status == take_status::drained) return false;
       if (status != take_status::message) break;
@@ -293,7 +298,7 @@ bool outbox::all_sent() noexcept {
   send_more();
   const std::lock_guard hold(mutex_);
   return std::all_of(connections_.begin(), connections_.end(), [](const auto& c) {
-    return c == nullptr || c->gone || c->reader == nullptr || (!c->holds && !c->reader->ready());
+    return c == nullptr || c->gone || c->observes || c->reader == nullptr || (!c->holds && !c->reader->ready());
   });
 }
 
@@ -316,7 +321,7 @@ void outbox::drop(u32 slot) noexcept {
     if (c.holds) c.reader->release(c.frame);
     c.reader->stop();
     // sync(topic.entry): free, for the next one
-    store_release(control_.subscription(slot).state, static_cast<u64>(participant_state::free));
+    if (!c.observes) store_release(control_.subscription(slot).state, static_cast<u64>(participant_state::free));
   }
   count_call(calls_made.others);
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, c.socket.get(), nullptr);
@@ -334,7 +339,7 @@ u32 outbox::subscribers() noexcept {
   u32 count = 0;
   for (u32 slot = 0; slot < connections_.size(); ++slot) {
     connection* const c = connections_[slot].get();
-    if (c == nullptr || c->reader == nullptr) continue;
+    if (c == nullptr || c->reader == nullptr || c->observes) continue;
     if (c->gone || !is_connected(c->socket.get())) {
       drop(slot);
     } else {

@@ -1,9 +1,10 @@
 // A publisher on the kernel path: a lane in memory of its own, and a connection for each subscription.
 //
 // Each connection has a reader of its own in that lane, reliable or lossy as its subscription is, and sends what that
-// reader takes. So policies, backpressure, history and counts of what was lost are those of the lane; the socket comes
-// behind it. A commit sends at once. What a full socket does not take stays in the lane, and a thread of the outbox
-// sends it when there is room; that thread also greets who comes, and notices who goes.
+// reader takes. That of an observer has no slot in the lane: it copies, and what is overwritten before it looks is
+// lost. So policies, backpressure, history and counts of what was lost are those of the lane; the socket comes behind
+// it. A commit sends at once. What a full socket does not take stays in the lane, and a thread of the outbox sends it
+// when there is room; that thread also greets who comes, and notices who goes.
 //
 // Invariants: a connection is used with the mutex held. It holds at most one frame, the one that did not fit. While it
 // is `full` nobody but the thread sends on it. What is committed and not sent keeps its place in the lane (its reader's
@@ -66,6 +67,7 @@ class outbox final : public node_keepsake {
     bool holds = false;  // `frame` is taken and not sent
     bool full = false;
     bool gone = false;
+    bool observes = false;
     u32 pid = 0;
     char node_name[48] = {};
   };
@@ -73,13 +75,14 @@ class outbox final : public node_keepsake {
   outbox(node& owner, const request& r) noexcept : owner_(owner), request_(r) {}
   result<void> set_up(std::chrono::nanoseconds lock_timeout);
   result<void> limit_messages();
-  result<void> connect_to_all(const std::vector<member>& members);
+  result<void> connect_to_all(const std::vector<member>& members, u32 slot, u32 end);
   result<std::unique_ptr<connection>> reach(const member& whom, u32 slot);
   welcome greeting(bool reliable) const noexcept;
 
   void run() noexcept;
   void take_connections() noexcept;
   void greet(u32 slot) noexcept;
+  bool find_place(u32& slot, bool observer) noexcept;
   errc start_reader(u32 slot, const hello& said) noexcept;
   bool send_on(connection& c) noexcept;
   void watch(u32 slot, bool for_room) noexcept;
@@ -105,7 +108,7 @@ class outbox final : public node_keepsake {
   u32 packet_payload_max_ = 0;
 
   std::mutex mutex_;
-  std::vector<std::unique_ptr<connection>> connections_;  // by slot
+  std::vector<std::unique_ptr<connection>> connections_;  // by slot; behind those of the lane, observers
   guarded_fd epoll_;
   guarded_fd told_;  // an eventfd
   bool listening_ = false;

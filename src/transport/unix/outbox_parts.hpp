@@ -28,8 +28,19 @@ inline result<void> check_mode(const std::string& topic, u32 asked, const lane_g
   return {};
 }
 
+inline bool is_observer(u32 asked) { return asked == static_cast<u32>(mode::observer); }
+
 inline bool is_reliable(u32 asked, const lane_geometry& g) {
-  return g.reliable_allowed && asked != static_cast<u32>(mode::lossy);
+  return g.reliable_allowed && asked != static_cast<u32>(mode::lossy) && !is_observer(asked);
 }
+
+inline lane_reader::reading how_to_read(u32 asked, const lane_geometry& g) {
+  return is_observer(asked)      ? lane_reader::reading::observing
+         : is_reliable(asked, g) ? lane_reader::reading::reliable
+                                 : lane_reader::reading::lossy;
+}
+
+// Connections of observers, beside those of subscriptions.
+inline constexpr u32 observers_max = 64;
 
 }  // namespace quoit::inline v1::detail

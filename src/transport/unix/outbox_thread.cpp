@@ -15,8 +15,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-using reading = lane_reader::reading;
-
 constexpr int events_max = 32;
 // After a descriptor could not be had.
 constexpr int pause_ms = 50;
@@ -101,6 +99,20 @@ void outbox::take_connections() noexcept {
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, own_.listener.get(), &event);
 }
 
+// Moves a connection among those of its kind: only subscriptions have a slot in the lane. False: all are taken.
+bool outbox::find_place(u32& slot, bool observer) noexcept {
+  const u32 subscriptions = request_.geometry.subscriptions;
+  if ((slot >= subscriptions) == observer) return true;
+  const auto begin = connections_.begin() + (observer ? subscriptions : 0);
+  const auto end = observer ? connections_.end() : connections_.begin() + subscriptions;
+  const auto place = std::find(begin, end, nullptr);
+  if (place == end) return false;
+  *place = std::move(connections_[slot]);
+  slot = static_cast<u32>(place - connections_.begin());
+  watch(slot, false);
+  return true;
+}
+
 void outbox::greet(u32 slot) noexcept {
   connection& c = *connections_[slot];
   hello said{};
@@ -113,6 +125,8 @@ void outbox::greet(u32 slot) noexcept {
   const lane_geometry& g = request_.geometry;
   if (refusal == errc{} && !check_mode(place_.name(), said.mode, g)) refusal = errc::policy_conflict;
   welcome w = greeting(is_reliable(said.mode, g));
+  // Until now it had the first place that was free.
+  if (refusal == errc{} && !find_place(slot, is_observer(said.mode))) refusal = errc::limit_reached;
   if (refusal == errc{}) refusal = start_reader(slot, said);
   w.refusal = static_cast<u32>(refusal);
   const bool sent = send_packet(c.socket.get(), &w, sizeof w, nullptr, 0) == packet::done;
@@ -128,9 +142,9 @@ void outbox::greet(u32 slot) noexcept {
 errc outbox::start_reader(u32 slot, const hello& said) noexcept {
   connection& c = *connections_[slot];
   const lane_geometry& g = request_.geometry;
-  const bool reliable = is_reliable(said.mode, g);
+  c.observes = is_observer(said.mode);
   try {
-    c.reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, reliable ? reading::reliable : reading::lossy, 1,
+    c.reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, how_to_read(said.mode, g), 1,
                                              lane_poke{&outbox::room_was_made, this});
   } catch (const std::bad_alloc&) {
     return errc::no_space;
@@ -143,6 +157,7 @@ errc outbox::start_reader(u32 slot, const hello& said) noexcept {
   c.pid = said.pid;
   std::memcpy(c.node_name, said.node_name, sizeof c.node_name);
   c.node_name[sizeof c.node_name - 1] = '\0';
+  if (c.observes) return {};
   subscription_entry& entry = control_.subscription(slot);
   store_relaxed(entry.samples_max, said.samples_max);  // relaxed: ordered by the release of the state
   // sync(topic.entry): whole, for never_refuses()

@@ -51,7 +51,7 @@ struct welcome {
 };
 static_assert(sizeof(welcome) == 56);
 
-enum class member_role : u32 { publisher = 1, subscriber = 2 };
+enum class member_role : u32 { publisher = 1, subscriber = 2, observer = 3 };
 
 // In a participant's file, mapped by it, for whoever lists the topic. Each has what it counts, the others are 0.
 struct member_counters {
