@@ -4,8 +4,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "contract/ways.hpp"
@@ -45,6 +47,62 @@ std::string socket_of(const meeting& here, char role) {
   }
   return {};
 }
+
+// A participant's record and socket as another process would have them: it lives, and does not answer.
+class silent_publisher {
+ public:
+  silent_publisher(const std::string& topic_directory, std::uint32_t version)
+      : path_(topic_directory + "/p0123456789abcdef"),
+        record_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)),
+        socket_(bound_socket(path_ + ".s")) {
+    quoit::detail::member_record r{};
+    r.magic = quoit::detail::member_magic;
+    r.version = version;
+    r.role = quoit::detail::member_role::publisher;
+    r.policy = static_cast<std::uint32_t>(quoit::policy::block);
+    r.lossy_allowed = 1;
+    struct flock first{};
+    first.l_type = F_WRLCK;
+    first.l_len = 1;
+    REQUIRE(::fcntl(record_, F_OFD_SETLK, &first) == 0);
+    REQUIRE(::write(record_, &r, sizeof r) == sizeof r);
+    REQUIRE(socket_ >= 0);
+  }
+  ~silent_publisher() {
+    ::unlink(path_.c_str());
+    ::unlink((path_ + ".s").c_str());
+    ::close(record_);
+    ::close(socket_);
+  }
+  silent_publisher(const silent_publisher&) = delete;
+  silent_publisher& operator=(const silent_publisher&) = delete;
+
+  // It goes on: answers whoever waits, and publishes one message.
+  void answer(const checked& message) const {
+    const int peer = ::accept(socket_, nullptr, nullptr);
+    quoit::detail::hello h{};
+    REQUIRE(::recv(peer, &h, sizeof h, 0) == sizeof h);
+    quoit::detail::welcome w{};
+    w.magic = quoit::detail::welcome_magic;
+    w.version = quoit::detail::wire_version;
+    w.payload_bytes_max = sizeof(checked);
+    w.payload_alignment = alignof(checked);
+    w.frame_alignment = 8;
+    w.reliable = 1;
+    REQUIRE(::send(peer, &w, sizeof w, 0) == sizeof w);
+    const quoit::detail::packet_head head{};
+    std::byte packet[sizeof head + sizeof message];
+    std::memcpy(packet, &head, sizeof head);
+    std::memcpy(packet + sizeof head, &message, sizeof message);
+    REQUIRE(::send(peer, packet, sizeof packet, 0) == sizeof packet);
+    ::close(peer);
+  }
+
+ private:
+  std::string path_;
+  int record_;
+  int socket_;
+};
 
 }  // namespace
 
@@ -164,6 +222,36 @@ TEST_CASE("descriptors that run out are an error that says so, and not an end") 
   CHECK(bus.publisher<checked>("t").has_value());
 }
 
+TEST_CASE("two hundred publishers in a process each reach their subscriber") {
+  const meeting here(this_way());
+  auto bus = here.open();
+  std::vector<quoit::publisher<checked>> pubs;
+  std::vector<quoit::subscriber<checked>> subs;
+  rlimit descriptors{};
+  ::getrlimit(RLIMIT_NOFILE, &descriptors);
+  const auto before = descriptors.rlim_cur;
+  descriptors.rlim_cur = std::min<rlim_t>(descriptors.rlim_max, 4096);
+  ::setrlimit(RLIMIT_NOFILE, &descriptors);
+  if (descriptors.rlim_cur < 2000) QUOIT_SKIP("this process may have too few descriptors");
+  for (int i = 0; i < 200; ++i) {
+    pubs.push_back(bus.publisher<checked>("t" + std::to_string(i), {.capacity_bytes = 4096}).value());
+    subs.push_back(bus.subscriber<checked>("t" + std::to_string(i)).value());
+  }
+  for (std::uint64_t n = 0; n < 3; ++n) {
+    for (std::size_t i = 0; i < pubs.size(); ++i) REQUIRE(pubs[i].publish(checked::make(i, n)));
+    for (std::size_t i = 0; i < subs.size(); ++i) {
+      const auto got = subs[i].wait(10s);
+      REQUIRE(got);
+      CHECK((*got)->publisher == i);
+      CHECK((*got)->number == n);
+    }
+  }
+  subs.clear();
+  pubs.clear();
+  descriptors.rlim_cur = before;
+  ::setrlimit(RLIMIT_NOFILE, &descriptors);
+}
+
 // ---- of the kernel path only ---------------------------------------------------------------------------
 
 TEST_CASE("what dead processes left is removed by whoever comes next") {
@@ -252,6 +340,60 @@ TEST_CASE("a peer of another version is refused by both sides, and the others go
 
   REQUIRE(pub.publish(checked::make(1, 1)));
   CHECK(sub.wait().value()->number == 1);
+}
+
+TEST_CASE("a publisher that does not answer keeps nobody from opening, and joins when it does") {
+  const meeting here(transport::kernel);
+  auto options = here.options();
+  options.lock_timeout = 50ms;
+  auto bus = quoit::bus::open(here.name(), options).value();
+  auto pub = bus.publisher<checked>("t").value();
+  const silent_publisher silent(here.topic_directory(), quoit::detail::wire_version);
+  auto sub = bus.subscriber<checked>("t").value();
+  REQUIRE(pub.publish(checked::make(1, 1)));
+  CHECK(sub.wait(10s).value()->number == 1);
+  silent.answer(checked::make(2, 2));
+  CHECK(sub.wait(10s).value()->number == 2);
+}
+
+TEST_CASE("a participant whose record is of another version is an error that says so") {
+  const meeting here(transport::kernel);
+  auto bus = here.open();
+  auto pub = bus.publisher<checked>("t").value();
+  const silent_publisher newer(here.topic_directory(), quoit::detail::wire_version + 1);
+  const auto sub = bus.subscriber<checked>("t");
+  REQUIRE_FALSE(sub);
+  CHECK(sub.error().code() == errc::newer_version);
+}
+
+TEST_CASE("who comes while its publisher has no descriptors is taken later") {
+  const meeting here(transport::kernel);
+  auto bus = here.open();
+  auto pub = bus.publisher<checked>("t").value();
+  int go[2];
+  REQUIRE(::pipe(go) == 0);
+  child comes([&] {
+    char c;
+    if (::read(go[0], &c, 1) != 1) return 1;
+    auto its = here.open();
+    auto sub = its.subscriber<checked>("t").value();
+    const auto got = sub.wait(30s);
+    return got && (*got)->number == 7 ? 0 : 2;
+  });
+  std::vector<int> taken;
+  for (int d = ::open("/dev/null", O_RDONLY | O_CLOEXEC); d >= 0; d = ::dup(d)) taken.push_back(d);
+  const bool told = ::write(go[1], "x", 1) == 1;
+  // Its connection waits in the kernel by then.
+  std::this_thread::sleep_for(200ms);
+  const auto without = pub.subscribers();
+  for (const int d : taken) ::close(d);
+  ::close(go[0]);
+  ::close(go[1]);
+  CHECK(told);
+  CHECK(without == 0);
+  until([&] { return pub.subscribers() == 1; });
+  REQUIRE(pub.publish(checked::make(1, 7)));
+  CHECK(comes.wait().status == 0);
 }
 
 TEST_CASE("bytes that no version sends are corrupt, and the others go on") {
