@@ -39,8 +39,9 @@ enum class transport : std::uint8_t {
   unspecified = 0,
   shared_memory = 1,
   kernel = 2,  // copied through sockets: slower, and for the processes of one user only, but without /dev/shm
-  // Shared memory, or the kernel where /dev/shm cannot be used: it is missing, full, or forbidden; or where the bus is
-  // in use on the kernel path, and not in shared memory. Those who chose differently do not see each other.
+  // The way on which somebody is on the bus already; if nobody is, shared memory, or the kernel where /dev/shm cannot
+  // be
+  // used: it is missing, full, or forbidden. Those who chose differently do not see each other.
   automatic = 3,
 };
 

@@ -265,10 +265,10 @@ u64 outbox::flush() noexcept {
   return sent_ - before;
 }
 
-// relaxed, all of them: counters
 void outbox::show_counters() noexcept {
   const lane_header& head = *lane_.memory().head;
   member_counters& shown = own_.counted();
+  // relaxed: counters, which this thread writes
   store_relaxed(shown.messages, load_relaxed(head.published) - load_relaxed(head.voids));
   store_relaxed(shown.message_bytes, load_relaxed(head.payload_bytes));  // relaxed: as above
   store_relaxed(shown.refused, load_relaxed(head.refused));              // relaxed: as above
