@@ -52,8 +52,9 @@ class measurement {
   }
 
  private:
-  // False if the floor moved.
+  // False if the floors say that nothing can be said.
   bool once() {
+    floor_awake_ = false;
     // Two sides that spin on one CPU wait for each other for whole time slices.
     const bool line = !order_.yields;
     if (line) out_.line_before = floor_ns(floor_kind::line);
@@ -68,15 +69,26 @@ class measurement {
     // Who sleeps does not notice how far the cores are apart.
     const bool line_moved = row_.polls && (moved(out_.line_before, out_.line_after) ||
                                            out_.regime != regime_of(out_.line_after) || strayed);
-    if (!line_moved && !moved(out_.floor_before, out_.floor_after)) return true;
+    out_.why = floor_awake_                                 ? doubt::floor_awake
+               : moved(out_.floor_before, out_.floor_after) ? doubt::floor_moved
+               : line_moved                                 ? doubt::cores_moved
+                                                            : doubt::none;
+    if (out_.why == doubt::none) return true;
     out_.regime = regime::unstable;
     return false;
   }
 
   double floor_ns(floor_kind kind) {
     histogram h;
-    pair_.floor(kind, floor_turns(kind), order_.touch_bytes, h);
+    run_floor(kind, floor_turns(kind), order_.touch_bytes, h);
     return median_ns(h);
+  }
+  usage_of_both run_floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& h) {
+    const usage_of_both used = pair_.floor(kind, turns, bytes, h);
+    // On one CPU, who is woken runs at once, before the other one sleeps: that is as it is there.
+    const bool asleep = spins(kind) || order_.yields || slept(used.asks.sleeps, used.answers.sleeps, turns);
+    floor_awake_ = floor_awake_ || !asleep;
+    return used;
   }
   std::uint64_t floor_turns(floor_kind kind) const {
     switch (kind) {
@@ -123,7 +135,7 @@ class measurement {
       one.first_turn = turns;
       one.turns = std::min(one.turns, turns_due - turns);
       const std::uint64_t order_begin = floors::monotonic_ns();
-      used += row_.make != nullptr ? pair_.run(one, h) : pair_.floor(row_.floor, one.turns, one.touch_bytes, h);
+      used += row_.make != nullptr ? pair_.run(one, h) : run_floor(row_.floor, one.turns, one.touch_bytes, h);
       busy_ns += floors::monotonic_ns() - order_begin;
       turns += one.turns;
       ++orders;
@@ -163,6 +175,7 @@ class measurement {
   const request& wanted_;
   order order_;
   measured out_;
+  bool floor_awake_ = false;
 };
 
 // What the measuring processes say to the one that waits for them.

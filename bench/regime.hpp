@@ -1,6 +1,8 @@
 // What the floors say about a row that was measured between them.
 #pragma once
 
+#include <cstdint>
+
 namespace bench {
 
 // How far apart the two CPUs are, by the round trip of the floor `line`.
@@ -34,6 +36,31 @@ constexpr bool moved(double before, double after, double allowed = tolerance) {
   const double low = before < after ? before : after;
   const double high = before < after ? after : before;
   return high - low > allowed * low;
+}
+
+// Whether two sides that should sleep while they wait did, each in at least half of its turns: so did the median turn
+// then. `asks` and `answers` are voluntary context switches. Two CPUs can fall into step such that each wait finds that
+// its word has changed already: then nobody sleeps, and a turn takes a hundredth of the time.
+constexpr bool slept(std::uint64_t asks, std::uint64_t answers, std::uint64_t turns) {
+  return 2 * asks >= turns && 2 * answers >= turns;
+}
+
+// Why a row is unstable. The floors were steady, or:
+enum class doubt : std::uint8_t {
+  none,
+  floor_moved,  // the floor was not the same before and after
+  cores_moved,  // how far the CPUs are apart was not the same all the time
+  floor_awake,  // the floor's sides should sleep while they wait, and did not
+};
+
+constexpr const char* words_of(doubt d) {
+  switch (d) {
+    case doubt::none: return "";
+    case doubt::floor_moved: return "the floor moved";
+    case doubt::cores_moved: return "the cores moved apart or together";
+    case doubt::floor_awake: return "the floor's sides did not sleep";
+  }
+  return "?";
 }
 
 }  // namespace bench

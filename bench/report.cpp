@@ -40,6 +40,7 @@ std::string table_line(const measured& row) {
                   time(row.cpu_us * 1e3), fmt::format("{:.2f}", row.calls),
                   fmt::format("{}/{}", percent(row.cpu_percent[0]), percent(row.cpu_percent[1])), name_of(row.floor),
                   time(row.floor_before), time(row.floor_after), fmt::format("{:.2f}", row.ratio), name_of(row.regime));
+  if (row.why != doubt::none) line += fmt::format("{:<22} unstable: {}\n", "", words_of(row.why));
   if (row.cpu_share < 0.9) {
     line += fmt::format("{:<22} other programs had its CPUs for {:.0f} % of the time\n", "", (1 - row.cpu_share) * 100);
   }
@@ -78,6 +79,7 @@ std::string json_line(const measured& row) {
                               {"cpu_percent", {rounded(row.cpu_percent[0]), rounded(row.cpu_percent[1])}},
                               {"cpu_share", rounded(row.cpu_share)}};
   if (row.rate > 0) j["rate_per_s"] = row.rate;
+  if (row.why != doubt::none) j["unstable_because"] = words_of(row.why);
   return j.dump();
 }
 

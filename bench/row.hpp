@@ -102,6 +102,7 @@ struct measured {
   double line_before = 0, line_after = 0;
   double ratio = 0;  // p50 to the floor's, the mean of before and after
   bench::regime regime = regime::unstable;
+  doubt why = doubt::none;  // it is unstable
   int attempts = 0;
 };
 

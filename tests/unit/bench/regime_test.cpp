@@ -35,3 +35,24 @@ TEST_CASE("regimes have the names that the rows carry") {
   CHECK(name_of(regime::far) == std::string_view("far"));
   CHECK(name_of(regime::unstable) == std::string_view("unstable"));
 }
+
+TEST_CASE("sides that sleep in half of their turns have slept, also one time more or less") {
+  CHECK(bench::slept(1'000, 1'000, 1'000));
+  CHECK(bench::slept(500, 500, 1'000));
+  CHECK(bench::slept(4'000, 1'001, 1'000));
+}
+
+TEST_CASE("a floor of which one side mostly found that it need not wait has not slept") {
+  CHECK_FALSE(bench::slept(0, 0, 1'000));
+  CHECK_FALSE(bench::slept(1'000, 499, 1'000));
+  CHECK_FALSE(bench::slept(499, 1'000, 1'000));
+  // A few turns at the beginning, as when the state changes in the middle.
+  CHECK_FALSE(bench::slept(30, 31, 4'000));
+}
+
+TEST_CASE("each reason to doubt a row has its own words, and none has none") {
+  CHECK(bench::words_of(bench::doubt::none) == std::string_view());
+  CHECK(bench::words_of(bench::doubt::floor_moved) == std::string_view("the floor moved"));
+  CHECK(bench::words_of(bench::doubt::cores_moved) == std::string_view("the cores moved apart or together"));
+  CHECK(bench::words_of(bench::doubt::floor_awake) == std::string_view("the floor's sides did not sleep"));
+}

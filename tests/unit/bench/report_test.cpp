@@ -78,8 +78,12 @@ TEST_CASE("the rate is in a row that was measured at one, and in no other") {
 
 TEST_CASE("a row that was never stable says so") {
   bench::measured row = sample_row();
+  CHECK_FALSE(nlohmann::json::parse(bench::json_line(row)).contains("unstable_because"));
   row.regime = bench::regime::unstable;
+  row.why = bench::doubt::floor_awake;
   CHECK(nlohmann::json::parse(bench::json_line(row)).at("regime") == "unstable");
+  CHECK(nlohmann::json::parse(bench::json_line(row)).at("unstable_because") == "the floor's sides did not sleep");
+  CHECK(bench::table_line(row).find("unstable: the floor's sides did not sleep") != std::string::npos);
   CHECK(bench::table_line(row).find("unstable") != std::string::npos);
 }
 
