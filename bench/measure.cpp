@@ -1,18 +1,16 @@
 #include "measure.hpp"
 
 #include <algorithm>
-#include <quoit/bus.hpp>
-#include <quoit/inspect.hpp>
 #include <stdexcept>
 
 #include "pair_runner.hpp"
+#include "supervise.hpp"
 
 namespace bench {
 
 namespace {
 
 constexpr int attempts_max = 5;
-constexpr char bus_prefix[] = "bench-";
 // A row was measured on cores as far apart as the floor was if nearly all looks between its orders say so.
 constexpr double stray_share_max = 0.1;
 constexpr double stray_tolerance = 0.5;
@@ -69,10 +67,12 @@ class measurement {
     // Who sleeps does not notice how far the cores are apart.
     const bool line_moved = row_.polls && (moved(out_.line_before, out_.line_after) ||
                                            out_.regime != regime_of(out_.line_after) || strayed);
-    out_.why = floor_awake_                                 ? doubt::floor_awake
-               : moved(out_.floor_before, out_.floor_after) ? doubt::floor_moved
-               : line_moved                                 ? doubt::cores_moved
-                                                            : doubt::none;
+    const bool floor_moved = moved(out_.floor_before, out_.floor_after);
+    out_.why = floor_awake_  ? doubt::floor_awake
+               : row_awake_  ? doubt::row_awake
+               : floor_moved ? doubt::floor_moved
+               : line_moved  ? doubt::cores_moved
+                             : doubt::none;
     if (out_.why == doubt::none) return true;
     out_.regime = regime::unstable;
     return false;
@@ -84,9 +84,8 @@ class measurement {
     return median_ns(h);
   }
   usage_of_both run_floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& h) {
-    const usage_of_both used = pair_.floor(kind, turns, bytes, h);
-    // On one CPU, who is woken runs at once, before the other one sleeps: that is as it is there.
-    const bool asleep = spins(kind) || order_.yields || slept(used.asks.sleeps, used.answers.sleeps, turns);
+    bool asleep = true;
+    const usage_of_both used = pair_.steady_floor(kind, turns, bytes, h, asleep);
     floor_awake_ = floor_awake_ || !asleep;
     return used;
   }
@@ -147,6 +146,9 @@ class measurement {
   }
 
   void fill(const histogram& h, const usage_of_both& by_side, std::uint64_t turns, std::uint64_t busy_ns) {
+    // Round trips as fast as they go, by sides that should sleep while they wait.
+    const bool sleeps = row_.make != nullptr && !row_.polls && !row_.one_way && wanted_.rate == 0 && !order_.yields;
+    row_awake_ = sleeps && !slept(by_side.asks.sleeps, by_side.answers.sleeps, turns);
     usage used = by_side.asks;
     used += by_side.answers;
     const double seconds = static_cast<double>(busy_ns) * 1e-9;
@@ -176,6 +178,7 @@ class measurement {
   order order_;
   measured out_;
   bool floor_awake_ = false;
+  bool row_awake_ = false;
 };
 
 // What the measuring processes say to the one that waits for them.
@@ -183,14 +186,6 @@ struct report {
   pair_state pair;
   measured row;
 };
-
-pid_t measuring = -1;
-volatile std::sig_atomic_t interrupted_by = 0;
-
-void interrupt(int signal) {
-  interrupted_by = signal;
-  if (measuring > 0) ::kill(measuring, SIGKILL);
-}
 
 int measure_here(report& to, const row_type& row, const request& wanted, const char* bus) {
   // The floors take a second at most, opening half a minute where locks are held.
@@ -203,12 +198,6 @@ int measure_here(report& to, const row_type& row, const request& wanted, const c
     if (to.pair.problem[0] == '\0') std::snprintf(to.pair.problem, sizeof to.pair.problem, "%s", e.what());
     return 1;
   }
-}
-
-// Being the last one out of a bus removes it.
-void remove_bus(const std::string& name) {
-  if (!quoit::inspect(name)) return;
-  auto last = quoit::bus::open(name, {.node_name = "quoit bench"});
 }
 
 }  // namespace
@@ -247,45 +236,13 @@ std::string objection(const row_type& row, const request& wanted) {
 measured measure(const row_type& row, const request& wanted) {
   auto* const state = floors::shared<report>();
   if (state == nullptr) throw std::runtime_error("no memory for the benchmark's own state");
-  const std::string bus = bus_prefix + std::to_string(::getpid());
-  // The answering process is a grandchild: should the child die first, it becomes ours to wait for.
-  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  interrupted_by = 0;
-  ::signal(SIGINT, interrupt);
-  ::signal(SIGTERM, interrupt);
-  measuring = floors::fork_with_us([&] {
-    ::signal(SIGINT, SIG_DFL);
-    ::signal(SIGTERM, SIG_DFL);
-    return measure_here(*state, row, wanted, bus.c_str());
-  });
-  if (measuring < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
-  int status = 0;
-  for (pid_t ended; (ended = ::waitpid(-1, &status, 0)) != measuring;) {
-    if (ended < 0 && errno != EINTR) break;
-  }
-  const bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  measuring = -1;
-  while (::waitpid(-1, nullptr, 0) > 0 || errno == EINTR) {
-  }
-  ::signal(SIGINT, SIG_DFL);
-  ::signal(SIGTERM, SIG_DFL);
+  const std::string bus = bus_of_this_process();
+  const bool good = supervise([&] { return measure_here(*state, row, wanted, bus.c_str()); });
   const measured row_measured = state->row;
   const std::string problem = state->pair.problem;
   ::munmap(state, sizeof *state);
-  if (good && interrupted_by == 0) return row_measured;
-  remove_bus(bus);
-  if (interrupted_by != 0) ::raise(interrupted_by);
+  if (good) return row_measured;
   throw std::runtime_error(std::string(row.name) + ": " + (problem.empty() ? "the measuring process died" : problem));
-}
-
-void clean_up_after_earlier_runs() {
-  for (const std::string& name : quoit::list_buses()) {
-    if (!name.starts_with(bus_prefix)) continue;
-    const auto seen = quoit::inspect(name);
-    if (!seen) continue;
-    const bool alive = std::any_of(seen->nodes.begin(), seen->nodes.end(), [](const auto& node) { return node.alive; });
-    if (!alive) remove_bus(name);
-  }
 }
 
 }  // namespace bench

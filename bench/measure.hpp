@@ -33,7 +33,4 @@ std::string objection(const row_type& row, const request& wanted);
 // Requires: no objection, and that this process has no quoit bus open. Throws std::runtime_error.
 measured measure(const row_type& row, const request& wanted);
 
-// Removes what earlier runs left that were killed.
-void clean_up_after_earlier_runs();
-
 }  // namespace bench

@@ -65,7 +65,7 @@ void end_after(pair_state& state, unsigned seconds) {
 }
 
 pair_runner::pair_runner(pair_state& state, floors::cpu_pair cpus, make_side make)
-    : state_(state), cpus_(cpus), make_(make) {
+    : state_(state), cpus_(cpus), make_(std::move(make)) {
   floors::ns_per_tick();
   floors::step_ticks();
   problem_of_this_process = state.problem;
@@ -137,6 +137,23 @@ usage_of_both pair_runner::floor(floor_kind kind, std::uint64_t turns, std::uint
   used.answers = state_.answers_used - theirs;
   if (kind == floor_kind::futex) used.asks.wakes = used.answers.wakes = turns;
   return used;
+}
+
+usage_of_both pair_runner::steady_floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks,
+                                        bool& asleep) {
+  constexpr int tries_max = 8;
+  for (int tries = 1;; ++tries) {
+    histogram h;
+    const usage_of_both used = floor(kind, turns, bytes, h);
+    // On one CPU, who is woken runs at once, before the other one sleeps: that is as it is there.
+    asleep = spins(kind) || cpus_.asks == cpus_.answers || slept(used.asks.sleeps, used.answers.sleeps, turns);
+    if (asleep || tries == tries_max) {
+      ticks.add(h);
+      return used;
+    }
+    // Out of step.
+    ::usleep(1000);
+  }
 }
 
 std::uint64_t pair_runner::ask_floor(const order& what, histogram& ticks) {

@@ -49,7 +49,7 @@ struct pair_state {
 
 class pair_runner {
  public:
-  using make_side = std::unique_ptr<side> (*)(const order&, bool asks);
+  using make_side = std::function<std::unique_ptr<side>(const order&, bool asks)>;
 
   // Called in the asking process. `make` may be null for a row that is its floor.
   // Everything here throws std::runtime_error when it fails.
@@ -62,6 +62,9 @@ class pair_runner {
   void close();
   usage_of_both run(order what, histogram& ticks);
   usage_of_both floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks);
+  // The same; a floor whose sides should sleep and do not is run again, some times, a moment later. `asleep`: whether
+  // they did in the end, or need not (slept()).
+  usage_of_both steady_floor(floor_kind kind, std::uint64_t turns, std::uint64_t bytes, histogram& ticks, bool& asleep);
 
  private:
   order for_side(order what, bool asks) const;

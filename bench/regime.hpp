@@ -51,6 +51,8 @@ enum class doubt : std::uint8_t {
   floor_moved,  // the floor was not the same before and after
   cores_moved,  // how far the CPUs are apart was not the same all the time
   floor_awake,  // the floor's sides should sleep while they wait, and did not
+  row_awake,    // the row's own
+  crowded,      // others ran on the CPUs of a row that polls
 };
 
 constexpr const char* words_of(doubt d) {
@@ -59,6 +61,8 @@ constexpr const char* words_of(doubt d) {
     case doubt::floor_moved: return "the floor moved";
     case doubt::cores_moved: return "the cores moved apart or together";
     case doubt::floor_awake: return "the floor's sides did not sleep";
+    case doubt::row_awake: return "its sides did not sleep";
+    case doubt::crowded: return "other programs had its CPUs";
   }
   return "?";
 }

@@ -43,6 +43,8 @@ struct order {
   std::uint64_t touch_bytes = 0;  // of the payload, that are written and read
   double rate = 0;                // turns a second; 0: as fast as they go
   bool yields = false;            // both processes are on one CPU: who waits lets the other run
+  std::uint32_t way = 0;          // of `quoit bench compare`: which of its ways
+  bool counted = false;           // the same: this is the run of which a tracer counts the system calls
   char bus[33] = {};
   // Of whoever runs it.
   floors::cpu_pair cpus{};

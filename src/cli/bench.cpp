@@ -2,18 +2,17 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "bench_options.hpp"
 #include "commands.hpp"
 #include "measure.hpp"
 #include "report.hpp"
+#include "supervise.hpp"
 
 namespace cli {
 
@@ -29,17 +28,9 @@ struct choices {
   std::string json;
 };
 
-[[noreturn]] void usage_error(const std::string& words) { throw CLI::ValidationError(words); }
-
 bench::request request_of(const choices& c) {
   bench::request wanted;
-  const std::vector<int> allowed = floors::allowed_cpus();
-  wanted.cpus = floors::default_cpus(allowed);
-  if (!c.cpus.empty() && !floors::parse_cpus(c.cpus.c_str(), allowed, wanted.cpus)) {
-    std::string known;
-    for (const int cpu : allowed) known += fmt::format(" {}", cpu);
-    usage_error(fmt::format("--cpus {}: give two CPUs, as in 0,1; this process may run on{}", c.cpus, known));
-  }
+  wanted.cpus = cpus_of(c.cpus);
   wanted.payload_asked_for = c.payload_bytes;
   wanted.touch_asked_for = c.touch_bytes;
   wanted.seconds = c.seconds;
@@ -72,41 +63,10 @@ std::vector<const bench::row_type*> rows_of(const choices& c, const bench::reque
   return picked;
 }
 
-class json_file {
- public:
-  explicit json_file(const std::string& path) : path_(path) {
-    if (path == "-") {
-      file_ = stdout;
-    } else if (!path.empty()) {
-      file_ = std::fopen(path.c_str(), "w");
-      if (file_ == nullptr) fail();
-    }
-  }
-  ~json_file() {
-    if (file_ != nullptr && file_ != stdout) std::fclose(file_);
-  }
-  json_file(const json_file&) = delete;
-  json_file& operator=(const json_file&) = delete;
-
-  bool is_stdout() const { return file_ == stdout; }
-  void write(const std::string& line) {
-    if (file_ == nullptr) return;
-    if (std::fprintf(file_, "%s\n", line.c_str()) < 0 || std::fflush(file_) != 0) fail();
-  }
-
- private:
-  [[noreturn]] void fail() const {
-    throw std::runtime_error(fmt::format("cannot write {}: {}", path_, std::strerror(errno)));
-  }
-
-  std::string path_;
-  std::FILE* file_ = nullptr;
-};
-
 void run(const choices& c, bool one_way, int& status) {
   const bench::request wanted = request_of(c);
   const std::vector<const bench::row_type*> rows = rows_of(c, wanted, one_way);
-  json_file json(c.json);
+  output_file json(c.json);
   std::FILE* const table = json.is_stdout() ? stderr : stdout;
   bench::clean_up_after_earlier_runs();
   fmt::print(
@@ -129,7 +89,7 @@ void run(const choices& c, bool one_way, int& status) {
     const bench::measured measured = bench::measure(*row, wanted);
     fmt::print(table, "{}", bench::table_line(measured));
     std::fflush(table);
-    json.write(bench::json_line(measured));
+    json.write(bench::json_line(measured) + "\n");
   }
 }
 
@@ -175,6 +135,7 @@ void add_bench(CLI::App& app, int& status) {
   add_options(*throughput, *throughput_choices);
   throughput->footer(row_list(true));
   throughput->callback([throughput_choices, &status] { run(*throughput_choices, true, status); });
+  add_compare(*group);
 }
 
 }  // namespace cli

@@ -17,5 +17,7 @@ void add_topic(CLI::App& app, int& status);
 void add_node(CLI::App& app, int& status);
 void add_clean(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
+// To `bench`.
+void add_compare(CLI::App& group);
 
 }  // namespace cli

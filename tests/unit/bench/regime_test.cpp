@@ -55,4 +55,6 @@ TEST_CASE("each reason to doubt a row has its own words, and none has none") {
   CHECK(bench::words_of(bench::doubt::floor_moved) == std::string_view("the floor moved"));
   CHECK(bench::words_of(bench::doubt::cores_moved) == std::string_view("the cores moved apart or together"));
   CHECK(bench::words_of(bench::doubt::floor_awake) == std::string_view("the floor's sides did not sleep"));
+  CHECK(bench::words_of(bench::doubt::row_awake) == std::string_view("its sides did not sleep"));
+  CHECK(bench::words_of(bench::doubt::crowded) == std::string_view("other programs had its CPUs"));
 }
