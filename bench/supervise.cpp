@@ -21,10 +21,12 @@ void interrupt(int signal) {
   if (supervised > 0) ::kill(supervised, SIGKILL);
 }
 
-// Being the last one out of a bus removes it.
+// Being the last one out of a bus removes it, whichever way it goes.
 void remove_bus(const std::string& name) {
-  if (!quoit::inspect(name)) return;
-  auto last = quoit::bus::open(name, {.node_name = "quoit bench"});
+  for (const auto way : {quoit::transport::shared_memory, quoit::transport::kernel}) {
+    if (!quoit::inspect(name)) return;
+    auto last = quoit::bus::open(name, {.node_name = "quoit bench", .transport = way});
+  }
 }
 
 }  // namespace
