@@ -22,6 +22,7 @@ debian_packages_build=(
 debian_packages_test=(doctest-dev librapidcheck-dev relacy-dev)
 debian_packages_check=(
   '!clang-19|clang' '!libclang-rt-19-dev|libclang-rt-dev' '!llvm-19|llvm' '!clang-format-19|clang-format' shellcheck
+  chromium # draws the page of `quoit bench compare`, which tools/test skips without it
 )
 
 fedora_line='dnf install gcc-c++ meson ninja-build cmake pkgconf-pkg-config python3 git boost-devel liburing-devel cli11-devel fmt-devel json-devel doctest-devel'

@@ -1,6 +1,5 @@
 #include "trace.hpp"
 
-#include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -93,7 +93,7 @@ std::uint64_t copied_by(std::uint64_t number, std::uint64_t length, std::int64_t
 
 int tracer::wait(pid_t process) {
   const bool traces = attach(process);
-  __atomic_store_n(&told_, traces ? attached::yes : attached::refused, __ATOMIC_RELEASE);
+  std::atomic_ref(told_).store(traces ? attached::yes : attached::refused, std::memory_order_release);
   int status_of_process = 0;
   for (;;) {
     int status = 0;
@@ -167,7 +167,7 @@ void tracer::at_call(pid_t id) {
 }
 
 void wait_for_tracer(attached& told) {
-  while (__atomic_load_n(&told, __ATOMIC_ACQUIRE) == attached::not_yet) ::usleep(100);
+  while (std::atomic_ref(told).load(std::memory_order_acquire) == attached::not_yet) ::usleep(100);
 }
 
 }  // namespace bench::trace

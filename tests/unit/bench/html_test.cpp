@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -69,7 +70,8 @@ TEST_CASE("an axis of less than two decades has marks between") {
 TEST_CASE("one value, or none, or what cannot be drawn, makes an axis nevertheless") {
   const log_scale one({64}, 0, 100, log_scale::ends::values);
   CHECK(one.at(64) == doctest::Approx(50));
-  for (const std::vector<double>& values : {std::vector<double>{}, {0, -1, std::nan(""), INFINITY}}) {
+  for (const std::vector<double>& values :
+       {std::vector<double>{}, {0, -1, std::nan(""), std::numeric_limits<double>::infinity()}}) {
     const log_scale s(values, 0, 1, log_scale::ends::decades);
     CHECK(s.low() == 1);
     CHECK(s.high() == 10);
