@@ -7,6 +7,7 @@
 #include "quoit/error.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/fields.hpp"
+#include "quoit/inherited_memory.hpp"
 #include "quoit/inspect.hpp"
 #include "quoit/io.hpp"
 #include "quoit/loan.hpp"

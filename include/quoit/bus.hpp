@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "quoit/inherited_memory.hpp"
 #include "quoit/options.hpp"
 #include "quoit/publisher.hpp"
 #include "quoit/subscriber.hpp"
@@ -36,6 +37,13 @@ class QUOIT_EXPORT bus {
   // as lock_timeout, and clean up after many dead processes: that is done on another thread, and the loop goes on.
   // Suspends; goes on on the same executor. Errors: as open().
   static task<result<bus>> open_async(std::string_view name = {}, const bus_options& options = {});
+
+  // The same in memory that this process has inherited or was handed: the only bus there, without a name. Of the
+  // options, permissions, group and transport mean nothing here, nor does QUOIT_TRANSPORT. A forked child opens a bus
+  // of its own from the same object. Errors: as above, but for invalid_name.
+  static result<bus> open(const inherited_memory& memory, const bus_options& options = {});
+  static result<bus> open(executor& where, const inherited_memory& memory, const bus_options& options = {});
+  static task<result<bus>> open_async(const inherited_memory& memory, const bus_options& options = {});
 
   bus(bus&&) noexcept;
   bus& operator=(bus&&) noexcept;

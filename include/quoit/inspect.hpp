@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "quoit/inherited_memory.hpp"
 #include "quoit/options.hpp"
 #include "quoit/result.hpp"
 
@@ -83,5 +84,8 @@ QUOIT_EXPORT std::vector<std::string> list_buses();
 
 // Errors: invalid_name, not_found, no_permission, corrupt, newer_version, system.
 QUOIT_EXPORT result<bus_info> inspect(std::string_view bus);
+
+// The bus in this memory, which no list has. Errors: as above; not_found: nobody has opened it.
+QUOIT_EXPORT result<bus_info> inspect(const inherited_memory& memory);
 
 }  // namespace quoit::inline v1

@@ -27,6 +27,19 @@ result<bus> bus::open(executor& where, std::string_view name, const bus_options&
   return opened;
 }
 
+result<bus> bus::open(const inherited_memory& memory, const bus_options& options) {
+  auto node = detail::open_node(memory.arena_, options);
+  if (!node) return tl::unexpected(std::move(node.error()));
+  return bus(std::move(*node));
+}
+
+result<bus> bus::open(executor& where, const inherited_memory& memory, const bus_options& options) {
+  auto opened = open(memory, options);
+  errc why{};
+  if (opened && detail::bus_loop::of(*opened->node_, where.loop(), why) == nullptr) return tl::unexpected(error(why));
+  return opened;
+}
+
 namespace {
 
 task<result<bus>> open_elsewhere(std::string name, std::string node_name, bus_options options) {
@@ -38,7 +51,20 @@ task<result<bus>> open_elsewhere(std::string name, std::string node_name, bus_op
   co_return opened;
 }
 
+task<result<bus>> open_in_memory_elsewhere(inherited_memory memory, std::string node_name, bus_options options) {
+  auto opening = [&memory, &node_name, &options]() mutable {
+    options.node_name = node_name;
+    return bus::open(memory, options);
+  };
+  auto opened = co_await offload(std::move(opening));
+  co_return opened;
+}
+
 }  // namespace
+
+task<result<bus>> bus::open_async(const inherited_memory& memory, const bus_options& options) {
+  return attached(open_in_memory_elsewhere(memory, std::string(options.node_name), options));
+}
 
 task<result<bus>> bus::open_async(std::string_view name, const bus_options& options) {
   return attached(open_elsewhere(std::string(name), std::string(options.node_name), options));

@@ -4,7 +4,8 @@
 #include <cstring>
 #include <optional>
 
-#include "base/file_lock.hpp"
+#include "mem/arena.hpp"
+#include "quoit/inherited_memory.hpp"
 #include "topic/names.hpp"
 #include "topic/topic.hpp"
 #include "transport/unix/meeting_place.hpp"
@@ -15,6 +16,9 @@ using namespace detail;
 
 namespace {
 
+// Nothing that is looked at waits for a lock.
+constexpr std::chrono::nanoseconds looking_timeout{0};
+
 const char* state_name(participant_state state) noexcept {
   switch (state) {
     case participant_state::active: return "active";
@@ -24,15 +28,15 @@ const char* state_name(participant_state state) noexcept {
   }
 }
 
-result<std::vector<node_info>> read_nodes(const std::string& file_name) {
-  auto file = open_shm(file_name, access::read);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  const u64 bytes = file_bytes(file->get());
-  const std::string path = std::string(shm_directory) + "/" + file_name;
+result<std::vector<node_info>> read_nodes(segment_store& store, const std::string& file_name) {
+  auto locks = store.open_locks(file_name, access::read);
+  if (!locks) return tl::unexpected(std::move(locks.error()));
+  auto memory = store.map(file_name, access::read);
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  const u64 bytes = memory->bytes();
+  const std::string path = store.path(file_name);
   const auto corrupt = [&] { return tl::unexpected(error(errc::corrupt, path + " is no bus")); };
   if (bytes < bus_bytes(1)) return corrupt();
-  auto memory = map_file(file->get(), bytes, access::read, file_name.c_str());
-  if (!memory) return tl::unexpected(std::move(memory.error()));
   const segment_prefix prefix = memory->object<bus_header>().prefix;
   if (prefix.magic != bus_magic) return corrupt();
   if (prefix.layout_major != layout_major) {
@@ -60,16 +64,16 @@ result<std::vector<node_info>> read_nodes(const std::string& file_name) {
     node.vain_wakes = load_relaxed(entry.vain);  // relaxed: a counter
     const u32 rung = load_relaxed(entry.rung);   // relaxed: a hint
     node.rung = rung == sleeps_on_word ? rung::futex : rung == sleeps_on_pipe ? rung::pipe : rung::unspecified;
-    node.alive = held_by_other(file->get(), static_cast<off_t>(node_lock_byte(i)), 1);
+    node.alive = locks->held_by_other(static_cast<off_t>(node_lock_byte(i)), 1);
     nodes.push_back(std::move(node));
   }
   return nodes;
 }
 
 // What the lane's files say about its publisher and its readers.
-void read_lane(const std::string& topic_file, u64 generation, publisher_info& publisher,
+void read_lane(segment_store& store, const std::string& topic_file, u64 generation, publisher_info& publisher,
                std::vector<subscription_info>& subscriptions) {
-  auto lane = open_lane(topic_file, generation, access::read, access::read);
+  auto lane = open_lane(store, topic_file, generation, access::read, access::read);
   if (!lane) return;
   const lane_header& head = *lane->memory().head;
   publisher.capacity_bytes = lane->geometry.ring_bytes;
@@ -87,10 +91,10 @@ void read_lane(const std::string& topic_file, u64 generation, publisher_info& pu
   }
 }
 
-std::optional<topic_info> read_topic(const std::string& name, const std::string& file) {
+std::optional<topic_info> read_topic(segment_store& store, const std::string& name, const std::string& file) {
   topic_info info;
   info.name = name;
-  auto control = topic::look(file);
+  auto control = topic::look(store, file);
   if (!control) {
     // It went while we looked.
     if (control.error() == errc::not_found) return std::nullopt;
@@ -120,10 +124,19 @@ std::optional<topic_info> read_topic(const std::string& name, const std::string&
     publisher.state = state_name(control->state(entry));
     publisher.policy = static_cast<policy>(load_relaxed(entry.policy));  // relaxed: ordered by state()
     publisher.lane = load_relaxed(entry.lane_generation);                // relaxed: ordered by state()
-    read_lane(file, publisher.lane, publisher, info.subscriptions);
+    read_lane(store, file, publisher.lane, publisher, info.subscriptions);
     info.publishers.push_back(std::move(publisher));
   }
   return info;
+}
+
+void read_topics(segment_store& store, bus_info& info) {
+  for (const std::string& file : store.list(topic_file_prefix(info.name))) {
+    const std::string topic = topic_of_file(info.name, file);
+    if (topic.empty()) continue;
+    if (auto seen = read_topic(store, topic, file)) info.topics.push_back(std::move(*seen));
+  }
+  std::sort(info.topics.begin(), info.topics.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
 }
 
 template <std::size_t N>
@@ -198,9 +211,10 @@ std::vector<std::string> list_buses() {
 
 result<bus_info> inspect(std::string_view bus) {
   if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
+  segment_store& store = *shm_store();
   bus_info info;
   info.name = bus;
-  auto nodes = read_nodes(bus_file(bus));
+  auto nodes = read_nodes(store, bus_file(bus));
   const auto places = list_meeting_places(info.name);
   if (nodes) {
     info.nodes = std::move(*nodes);
@@ -210,12 +224,18 @@ result<bus_info> inspect(std::string_view bus) {
     info.problem = nodes.error().message();
   }
   for (const place_info& place : places) info.topics.push_back(topic_of_place(place));
-  for (const std::string& file : list_shm(topic_file_prefix(bus))) {
-    const std::string topic = topic_of_file(bus, file);
-    if (topic.empty()) continue;
-    if (auto seen = read_topic(topic, file)) info.topics.push_back(std::move(*seen));
-  }
-  std::sort(info.topics.begin(), info.topics.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  read_topics(store, info);
+  return info;
+}
+
+result<bus_info> inspect(const inherited_memory& memory) {
+  const std::shared_ptr<segment_store> store = arena_store(memory.arena_, looking_timeout);
+  bus_info info;
+  info.name = memory_bus_name;
+  auto nodes = read_nodes(*store, bus_file(info.name));
+  if (!nodes) return tl::unexpected(std::move(nodes.error()));
+  info.nodes = std::move(*nodes);
+  read_topics(*store, info);
   return info;
 }
 

@@ -26,16 +26,20 @@ int set_lock(int fd, struct flock& range) noexcept {
   return ::fcntl(fd, F_OFD_SETLK, &range);
 }
 
-}  // namespace
-
-lock_status try_lock(int fd, off_t byte) noexcept {
-  struct flock range = on_bytes(F_WRLCK, byte, 1);
+lock_status try_any(int fd, short type, off_t byte) noexcept {
+  struct flock range = on_bytes(type, byte, 1);
   while (set_lock(fd, range) != 0) {
     if (errno == EAGAIN || errno == EACCES) return lock_status::held_by_other;
     if (errno != EINTR) return lock_status::failed;
   }
   return lock_status::taken;
 }
+
+}  // namespace
+
+lock_status try_lock(int fd, off_t byte) noexcept { return try_any(fd, F_WRLCK, byte); }
+
+lock_status try_lock_shared(int fd, off_t byte) noexcept { return try_any(fd, F_RDLCK, byte); }
 
 lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept {
   // There is no lock call with a timeout. Locks are held for microseconds: a holder that has it longer was

@@ -16,6 +16,9 @@ enum class lock_status { taken, held_by_other, failed };
 
 lock_status try_lock(int fd, off_t byte) noexcept;
 
+// For reading: others may hold the byte for reading too. `held_by_other`: somebody holds it for writing.
+lock_status try_lock_shared(int fd, off_t byte) noexcept;
+
 // Tries until `timeout` is over. `held_by_other` then.
 lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept;
 

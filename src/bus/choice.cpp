@@ -109,6 +109,12 @@ result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options&
   return made;
 }
 
+result<std::shared_ptr<node>> open_node(const std::shared_ptr<arena>& memory, const bus_options& options) {
+  return node::open_in(
+      arena_store(memory, options.lock_timeout), memory_bus_name, options,
+      memory->sealed() ? "memory inherited, and the lanes of its publishers sealed" : "memory inherited");
+}
+
 void clean_up_after_dead(node& self) noexcept {
   if (self.forked()) return;
   if (self.on_kernel()) {

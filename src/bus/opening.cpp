@@ -16,9 +16,9 @@ namespace {
 constexpr std::chrono::milliseconds between_attempts{1};
 constexpr std::chrono::nanoseconds at_once{0};
 
-task<result<void>> make_in_advance(lane_preparation& prepared, const std::string& prefix, std::string_view topic,
-                                   const lane_geometry& geometry) {
-  auto making = [&prefix, topic, &geometry] { return make_lane(prefix, topic, geometry); };
+task<result<void>> make_in_advance(lane_preparation& prepared, segment_store& store, const std::string& prefix,
+                                   std::string_view topic, const lane_geometry& geometry) {
+  auto making = [&store, &prefix, topic, &geometry] { return make_lane(store, prefix, topic, geometry); };
   try {
     auto made = co_await offload(std::move(making));
     if (!made) co_return tl::unexpected(std::move(made.error()));
@@ -33,11 +33,11 @@ task<result<void>> make_in_advance(lane_preparation& prepared, const std::string
 
 task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
                                                                message_type type, publisher_options options) {
-  lane_preparation prepared;
+  lane_preparation prepared(owner->store());
   const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
   if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
     const std::string prefix = bus_temporary_prefix(owner->bus());
-    const auto made = co_await make_in_advance(prepared, prefix, topic, *geometry);
+    const auto made = co_await make_in_advance(prepared, owner->store(), prefix, topic, *geometry);
     if (!made) co_return tl::unexpected(made.error());
   }
   const deadline end(owner->settings().lock_timeout);

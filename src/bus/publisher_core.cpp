@@ -15,10 +15,10 @@ namespace quoit::inline v1::detail {
 
 result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                              const message_type& type, const publisher_options& options) {
-  lane_preparation prepared;
+  lane_preparation prepared(owner->store());
   const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
   if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
-    auto made = make_lane(bus_temporary_prefix(owner->bus()), name, *geometry);
+    auto made = make_lane(owner->store(), bus_temporary_prefix(owner->bus()), name, *geometry);
     if (!made) return tl::unexpected(std::move(made.error()));
     prepared.keep(std::move(*made));
   }

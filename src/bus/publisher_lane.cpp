@@ -91,7 +91,7 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
     publisher_entry& entry = control.publisher(i);
     if (control.state(entry) != left_as) continue;
     const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
-    auto lane = open_lane(control.file_name(), generation, access::read_write);
+    auto lane = open_lane(control.store(), control.file_name(), generation, access::read_write);
     if (!lane || !same_geometry(lane->geometry, geometry) ||
         load_relaxed(entry.policy) != static_cast<u32>(parts.policy) ||  // relaxed: as above
         !everybody_is_on(control, *lane->memory().slots)) {
@@ -155,7 +155,9 @@ result<lane_geometry> geometry_for(const message_type& type, const publisher_opt
 
 result<new_lane> lane_preparation::take(const std::string& temporary_prefix, const topic& control,
                                         const lane_geometry& geometry) {
-  if (!lane_ || !same_geometry(lane_->geometry, geometry)) return make_lane(temporary_prefix, control.name(), geometry);
+  if (!lane_ || !same_geometry(lane_->geometry, geometry)) {
+    return make_lane(store_, temporary_prefix, control.name(), geometry);
+  }
   new_lane taken = std::move(*lane_);
   lane_.reset();
   return taken;
@@ -200,14 +202,15 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   }
   publisher_entry& entry = control.publisher(index);
   // Somebody may have died between placing a lane and entering it.
-  remove_lane(control.file_name(), load_relaxed(entry.lane_generation));        // relaxed: under the topic's lock
+  remove_lane(control.store(), control.file_name(),
+              load_relaxed(entry.lane_generation));                             // relaxed: under the topic's lock
   parts.lane_generation = load_relaxed(control.header().next_lane_generation);  // relaxed: as above
   // A generation is spent before its files have names, and the free entry says whose they are: so whoever dies
   // here leaves no generation that is used twice, and no files that nobody removes.
   store_release(entry.lane_generation, parts.lane_generation);  // sync(topic.entry): before the files
   store_release(control.header().next_lane_generation, parts.lane_generation + 1);  // sync(topic.entry): as above
-  auto placed =
-      place_lane(std::move(*made), control.file_name(), parts.lane_generation, parts.owner->settings().permissions);
+  auto placed = place_lane(control.store(), std::move(*made), control.file_name(), parts.lane_generation,
+                           parts.owner->settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   parts.lane = std::move(*placed);
   parts.index = index;

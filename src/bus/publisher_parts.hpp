@@ -35,9 +35,10 @@ result<lane_geometry> geometry_for(const message_type& type, const publisher_opt
 // it was taken.
 class lane_preparation {
  public:
-  lane_preparation() = default;
+  // `store` outlives it.
+  explicit lane_preparation(segment_store& store) noexcept : store_(store) {}
   ~lane_preparation() {
-    if (lane_) discard_lane(*lane_);
+    if (lane_) discard_lane(store_, *lane_);
   }
   lane_preparation(const lane_preparation&) = delete;
   lane_preparation& operator=(const lane_preparation&) = delete;
@@ -49,6 +50,7 @@ class lane_preparation {
   result<new_lane> take(const std::string& temporary_prefix, const topic& control, const lane_geometry& geometry);
 
  private:
+  segment_store& store_;
   std::optional<new_lane> lane_;
 };
 

@@ -1,6 +1,8 @@
 #include "quoit/detail/subscriber_core.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <thread>
 #include <utility>
 
 #include "base/random.hpp"
@@ -14,6 +16,9 @@ namespace {
 
 using reading = lane_reader::reading;
 
+// From when a process that dies is not found in /proc any more until the lock that says it lives is free.
+constexpr std::chrono::milliseconds dying_takes{200};
+
 bool overwrites(const publisher_entry& entry) {
   return load_relaxed(entry.policy) == static_cast<u32>(policy::overwrite);  // relaxed: ordered by state()
 }
@@ -22,13 +27,18 @@ error conflict(const topic& control, const char* words) {
   return error(errc::policy_conflict, "topic " + control.name() + " has a publisher " + words);
 }
 
+// A lane of sealed memory whose publisher is not found in /proc: it is dying, or cannot be seen from here.
+bool is_out_of_reach(const error& e) noexcept {
+  return e == errc::no_permission && (e.system_errno() == ENOENT || e.system_errno() == ESTALE);
+}
+
 result<lane_file> open_lane_of(const subscriber_parts& parts, const publisher_entry& entry) {
   const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
   const access slots = parts.observes() ? access::read : access::read_write;
-  auto lane = open_lane(parts.control.file_name(), generation, access::read, slots);
+  auto lane = open_lane(parts.control.store(), parts.control.file_name(), generation, access::read, slots);
   if (lane && parts.index >= lane->geometry.subscriptions) {
-    return tl::unexpected(
-        corrupt_lane(lane_slots_file_name(parts.control.file_name(), generation), "it has too few slots"));
+    return tl::unexpected(corrupt_lane(
+        parts.control.store(), lane_slots_file_name(parts.control.file_name(), generation), "it has too few slots"));
   }
   return lane;
 }
@@ -43,6 +53,19 @@ std::unique_ptr<lane_link> make_link(const subscriber_parts& parts, u32 index, l
   link->generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
   link->index = index;
   return link;
+}
+
+// True if a lane could not be opened because its publisher died, and took with it what it alone had (sealed memory).
+// It may be found dying: then it is waited for.
+bool died_with_its_lane(const subscriber_parts& parts, u32 index, const error& why) {
+  if (!is_out_of_reach(why)) return false;
+  const node_id owner = topic::owner_of(parts.control.publisher(index));
+  const deadline end(dying_takes);
+  while (parts.owner->alive(owner)) {
+    if (end.over()) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
 }
 
 // A lane that was there before the subscription. With the topic's lock held.
@@ -73,8 +96,8 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
                        : from.kind == start::from::earliest ? reader.start_with_history(~u64{0})
                                                             : reader.start_with_history(from.messages);
   if (!started) {
-    return tl::unexpected(
-        corrupt_lane(lane_data_file(control.file_name(), link->generation), "it holds what no publisher writes"));
+    return tl::unexpected(corrupt_lane(control.store(), lane_data_file(control.file_name(), link->generation),
+                                       "it holds what no publisher writes"));
   }
   reader.look_at_state();
   return link;
@@ -99,13 +122,24 @@ result<std::unique_ptr<lane_link>> look_at_lane(const subscriber_parts& parts, u
 // lane was closed when we came, or we have left it; nor if it was removed meanwhile.
 result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u32 index) {
   if (parts.observes()) {
+    const node_id owner = topic::owner_of(parts.control.publisher(index));
     auto link = look_at_lane(parts, index);
-    if (!link && link.error() == errc::not_found) return nullptr;
+    if (link) return link;
+    const bool gone = link.error() == errc::not_found || (is_out_of_reach(link.error()) && !parts.owner->alive(owner));
+    if (gone) return nullptr;
     return link;
   }
-  auto lane = open_lane_of(parts, parts.control.publisher(index));
+  const publisher_entry& entry = parts.control.publisher(index);
+  const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
+  const node_id owner = topic::owner_of(entry);
+  auto lane = open_lane_of(parts, entry);
   if (!lane) {
     if (lane.error() == errc::not_found) return nullptr;
+    if (is_out_of_reach(lane.error()) && !parts.owner->alive(owner)) {
+      // Nobody can read it any more, so nobody of us keeps it in the table.
+      parts.control.leave_lane(*parts.owner, index, generation, parts.index);
+      return nullptr;
+    }
     return tl::unexpected(std::move(lane.error()));
   }
   const lane_slots& slots = *lane->memory().slots;
@@ -180,6 +214,8 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
     // A lane that is closed already belongs to those who were there while it was open.
     if (control.state(control.publisher(i)) != participant_state::active) continue;
     auto link = join_lane(*parts, i);
+    // Whoever comes next closes it.
+    if (!link && died_with_its_lane(*parts, i, link.error())) continue;
     if (!link) {
       parts->links.clear();
       control.remove_subscription(*owner, index);
@@ -218,7 +254,7 @@ result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<no
     } else if (link.error() == errc::corrupt || link.error() == errc::newer_version) {
       parts->refused.push_back({i, generation});
       parts->unsaid.push_back(std::move(link.error()));
-    } else if (link.error() != errc::not_found) {
+    } else if (link.error() != errc::not_found && !died_with_its_lane(*parts, i, link.error())) {
       return tl::unexpected(std::move(link.error()));
     }
   }
@@ -339,7 +375,8 @@ error subscriber_core::leave_broken(lane_link& link, take_status status) noexcep
   set_only();
   const std::string file = lane_data_file(parts_->control.file_name(), link.generation);
   const std::string at = "position " + std::to_string(link.reader.position());
-  if (status == take_status::corrupt) return corrupt_lane(file, "at " + at + " is what no publisher writes");
+  if (status == take_status::corrupt)
+    return corrupt_lane(parts_->control.store(), file, "at " + at + " is what no publisher writes");
   return error(errc::newer_version, std::string(shm_directory) + "/" + file + " has at " + at +
                                         " a message with flags that this library, of layout " +
                                         std::to_string(layout_major) + "." + std::to_string(layout_minor) +
@@ -377,6 +414,7 @@ void subscriber_core::look_at_roster() noexcept {
     return control.state(entry) != participant_state::free &&
            load_relaxed(entry.lane_generation) == link.generation;  // relaxed: ordered by state()
   };
+  bool doubtful = false;
   for (auto& link : parts_->links) {
     // Closed, or open again for an adopter.
     link->reader.look_at_state();
@@ -407,12 +445,20 @@ void subscriber_core::look_at_roster() noexcept {
     } else if (!link) {
       // The other lanes go on. The publisher of this one will wait for us: so we say so, once, and try again.
       parts_->lane_missing = true;
+      if (is_out_of_reach(link.error())) {
+        // Unless it is just dying: then it is not missed.
+        if (!parts_->dying) parts_->dying.emplace(dying_takes);
+        doubtful = true;
+        if (!parts_->dying->over()) continue;
+      }
       if (seen != roster_seen_) parts_->unsaid.push_back(std::move(link.error()));
     } else if (*link) {
       parts_->links.push_back(std::move(*link));
     }
   }
-  roster_seen_ = seen;
+  if (!doubtful) parts_->dying.reset();
+  // Looked at as a whole again, until it is known.
+  if (!parts_->dying || parts_->dying->over()) roster_seen_ = seen;
   set_only();
 }
 

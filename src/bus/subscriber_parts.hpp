@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "bus/deadline.hpp"
@@ -67,6 +68,7 @@ struct subscriber_parts {
   bool spinning_pays = true;
   // A lane could not be opened, for want of rights or descriptors. It is tried again at each look.
   bool lane_missing = false;
+  std::optional<deadline> dying;  // a publisher may be: until then its lane is not missed
   // Lanes that could be opened and make no sense: nobody looks at them again.
   struct refused_lane {
     u32 index;

@@ -5,11 +5,18 @@
 #include <cerrno>
 #include <string>
 
+#include "quoit/detail/atomic.hpp"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 namespace quoit::inline v1::detail {
 
 void mapping::unmap() noexcept {
   if (base_ != nullptr) ::munmap(base_, bytes_);
   base_ = nullptr;
+  held_.reset();
 }
 
 result<mapping> map_private(std::size_t bytes) {
@@ -21,9 +28,9 @@ result<mapping> map_private(std::size_t bytes) {
   return mapping(base, bytes);
 }
 
-result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what) {
+result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what, off_t offset) {
   const int protection = how == access::read ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* const base = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, 0);
+  void* const base = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, offset);
   if (base == MAP_FAILED) {
     const int why = errno;
     return tl::unexpected(error(why == EACCES || why == EPERM ? errc::no_permission : errc::system,
@@ -32,6 +39,14 @@ result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what
                                 0, why));
   }
   return mapping(base, bytes);
+}
+
+void populate(const mapping& memory) noexcept {
+  if (::madvise(memory.data(), memory.bytes(), MADV_POPULATE_WRITE) == 0) return;
+  for (std::size_t at = 0; at < memory.bytes(); at += 4096) {
+    // relaxed: nobody else knows this memory yet; zero stays zero
+    store_relaxed(memory.object<u64>(at), 0);
+  }
 }
 
 }  // namespace quoit::inline v1::detail

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -8,18 +11,21 @@
 
 namespace quoit::inline v1::detail {
 
-// A shared mapping of a whole file. Unmapped when it goes.
+// A shared mapping of a file, or of a part of one. Unmapped when it goes.
 class mapping {
  public:
   mapping() = default;
   mapping(void* base, std::size_t bytes) noexcept : base_(static_cast<std::byte*>(base)), bytes_(bytes) {}
   mapping(mapping&& other) noexcept
-      : base_(std::exchange(other.base_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+      : base_(std::exchange(other.base_, nullptr)),
+        bytes_(std::exchange(other.bytes_, 0)),
+        held_(std::move(other.held_)) {}
   mapping& operator=(mapping&& other) noexcept {
     if (this != &other) {
       unmap();
       base_ = std::exchange(other.base_, nullptr);
       bytes_ = std::exchange(other.bytes_, 0);
+      held_ = std::move(other.held_);
     }
     return *this;
   }
@@ -27,6 +33,8 @@ class mapping {
 
   std::byte* data() const noexcept { return base_; }
   std::size_t bytes() const noexcept { return bytes_; }
+  // Keeps something until the memory is unmapped.
+  void hold(std::shared_ptr<const void> what) noexcept { held_ = std::move(what); }
   explicit operator bool() const noexcept { return base_ != nullptr; }
 
   // Leaves it mapped: whoever takes the address unmaps it.
@@ -47,6 +55,7 @@ class mapping {
 
   std::byte* base_ = nullptr;
   std::size_t bytes_ = 0;
+  std::shared_ptr<const void> held_;
 };
 
 enum class access { read, read_write };
@@ -55,6 +64,9 @@ enum class access { read, read_write };
 result<mapping> map_private(std::size_t bytes);
 
 // Maps `bytes` of an open file; the descriptor may be closed afterwards. `what` names it in errors.
-result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what);
+result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what, off_t offset = 0);
+
+// Touches every page of memory that nobody else knows yet: here, and not on somebody's fast path.
+void populate(const mapping& memory) noexcept;
 
 }  // namespace quoit::inline v1::detail

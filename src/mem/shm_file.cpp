@@ -14,11 +14,6 @@
 
 #include "base/file_lock.hpp"
 #include "base/random.hpp"
-#include "quoit/detail/atomic.hpp"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 namespace quoit::inline v1::detail {
 
@@ -63,22 +58,14 @@ error no_space(const std::string& name, const shm_purpose& purpose, std::size_t 
 }
 
 // `why` is set to the errno if it fails.
-guarded_fd open_guarded(const std::string& name, int& why) {
+guarded_fd open_guarded(const std::string& name, access how, int& why) {
   const std::string path = "/" + name;
+  const int flags = how == access::read ? O_RDONLY : O_RDWR;
   return guarded_fd::opened_by([&] {
-    fd descriptor(::shm_open(path.c_str(), O_RDWR | O_CLOEXEC, 0));
+    fd descriptor(::shm_open(path.c_str(), flags | O_CLOEXEC, 0));
     if (!descriptor) why = errno;
     return descriptor;
   });
-}
-
-// Every page is touched here, and not on somebody's fast path.
-void populate(const mapping& memory) noexcept {
-  if (::madvise(memory.data(), memory.bytes(), MADV_POPULATE_WRITE) == 0) return;
-  for (std::size_t at = 0; at < memory.bytes(); at += 4096) {
-    // relaxed: nobody else knows this memory yet; zero stays zero
-    store_relaxed(memory.object<u64>(at), 0);
-  }
 }
 
 }  // namespace
@@ -94,7 +81,7 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
     if (!memory_of) return tl::unexpected(failed("creating", file.name, errno));
     // The lock goes through a description of its own: a mapping keeps a description, and with it the lock.
     int why = EAGAIN;
-    guarded_fd lock_of = open_guarded(file.name, why);
+    guarded_fd lock_of = open_guarded(file.name, access::read_write, why);
     // Somebody who tidies up may have seen it before it was locked.
     if (lock_of && try_lock(lock_of.get(), shm_lock_byte) == lock_status::taken && !is_unlinked(lock_of.get())) {
       file.descriptor = std::move(lock_of);
@@ -123,23 +110,28 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
 }
 
 result<bool> place_shm(shm_file& file, const std::string& name, const shm_permissions& permissions) {
+  auto placed = place_shm(file.descriptor.get(), file.name, name, permissions);
+  if (placed && *placed) file.name = name;
+  return placed;
+}
+
+result<bool> place_shm(int fd, const std::string& temporary, const std::string& name,
+                       const shm_permissions& permissions) {
   const auto undo = [&](error e) {
-    unlink_shm(file.name);
+    unlink_shm(temporary);
     return tl::unexpected(std::move(e));
   };
-  if (permissions.group >= 0 &&
-      ::fchown(file.descriptor.get(), static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) != 0) {
-    return undo(failed("giving to group " + std::to_string(permissions.group), file.name, errno));
+  if (permissions.group >= 0 && ::fchown(fd, static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) != 0) {
+    return undo(failed("giving to group " + std::to_string(permissions.group), temporary, errno));
   }
   // Not at creation: there the umask would take its part.
-  if (::fchmod(file.descriptor.get(), permissions.mode) != 0) return undo(failed("fchmod of", file.name, errno));
-  if (::renameat2(AT_FDCWD, path_of(file.name).c_str(), AT_FDCWD, path_of(name).c_str(), RENAME_NOREPLACE) != 0) {
+  if (::fchmod(fd, permissions.mode) != 0) return undo(failed("fchmod of", temporary, errno));
+  if (::renameat2(AT_FDCWD, path_of(temporary).c_str(), AT_FDCWD, path_of(name).c_str(), RENAME_NOREPLACE) != 0) {
     const int why = errno;
     if (why != EEXIST) return undo(failed("naming", name, why));
-    unlink_shm(file.name);
+    unlink_shm(temporary);
     return false;
   }
-  file.name = name;
   return true;
 }
 
@@ -150,9 +142,9 @@ result<fd> open_shm(const std::string& name, access how) {
   return descriptor;
 }
 
-result<guarded_fd> open_shm_for_locks(const std::string& name) {
+result<guarded_fd> open_shm_for_locks(const std::string& name, access how) {
   int why = 0;
-  guarded_fd descriptor = open_guarded(name, why);
+  guarded_fd descriptor = open_guarded(name, how, why);
   if (!descriptor) return tl::unexpected(failed("opening", name, why));
   return descriptor;
 }

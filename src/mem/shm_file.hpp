@@ -45,12 +45,14 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
 
 // Gives it its permissions and its final name. False: somebody else was first, and the temporary is gone.
 result<bool> place_shm(shm_file& file, const std::string& name, const shm_permissions& permissions);
+result<bool> place_shm(int fd, const std::string& temporary, const std::string& name,
+                       const shm_permissions& permissions);
 
 // An object that is there. Errors: not_found, no_permission, limit_reached (descriptors), system.
 result<fd> open_shm(const std::string& name, access how);
 
 // The same, for nothing but its locks: guarded from a forked child, and never mapped through.
-result<guarded_fd> open_shm_for_locks(const std::string& name);
+result<guarded_fd> open_shm_for_locks(const std::string& name, access how = access::read_write);
 
 // Maps an object that is locked, and so cannot change its name, through a description of its own.
 result<mapping> map_by_name(const std::string& name, std::size_t bytes, access how);

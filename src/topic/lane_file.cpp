@@ -4,20 +4,21 @@
 
 namespace quoit::inline v1::detail {
 
-error corrupt_lane(const std::string& file, std::string_view what) {
-  return error(errc::corrupt, std::string(shm_directory) + "/" + file + ": " + std::string(what) +
-                                  ": stop the processes of the topic, and remove it");
+error corrupt_lane(const segment_store& store, const std::string& file, std::string_view what) {
+  return error(errc::corrupt,
+               store.path(file) + ": " + std::string(what) + ": stop the processes of the topic, and remove it");
 }
 
-result<new_lane> make_lane(const std::string& temporary_prefix, std::string_view topic, const lane_geometry& geometry) {
+result<new_lane> make_lane(segment_store& store, const std::string& temporary_prefix, std::string_view topic,
+                           const lane_geometry& geometry) {
   const std::string of_topic = " of a lane of topic " + std::string(topic);
-  auto slots = make_shm(temporary_prefix, slots_bytes(geometry.subscriptions),
-                        {"the slots" + of_topic, "limits.subscriptions_max"});
+  auto slots = store.make(temporary_prefix, slots_bytes(geometry.subscriptions),
+                          {"the slots" + of_topic, "limits.subscriptions_max"});
   if (!slots) return tl::unexpected(std::move(slots.error()));
-  auto data = make_shm(temporary_prefix, geometry.data_file_bytes(),
-                       {"the ring" + of_topic, "publisher_options capacity_bytes"});
+  auto data = store.make(temporary_prefix, geometry.data_file_bytes(),
+                         {"the ring" + of_topic, "publisher_options capacity_bytes"}, segment_kind::lane_data);
   if (!data) {
-    unlink_shm(slots->name);
+    store.discard(*slots);
     return tl::unexpected(std::move(data.error()));
   }
   write_geometry(geometry, data->memory.object<lane_header>(), slots->memory.object<lane_slots>());
@@ -33,71 +34,69 @@ result<lane_file> make_private_lane(const lane_geometry& geometry) {
   return lane_file{std::move(*data), std::move(*slots), geometry};
 }
 
-void discard_lane(const new_lane& lane) noexcept {
-  unlink_shm(lane.data.name);
-  unlink_shm(lane.slots.name);
+void discard_lane(segment_store& store, const new_lane& lane) noexcept {
+  store.discard(lane.data);
+  store.discard(lane.slots);
 }
 
-result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
+result<lane_file> place_lane(segment_store& store, new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions) {
   // Under the topic's lock, and with a generation that was never used: nothing has these names.
   const auto taken = [](const std::string& name) {
     return error(errc::corrupt, name + " is there already: remove it");
   };
   const std::string slots_name = lane_slots_file_name(topic_file, generation);
-  auto slots = place_shm(lane.slots, slots_name, permissions);
+  auto slots = store.place(lane.slots, slots_name, permissions);
   if (!slots || !*slots) {
-    unlink_shm(lane.data.name);
+    store.discard(lane.data);
     return tl::unexpected(slots ? taken(slots_name) : std::move(slots.error()));
   }
   const std::string data_name = lane_data_file(topic_file, generation);
-  auto data = place_shm(lane.data, data_name, permissions);
+  auto data = store.place(lane.data, data_name, permissions);
   if (!data || !*data) {
-    unlink_shm(lane.slots.name);
+    store.remove(slots_name);
     return tl::unexpected(data ? taken(data_name) : std::move(data.error()));
   }
   return lane_file{std::move(lane.data.memory), std::move(lane.slots.memory), lane.geometry};
 }
 
-result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation, access how) {
+result<lane_slots_file> open_lane_slots(segment_store& store, const std::string& topic_file, u64 generation,
+                                        access how) {
   const std::string name = lane_slots_file_name(topic_file, generation);
-  auto file = open_shm(name, how);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  const u64 bytes = file_bytes(file->get());
-  if (bytes < slots_bytes(1)) return tl::unexpected(corrupt_lane(name, "it is shorter than a slot file"));
-  auto memory = map_file(file->get(), bytes, how, name.c_str());
+  auto memory = store.map(name, how);
   if (!memory) return tl::unexpected(std::move(memory.error()));
+  const u64 bytes = memory->bytes();
+  if (bytes < slots_bytes(1)) return tl::unexpected(corrupt_lane(store, name, "it is shorter than a slot file"));
   const segment_prefix prefix = memory->object<lane_slots>().prefix;
-  if (prefix.magic != slots_magic) return tl::unexpected(corrupt_lane(name, "it is no slot file"));
+  if (prefix.magic != slots_magic) return tl::unexpected(corrupt_lane(store, name, "it is no slot file"));
   if (prefix.layout_major != layout_major || prefix.required_features != 0) {
     return tl::unexpected(
-        error(errc::newer_version, std::string(shm_directory) + "/" + name + " has layout " +
-                                       std::to_string(prefix.layout_major) + "." + std::to_string(prefix.layout_minor) +
-                                       ", this library has layout " + std::to_string(layout_major) + "." +
-                                       std::to_string(layout_minor) + ": use one version of quoit on a bus"));
+        error(errc::newer_version, store.path(name) + " has layout " + std::to_string(prefix.layout_major) + "." +
+                                       std::to_string(prefix.layout_minor) + ", this library has layout " +
+                                       std::to_string(layout_major) + "." + std::to_string(layout_minor) +
+                                       ": use one version of quoit on a bus"));
   }
   if (prefix.entry_count > subscriptions_limit || bytes < slots_bytes(prefix.entry_count)) {
-    return tl::unexpected(corrupt_lane(name, "it is shorter than its slots"));
+    return tl::unexpected(corrupt_lane(store, name, "it is shorter than its slots"));
   }
   return lane_slots_file{std::move(*memory), prefix.entry_count};
 }
 
-result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access, access slots_access) {
+result<lane_file> open_lane(segment_store& store, const std::string& topic_file, u64 generation, access data_access,
+                            access slots_access) {
   const std::string name = lane_data_file(topic_file, generation);
-  auto slots = open_lane_slots(topic_file, generation, slots_access);
+  auto slots = open_lane_slots(store, topic_file, generation, slots_access);
   if (!slots) return tl::unexpected(std::move(slots.error()));
-  auto file = open_shm(name, data_access);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  const u64 bytes = file_bytes(file->get());
-  if (bytes < lane_header_bytes) return tl::unexpected(corrupt_lane(name, "it is shorter than its header"));
-  auto data = map_file(file->get(), bytes, data_access, name.c_str());
+  auto data = store.map(name, data_access);
   if (!data) return tl::unexpected(std::move(data.error()));
+  const u64 bytes = data->bytes();
+  if (bytes < lane_header_bytes) return tl::unexpected(corrupt_lane(store, name, "it is shorter than its header"));
   auto geometry = read_geometry(data->object<lane_header>(), bytes, slots->slots(), slots->memory.bytes());
   if (!geometry) {
     const error& why = geometry.error();
-    if (why == errc::corrupt) return tl::unexpected(corrupt_lane(name, why.words()));
-    return tl::unexpected(error(why.code(), std::string(shm_directory) + "/" + name + ": " + std::string(why.words()) +
-                                                ": use one version of quoit on a bus"));
+    if (why == errc::corrupt) return tl::unexpected(corrupt_lane(store, name, why.words()));
+    return tl::unexpected(
+        error(why.code(), store.path(name) + ": " + std::string(why.words()) + ": use one version of quoit on a bus"));
   }
   return lane_file{std::move(*data), std::move(slots->memory), *geometry};
 }
@@ -106,9 +105,9 @@ bool is_gone(const error& why) noexcept {
   return why == errc::not_found || why == errc::corrupt || why == errc::newer_version;
 }
 
-void remove_lane(const std::string& topic_file, u64 generation) noexcept {
-  unlink_shm(lane_data_file(topic_file, generation));
-  unlink_shm(lane_slots_file_name(topic_file, generation));
+void remove_lane(segment_store& store, const std::string& topic_file, u64 generation) noexcept {
+  store.remove(lane_data_file(topic_file, generation));
+  store.remove(lane_slots_file_name(topic_file, generation));
 }
 
 }  // namespace quoit::inline v1::detail

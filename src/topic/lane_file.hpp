@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "mem/shm_file.hpp"
+#include "mem/segment_store.hpp"
 #include "quoit/detail/lane_layout.hpp"
 #include "ring/geometry.hpp"
 
@@ -23,16 +23,17 @@ struct lane_file {
 
 // Made whole under temporary names; place_lane() puts them in place.
 struct new_lane {
-  shm_file data;
-  shm_file slots;
+  segment data;
+  segment slots;
   lane_geometry geometry{};
 };
 
 // `topic` is for words. Errors: no_space, no_permission, limit_reached (descriptors), system.
-result<new_lane> make_lane(const std::string& temporary_prefix, std::string_view topic, const lane_geometry& geometry);
+result<new_lane> make_lane(segment_store& store, const std::string& temporary_prefix, std::string_view topic,
+                           const lane_geometry& geometry);
 // Removes what is not going to be placed.
-void discard_lane(const new_lane& lane) noexcept;
-result<lane_file> place_lane(new_lane lane, const std::string& topic_file, u64 generation,
+void discard_lane(segment_store& store, const new_lane& lane) noexcept;
+result<lane_file> place_lane(segment_store& store, new_lane lane, const std::string& topic_file, u64 generation,
                              const shm_permissions& permissions);
 
 // A lane in memory of this process alone. Errors: no_space.
@@ -40,7 +41,7 @@ result<lane_file> make_private_lane(const lane_geometry& geometry);
 
 // A lane that is there. Subscribers map the data for reading only.
 // Errors: not_found, no_permission, limit_reached (descriptors), corrupt, newer_version, system.
-result<lane_file> open_lane(const std::string& topic_file, u64 generation, access data_access,
+result<lane_file> open_lane(segment_store& store, const std::string& topic_file, u64 generation, access data_access,
                             access slots_access = access::read_write);
 
 // Its slots only, for cleaning up.
@@ -49,15 +50,16 @@ struct lane_slots_file {
   u32 subscriptions = 0;
   lane_slots& slots() const noexcept { return memory.object<lane_slots>(); }
 };
-result<lane_slots_file> open_lane_slots(const std::string& topic_file, u64 generation, access how = access::read_write);
+result<lane_slots_file> open_lane_slots(segment_store& store, const std::string& topic_file, u64 generation,
+                                        access how = access::read_write);
 
 // `corrupt`, of a lane's file: `what`, and what to do.
-error corrupt_lane(const std::string& file, std::string_view what);
+error corrupt_lane(const segment_store& store, const std::string& file, std::string_view what);
 
 // True if a lane that could not be opened, for this reason, is no lane any more; false if somebody else could open
 // it, or the same one later.
 bool is_gone(const error& why) noexcept;
 
-void remove_lane(const std::string& topic_file, u64 generation) noexcept;
+void remove_lane(segment_store& store, const std::string& topic_file, u64 generation) noexcept;
 
 }  // namespace quoit::inline v1::detail

@@ -54,8 +54,8 @@ std::string remove_bus(const std::string& bus) {
   return ": stop the processes of the bus, then `quoit clean --bus " + bus + "` removes what is left";
 }
 
-error busy_bus(const std::string& file) {
-  return error(errc::busy, std::string("the lock of ") + shm_directory + "/" + file +
+error busy_bus(const std::string& path) {
+  return error(errc::busy, "the lock of " + path +
                                " was held for longer than lock_timeout: some process on the bus is stopped, or "
                                "stands in a debugger, in the middle of opening or closing");
 }
@@ -65,10 +65,17 @@ error busy_bus(const std::string& file) {
 // ---- opening -------------------------------------------------------------------------------------------
 
 result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options& options) {
+  return open_in(shm_store(), bus, options, {});
+}
+
+result<std::shared_ptr<node>> node::open_in(std::shared_ptr<segment_store> store, std::string_view bus,
+                                            const bus_options& options, std::string why) {
   if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
   if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
   std::shared_ptr<node> made(new node);
   made->set_up(bus, options);
+  made->store_ = std::move(store);
+  made->why_transport_ = std::move(why);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     auto entered = made->try_open(options);
     if (!entered) {
@@ -81,7 +88,7 @@ result<std::shared_ptr<node>> node::open(std::string_view bus, const bus_options
       return made;
     }
   }
-  return tl::unexpected(busy_bus(made->file_name_));
+  return tl::unexpected(busy_bus(made->store_->path(made->file_name_)));
 }
 
 result<std::shared_ptr<node>> node::open_private(std::string_view bus, const bus_options& options, std::string why) {
@@ -103,6 +110,7 @@ result<std::shared_ptr<node>> node::open_private(std::string_view bus, const bus
 void node::set_up(std::string_view bus, const bus_options& options) {
   bus_ = bus;
   file_name_ = bus_file(bus);
+  store_ = shm_store();
   epoch_ = fork_epoch;
   // Rechecks allocate nothing, unless there are more publishers' nodes than this.
   probed_.reserve(64);
@@ -136,37 +144,36 @@ void node::write_own_entry(u32 index, const bus_options& options) {
 
 // False: the segment went away under us, or somebody else was first; again from the name.
 result<bool> node::try_open(const bus_options& options) {
-  auto file = open_shm_for_locks(file_name_);
+  auto file = store_->open_locks(file_name_);
   if (!file) {
     if (file.error().code() != errc::not_found) return tl::unexpected(std::move(file.error()));
     return create(options);
   }
   probe_ = std::move(*file);
-  switch (lock(probe_.get(), shm_lock_byte, settings_.lock_timeout)) {
+  switch (probe_.lock(shm_lock_byte, settings_.lock_timeout)) {
     case lock_status::taken: break;
-    case lock_status::held_by_other: return tl::unexpected(busy_bus(file_name_));
+    case lock_status::held_by_other: return tl::unexpected(busy_bus(store_->path(file_name_)));
     case lock_status::failed: return tl::unexpected(error(errc::system, "locking " + file_name_, 0, errno));
   }
-  if (is_unlinked(probe_.get())) {
+  if (probe_.removed()) {
     probe_.reset();
     return false;
   }
-  const u64 bytes = file_bytes(probe_.get());
-  if (bytes < bus_bytes(1)) {
-    return tl::unexpected(error(errc::corrupt, std::string(shm_directory) + "/" + file_name_ + " has " +
-                                                   std::to_string(bytes) + " bytes, a bus at least " +
-                                                   std::to_string(bus_bytes(1)) + remove_bus(bus_)));
-  }
-  auto memory = map_by_name(file_name_, bytes, access::read_write);
+  auto memory = store_->map(file_name_, access::read_write);
   if (!memory) return tl::unexpected(std::move(memory.error()));
+  if (const u64 bytes = memory->bytes(); bytes < bus_bytes(1)) {
+    return tl::unexpected(error(errc::corrupt, store_->path(file_name_) + " has " + std::to_string(bytes) +
+                                                   " bytes, a bus at least " + std::to_string(bus_bytes(1)) +
+                                                   remove_bus(bus_)));
+  }
   memory_ = std::move(*memory);
   if (auto ok = check_header(); !ok) return tl::unexpected(std::move(ok.error()));
   return enter(options);
 }
 
 result<bool> node::create(const bus_options& options) {
-  auto made = make_shm(bus_temporary_prefix(bus_), bus_bytes(options.nodes_max),
-                       {"the nodes of bus " + bus_, "bus_options nodes_max"});
+  auto made = store_->make(bus_temporary_prefix(bus_), bus_bytes(options.nodes_max),
+                           {"the nodes of bus " + bus_, "bus_options nodes_max"});
   if (!made) return tl::unexpected(std::move(made.error()));
   bus_header& header = made->memory.object<bus_header>();
   header.prefix.magic = bus_magic;
@@ -178,21 +185,21 @@ result<bool> node::create(const bus_options& options) {
   header.prefix.segment_bytes = made->memory.bytes();
   std::memcpy(header.prefix.boot_id, boot_id().data(), sizeof header.prefix.boot_id);
   bus_.copy(header.name, sizeof header.name - 1);
-  auto placed = place_shm(*made, file_name_, settings_.permissions);
+  auto placed = store_->place(*made, file_name_, settings_.permissions);
   if (!placed) {
     // Whoever tidies up may take a temporary for abandoned once; then it is made again.
     if (placed.error().code() == errc::not_found) return false;
     return tl::unexpected(std::move(placed.error()));
   }
   if (!*placed) return false;
-  probe_ = std::move(made->descriptor);  // with the lock
+  probe_ = std::move(made->locks);  // with the lock
   memory_ = std::move(made->memory);
   nodes_ = options.nodes_max;
   return enter(options);
 }
 
 result<void> node::check_header() {
-  const std::string path = std::string(shm_directory) + "/" + file_name_;
+  const std::string path = store_->path(file_name_);
   const segment_prefix prefix = memory_.object<bus_header>().prefix;
   if (prefix.magic != bus_magic) {
     return tl::unexpected(error(errc::corrupt, path + " is no bus (wrong magic number)" + remove_bus(bus_)));
@@ -214,26 +221,26 @@ result<void> node::check_header() {
 
 // With the lock of the bus: takes a byte, then writes the record.
 result<bool> node::enter(const bus_options& options) {
-  auto life = open_shm_for_locks(file_name_);
+  auto life = store_->open_locks(file_name_);
   if (!life) return tl::unexpected(std::move(life.error()));
   life_ = std::move(*life);
   for (u32 pass = 0; pass < 2; ++pass) {
     for (u32 i = 0; i < nodes_; ++i) {
       // sync(node.record): a record that is free was cleaned up after
       if (load_acquire(entry(i).state) != 0) continue;
-      if (try_lock(life_.get(), static_cast<off_t>(node_lock_byte(i))) != lock_status::taken) continue;
+      if (life_.try_lock(static_cast<off_t>(node_lock_byte(i))) != lock_status::taken) continue;
       if (load_acquire(entry(i).state) != 0) {  // sync(node.record): again, now that the byte is ours
-        unlock(life_.get(), static_cast<off_t>(node_lock_byte(i)));
+        life_.unlock(static_cast<off_t>(node_lock_byte(i)));
         continue;
       }
       write_own_entry(i, options);
-      unlock(probe_.get(), shm_lock_byte);
+      probe_.unlock(shm_lock_byte);
       return true;
     }
     // Full: the dead may have left room. Their cleaners take no lock of the bus.
     if (pass == 0) clean_all_dead();
   }
-  unlock(probe_.get(), shm_lock_byte);
+  probe_.unlock(shm_lock_byte);
   return tl::unexpected(error(errc::limit_reached,
                               "bus " + bus_ + " has " + std::to_string(nodes_) +
                                   " nodes, all alive; whoever makes the bus chooses bus_options nodes_max",
@@ -251,30 +258,26 @@ node::~node() {
 
 void node::leave() noexcept {
   // A stopped holder of the lock must not keep us from leaving: whoever comes next cleans up.
-  const bool locked = lock(probe_.get(), shm_lock_byte, settings_.lock_timeout) == lock_status::taken;
-  if (bells_.has_own()) unlink_shm(bell_file(bus_, index_, generation_));
+  const bool locked = probe_.lock(shm_lock_byte, settings_.lock_timeout) == lock_status::taken;
+  if (bells_.has_own()) store_->remove(bell_file(bus_, index_, generation_));
   // sync(node.record): free, for whoever takes the byte after us
   store_release(entry(index_).state, 0);
   life_.reset();
   if (!locked) return;
   if (!anybody_else()) remove_everything();
-  unlock(probe_.get(), shm_lock_byte);
+  probe_.unlock(shm_lock_byte);
 }
 
-bool node::anybody_else() noexcept {
-  return held_by_other(probe_.get(), static_cast<off_t>(node_lock_byte(0)), nodes_);
-}
+bool node::anybody_else() noexcept { return probe_.held_by_other(static_cast<off_t>(node_lock_byte(0)), nodes_); }
 
 void node::remove_everything() noexcept {
-  for (const std::string& name : list_shm(topic_file_prefix(bus_))) unlink_shm(name);
-  for (const std::string& name : list_shm(bell_file_prefix(bus_))) unlink_shm(name);
+  for (const std::string& name : store_->list(topic_file_prefix(bus_))) store_->remove(name);
+  for (const std::string& name : store_->list(bell_file_prefix(bus_))) store_->remove(name);
   tidy_temporaries();
-  unlink_shm(file_name_);
+  store_->remove(file_name_);
 }
 
-void node::tidy_temporaries() {
-  for (const std::string& name : list_shm(bus_temporary_prefix(bus_))) remove_if_abandoned(name);
-}
+void node::tidy_temporaries() { store_->remove_abandoned(bus_temporary_prefix(bus_)); }
 
 // ---- the others ----------------------------------------------------------------------------------------
 
@@ -286,7 +289,7 @@ bool node::alive(node_id id) noexcept {
   // sync(node.record): the generation is that of this use of the entry
   if (load_acquire(entry(id.index).state) != entry_in_use) return false;
   if (load_relaxed(entry(id.index).generation) != id.generation) return false;  // relaxed: as above
-  return held_by_other(probe_.get(), static_cast<off_t>(node_lock_byte(id.index)), 1);
+  return probe_.held_by_other(static_cast<off_t>(node_lock_byte(id.index)), 1);
 }
 
 bool node::alive_lately(node_id id) {
@@ -300,19 +303,19 @@ bool node::alive_lately(node_id id) {
 void node::clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout) {
   if (!valid(id) || id == this->id()) return;
   const off_t byte = static_cast<off_t>(node_lock_byte(id.index));
-  if (held_by_other(probe_.get(), byte, 1)) return;
-  if (try_lock(probe_.get(), byte) != lock_status::taken) return;
+  if (probe_.held_by_other(byte, 1)) return;
+  if (probe_.try_lock(byte) != lock_status::taken) return;
   // The record is read after the byte was taken: before, it might have been somebody's who then left.
   node_entry& e = entry(id.index);
   // sync(node.record): as above
   const bool in_use = load_acquire(e.state) == entry_in_use;
   const node_id found{id.index, load_relaxed(e.generation)};  // relaxed: the byte is ours
   const node_id whom = in_use ? found : id;
-  unlink_shm(bell_file(bus_, whom.index, whom.generation));
+  store_->remove(bell_file(bus_, whom.index, whom.generation));
   const bool clean = clean_topics_after(*this, whom, lock_timeout);
   // sync(node.record): cleaned up, for whoever takes the entry
   if (in_use && clean) store_release(e.state, 0);
-  unlock(probe_.get(), byte);
+  probe_.unlock(byte);
 }
 
 void node::clean_all_dead() {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/fork_guard.hpp"
-#include "mem/shm_file.hpp"
+#include "mem/segment_store.hpp"
 #include "quoit/detail/bus_layout.hpp"
 #include "quoit/options.hpp"
 #include "topic/bells.hpp"
@@ -57,6 +57,9 @@ class node {
   // Errors: invalid_name, limit_reached (nodes_max), no_space, no_permission, busy (the lock of the bus),
   // newer_version, corrupt, system.
   static result<std::shared_ptr<node>> open(std::string_view bus, const bus_options& options);
+  // The same in a store of another kind. `why` it is there.
+  static result<std::shared_ptr<node>> open_in(std::shared_ptr<segment_store> store, std::string_view bus,
+                                               const bus_options& options, std::string why);
   // A node on the kernel path: nobody else sees it, and its words are in memory of this process. `why` it is there.
   // Errors: invalid_name, no_space.
   static result<std::shared_ptr<node>> open_private(std::string_view bus, const bus_options& options, std::string why);
@@ -65,6 +68,8 @@ class node {
   node& operator=(const node&) = delete;
 
   const std::string& bus() const noexcept { return bus_; }
+  // Where its segments are, and those of its topics.
+  segment_store& store() const noexcept { return *store_; }
   const node_settings& settings() const noexcept { return settings_; }
   node_id id() const noexcept { return {index_, generation_}; }
   bool forked() const noexcept { return epoch_ != fork_epoch; }
@@ -144,8 +149,9 @@ class node {
   node_settings settings_{};
   bool on_kernel_ = false;
   std::string why_transport_;
-  guarded_fd probe_;  // for probes, for the lock of the bus, and for the bytes of nodes that we clean
-  guarded_fd life_;   // holds our byte, and is used for nothing else
+  std::shared_ptr<segment_store> store_;
+  segment_locks probe_;  // for probes, for the lock of the bus, and for the bytes of nodes that we clean
+  segment_locks life_;   // holds our byte, and is used for nothing else
   mapping memory_;
   u32 nodes_ = 0;
   u32 index_ = 0;

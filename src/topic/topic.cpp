@@ -15,10 +15,8 @@ constexpr u64 first_lane_generation = 1;
 
 constexpr int open_attempts_max = 100;
 
-std::string path_of(const std::string& file) { return std::string(shm_directory) + "/" + file; }
-
-error busy_topic(const std::string& file) {
-  return error(errc::busy, "the lock of " + path_of(file) +
+error busy_topic(const std::string& path) {
+  return error(errc::busy, "the lock of " + path +
                                " was held for longer than lock_timeout: some process that opens or closes the "
                                "topic is stopped, or stands in a debugger");
 }
@@ -69,11 +67,11 @@ void write_header(topic_header& h, std::size_t segment_bytes, std::string_view n
 std::string text_of(const char* text, std::size_t bytes_max) { return std::string(text, ::strnlen(text, bytes_max)); }
 
 // Waits for the lock of an open file. False: the file has no name any more.
-result<bool> lock_file(int fd, const std::string& file, std::chrono::nanoseconds timeout) {
-  switch (lock(fd, shm_lock_byte, timeout)) {
-    case lock_status::taken: return !is_unlinked(fd);
-    case lock_status::held_by_other: return tl::unexpected(busy_topic(file));
-    default: return tl::unexpected(error(errc::system, "locking " + path_of(file), 0, errno));
+result<bool> lock_file(segment_locks& locks, const std::string& path, std::chrono::nanoseconds timeout) {
+  switch (locks.lock(shm_lock_byte, timeout)) {
+    case lock_status::taken: return !locks.removed();
+    case lock_status::held_by_other: return tl::unexpected(busy_topic(path));
+    default: return tl::unexpected(error(errc::system, "locking " + path, 0, errno));
   }
 }
 
@@ -101,65 +99,65 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
         // A topic that only the dead have left is nobody's.
         opened->control.clean_dead(*owner);
         opened->control.remove_if_unused();
-        if (is_unlinked(opened->lock.fd())) continue;
+        if (opened->lock.of_removed()) continue;
         return tl::unexpected(std::move(ok.error()));
       }
       return opened;
     }
     if (opened.error().code() != errc::not_found) return tl::unexpected(std::move(opened.error()));
-    guarded_fd descriptor;
-    auto made = make(*owner, file, *bare, type, limits, descriptor);
-    if (made) return topic::opened{std::move(*made), topic_lock(std::move(descriptor))};
+    segment_locks locks;
+    auto made = make(*owner, file, *bare, type, limits, locks);
+    if (made) return topic::opened{std::move(*made), topic_lock(std::move(locks))};
     if (made.error().code() != errc::not_found) return tl::unexpected(std::move(made.error()));
   }
-  return tl::unexpected(busy_topic(file));
+  return tl::unexpected(busy_topic(owner->store().path(file)));
 }
 
 result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
                                        std::chrono::nanoseconds lock_timeout) {
+  segment_store& store = owner->store();
+  const std::string path = store.path(file_name);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
-    auto file = open_shm_for_locks(file_name);
-    if (!file) return tl::unexpected(std::move(file.error()));
-    guarded_fd descriptor = std::move(*file);
-    auto locked = lock_file(descriptor.get(), file_name, lock_timeout);
+    auto locks = store.open_locks(file_name);
+    if (!locks) return tl::unexpected(std::move(locks.error()));
+    auto locked = lock_file(*locks, path, lock_timeout);
     if (!locked) return tl::unexpected(std::move(locked.error()));
     if (!*locked) continue;
     topic control;
+    control.store_ = &store;
     control.file_name_ = file_name;
     control.lock_timeout_ = owner->settings().lock_timeout;
-    const u64 bytes = file_bytes(descriptor.get());
-    if (bytes < topic_bytes(1, 1)) {
-      return tl::unexpected(error(errc::corrupt, path_of(file_name) + " has " + std::to_string(bytes) +
-                                                     " bytes, a topic at least " + std::to_string(topic_bytes(1, 1)) +
-                                                     ": remove it"));
-    }
-    auto memory = map_by_name(file_name, bytes, access::read_write);
+    auto memory = store.map(file_name, access::read_write);
     if (!memory) return tl::unexpected(std::move(memory.error()));
+    const u64 bytes = memory->bytes();
+    if (bytes < topic_bytes(1, 1)) {
+      return tl::unexpected(error(errc::corrupt, path + " has " + std::to_string(bytes) + " bytes, a topic at least " +
+                                                     std::to_string(topic_bytes(1, 1)) + ": remove it"));
+    }
     control.memory_ = std::move(*memory);
-    if (auto ok = control.check(path_of(file_name), bytes); !ok) return tl::unexpected(std::move(ok.error()));
-    return opened{std::move(control), topic_lock(std::move(descriptor))};
+    if (auto ok = control.check(path, bytes); !ok) return tl::unexpected(std::move(ok.error()));
+    return opened{std::move(control), topic_lock(std::move(*locks))};
   }
-  return tl::unexpected(busy_topic(file_name));
+  return tl::unexpected(busy_topic(path));
 }
 
-result<topic> topic::look(const std::string& file_name) {
-  auto file = open_shm(file_name, access::read);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  topic control;
-  control.file_name_ = file_name;
-  const u64 bytes = file_bytes(file->get());
-  if (bytes < topic_bytes(1, 1)) return tl::unexpected(error(errc::corrupt, path_of(file_name) + " is too short"));
-  auto memory = map_file(file->get(), bytes, access::read, file_name.c_str());
+result<topic> topic::look(segment_store& store, const std::string& file_name) {
+  auto memory = store.map(file_name, access::read);
   if (!memory) return tl::unexpected(std::move(memory.error()));
+  const u64 bytes = memory->bytes();
+  if (bytes < topic_bytes(1, 1)) return tl::unexpected(error(errc::corrupt, store.path(file_name) + " is too short"));
+  topic control;
+  control.store_ = &store;
+  control.file_name_ = file_name;
   control.memory_ = std::move(*memory);
-  if (auto ok = control.check(path_of(file_name), bytes); !ok) return tl::unexpected(std::move(ok.error()));
+  if (auto ok = control.check(store.path(file_name), bytes); !ok) return tl::unexpected(std::move(ok.error()));
   return control;
 }
 
 result<topic> topic::observe(const node& owner, std::string_view name, const type_info& type) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
-  auto control = look(topic_file(owner.bus(), *bare));
+  auto control = look(owner.store(), topic_file(owner.bus(), *bare));
   if (!control) {
     if (control.error().code() != errc::not_found) return control;
     return tl::unexpected(error(errc::not_found, "topic " + std::string(*bare) + " of bus " + owner.bus() +
@@ -171,21 +169,23 @@ result<topic> topic::observe(const node& owner, std::string_view name, const typ
 
 // `not_found`: somebody else was first, or took our temporary for abandoned.
 result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
-                          const topic_limits& limits, guarded_fd& lock) {
-  auto made = make_shm(bus_temporary_prefix(owner.bus()), topic_bytes(limits.publishers_max, limits.subscriptions_max),
-                       {"the tables of topic " + std::string(name), "limits"});
+                          const topic_limits& limits, segment_locks& lock) {
+  auto made = owner.store().make(bus_temporary_prefix(owner.bus()),
+                                 topic_bytes(limits.publishers_max, limits.subscriptions_max),
+                                 {"the tables of topic " + std::string(name), "limits"});
   if (!made) return tl::unexpected(std::move(made.error()));
   write_header(made->memory.object<topic_header>(), made->memory.bytes(), name, type, limits);
-  auto placed = place_shm(*made, file_name, owner.settings().permissions);
+  auto placed = owner.store().place(*made, file_name, owner.settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   if (!*placed) return tl::unexpected(error(errc::not_found));
   topic control;
+  control.store_ = &owner.store();
   control.memory_ = std::move(made->memory);
   control.file_name_ = file_name;
   control.lock_timeout_ = owner.settings().lock_timeout;
   control.publishers_ = limits.publishers_max;
   control.subscriptions_ = limits.subscriptions_max;
-  lock = std::move(made->descriptor);
+  lock = std::move(made->locks);
   return control;
 }
 
@@ -237,13 +237,12 @@ result<void> topic::check_type(const type_info& type) const {
 }
 
 result<topic_lock> topic::lock(std::chrono::nanoseconds timeout) const {
-  auto file = open_shm_for_locks(file_name_);
-  if (!file) return tl::unexpected(std::move(file.error()));
-  guarded_fd descriptor = std::move(*file);
-  auto locked = lock_file(descriptor.get(), file_name_, timeout);
+  auto locks = store_->open_locks(file_name_);
+  if (!locks) return tl::unexpected(std::move(locks.error()));
+  auto locked = lock_file(*locks, store_->path(file_name_), timeout);
   if (!locked) return tl::unexpected(std::move(locked.error()));
-  if (!*locked) return tl::unexpected(error(errc::not_found, path_of(file_name_) + " was removed"));
-  return topic_lock(std::move(descriptor));
+  if (!*locked) return tl::unexpected(error(errc::not_found, store_->path(file_name_) + " was removed"));
+  return topic_lock(std::move(*locks));
 }
 
 // ---- reading -------------------------------------------------------------------------------------------
@@ -299,7 +298,11 @@ void topic::roster_changed(node& self, u32 index) {
 }
 
 bool topic::leave_lane(node& self, u32 publisher_index, u32 index) const {
-  auto lane = open_lane_slots(file_name_, publisher(publisher_index).lane_generation);
+  return leave_lane(self, publisher_index, publisher(publisher_index).lane_generation, index);
+}
+
+bool topic::leave_lane(node& self, u32 publisher_index, u64 generation, u32 index) const {
+  auto lane = open_lane_slots(*store_, file_name_, generation);
   if (!lane) return is_gone(lane.error());
   if (index >= lane->subscriptions) return true;
   free_slot(lane->slots(), index);
@@ -329,7 +332,7 @@ void topic::remove_subscription(node& self, u32 index) {
 // Everybody is told before the entry changes: a cleaner that dies here leaves it to the next one to do all of this.
 void topic::close_lane(node& self, u32 index, participant_state becomes) {
   publisher_entry& entry = publisher(index);
-  if (auto lane = open_lane_slots(file_name_, entry.lane_generation)) {
+  if (auto lane = open_lane_slots(*store_, file_name_, entry.lane_generation)) {
     // sync(lane.state): every frame of the lane is whole: its writer is gone
     store_release(lane->slots().state, static_cast<u64>(lane_state::closed));
   } else if (!is_gone(lane.error())) {
@@ -345,7 +348,7 @@ bool topic::retire_lane_if_left(u32 index) {
   publisher_entry& entry = publisher(index);
   const participant_state now = state(entry);
   if (now != participant_state::closed && now != participant_state::dead) return false;
-  if (auto lane = open_lane_slots(file_name_, entry.lane_generation)) {
+  if (auto lane = open_lane_slots(*store_, file_name_, entry.lane_generation)) {
     for (u32 word = 0; word * 64 < lane->subscriptions; ++word) {
       // sync(lane.active): nobody's loads come after this
       if ((load_acquire(lane->slots().reliable_active[word]) | load_acquire(lane->slots().lossy_active[word])) != 0) {
@@ -355,7 +358,7 @@ bool topic::retire_lane_if_left(u32 index) {
   } else if (!is_gone(lane.error())) {
     return false;
   }
-  remove_lane(file_name_, entry.lane_generation);
+  remove_lane(*store_, file_name_, entry.lane_generation);
   // sync(topic.entry): free, for the next publisher
   store_release(entry.state, static_cast<u64>(participant_state::free));
   return true;
@@ -378,9 +381,9 @@ void topic::remove_if_unused() {
   // reads the whole directory, which is slow where ten thousand topics go at once.
   // relaxed: under the topic's lock
   if (load_relaxed(header().next_lane_generation) != first_lane_generation) {
-    for (const std::string& lane : list_shm(file_name_ + "@")) unlink_shm(lane);
+    for (const std::string& lane : store_->list(file_name_ + "@")) store_->remove(lane);
   }
-  unlink_shm(file_name_);
+  store_->remove(file_name_);
 }
 
 }  // namespace quoit::inline v1::detail

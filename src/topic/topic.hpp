@@ -27,13 +27,14 @@ struct type_info {
 // Holds the lock of a topic as long as it lives.
 class topic_lock {
  public:
-  explicit topic_lock(guarded_fd descriptor) noexcept : descriptor_(std::move(descriptor)) {}
+  explicit topic_lock(segment_locks locks) noexcept : locks_(std::move(locks)) {}
   topic_lock(topic_lock&&) = default;
   topic_lock& operator=(topic_lock&&) = default;
-  int fd() const noexcept { return descriptor_.get(); }
+  // True if the topic was removed with the lock held.
+  bool of_removed() const noexcept { return locks_.removed(); }
 
  private:
-  guarded_fd descriptor_;
+  segment_locks locks_;
 };
 
 class topic {
@@ -48,7 +49,7 @@ class topic {
   static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
                                   std::chrono::nanoseconds lock_timeout);
   // The same without the lock, and read as it stands: for listings.
-  static result<topic> look(const std::string& file_name);
+  static result<topic> look(segment_store& store, const std::string& file_name);
   // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch.
   static result<topic> observe(const node& owner, std::string_view name, const type_info& type);
 
@@ -60,6 +61,7 @@ class topic {
   result<topic_lock> lock() const { return lock(lock_timeout_); }
   result<topic_lock> lock(std::chrono::nanoseconds timeout) const;
 
+  segment_store& store() const noexcept { return *store_; }
   const std::string& file_name() const noexcept { return file_name_; }
   std::string name() const;
   std::string type_name() const;
@@ -90,6 +92,8 @@ class topic {
   // Takes a subscription's slot in one lane out of the way of its publisher. Needs no lock. False: it could not be
   // reached, and is there.
   bool leave_lane(node& self, u32 publisher_index, u32 subscription_index) const;
+  // The same of a lane by its generation, which its entry may not name any more.
+  bool leave_lane(node& self, u32 publisher_index, u64 generation, u32 subscription_index) const;
   // Closes the lane of a publisher that left or died, and removes it if nobody has anything to read in it.
   void close_lane(node& self, u32 index, participant_state becomes);
   // Removes a closed lane that every subscription has left.
@@ -108,9 +112,10 @@ class topic {
   result<void> check(const std::string& path, u64 bytes);
   result<void> check_type(const type_info& type) const;
   static result<topic> make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
-                            const topic_limits& limits, guarded_fd& lock);
+                            const topic_limits& limits, segment_locks& lock);
 
   mapping memory_;
+  segment_store* store_ = nullptr;  // of its node, which is there as long
   std::string file_name_;
   std::chrono::nanoseconds lock_timeout_{};
   u32 publishers_ = 0;

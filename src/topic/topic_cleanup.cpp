@@ -9,9 +9,9 @@ bool clean_topics_after(node& self, node_id dead, std::chrono::nanoseconds lock_
   bool complete = true;
   // The cleaner needs a handle that nobody else owns: it only looks, and takes the topic's own lock.
   const std::shared_ptr<node> borrowed(&self, [](node*) {});
-  for (const std::string& file : list_shm(topic_file_prefix(self.bus()))) {
+  for (const std::string& file : self.store().list(topic_file_prefix(self.bus()))) {
     if (topic_of_file(self.bus(), file).empty()) continue;
-    auto look = topic::look(file);
+    auto look = topic::look(self.store(), file);
     if (!look) continue;
     bool concerned = false;
     for (u32 i = 0; i < look->publishers() && !concerned; ++i) {
