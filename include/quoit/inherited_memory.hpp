@@ -30,8 +30,9 @@ struct inherited_memory_options {
   std::uint64_t bytes = std::uint64_t{256} << 20;
   // Subscribers in other processes get what they read in a form that they cannot write to, shorten or punch holes into,
   // whatever they do. Each publisher keeps a descriptor open then, and its subscribers must be able to open it: they
-  // run as the same user, and see its process in /proc. The lane of a publisher that died is read to its end by those
-  // who had it; nobody goes on with it, and who comes later does not find it.
+  // have inherited it, or run as the same user and see its process in /proc. What a publisher published goes with its
+  // process, or its bus: subscribers that have begun to read it read it to its end, the others do not get it, and no
+  // publisher goes on with it.
   bool sealed = false;
 };
 

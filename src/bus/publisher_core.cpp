@@ -90,6 +90,7 @@ void publisher_core::finish() noexcept {
       parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
       parts_->control.remove_if_unused();
     }
+    if (parts_->owner->store().lanes_are_kept_by_publishers()) keep_lane(*parts_);
   }
   delete this;
 }

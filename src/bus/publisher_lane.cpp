@@ -116,7 +116,37 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
   return false;
 }
 
+class kept_lane final : public node_keepsake {
+ public:
+  explicit kept_lane(publisher_parts& parts) noexcept
+      : lane_(std::move(parts.lane)),
+        control_(std::move(parts.control)),
+        generation_(parts.lane_generation),
+        index_(parts.index) {}
+  bool over() const noexcept override {
+    const publisher_entry& entry = control_.publisher(index_);
+    return control_.state(entry) == participant_state::free ||
+           load_relaxed(entry.lane_generation) != generation_;  // relaxed: ordered by state()
+  }
+
+ private:
+  lane_file lane_;
+  topic control_;
+  u64 generation_;
+  u32 index_;
+};
+
+void forget_what_is_over(node& owner) noexcept {
+  std::erase_if(owner.kept, [](const auto& k) { return k->over(); });
+}
+
 }  // namespace
+
+void keep_lane(publisher_parts& parts) noexcept {
+  forget_what_is_over(*parts.owner);
+  auto kept = std::make_unique<kept_lane>(parts);
+  if (!kept->over()) parts.owner->kept.push_back(std::move(kept));
+}
 
 result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions) {
   lane_request request{};
@@ -166,6 +196,7 @@ result<new_lane> lane_preparation::take(const std::string& temporary_prefix, con
 result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, const publisher_options& options,
                         lane_preparation& prepared) {
   topic& control = parts.control;
+  forget_what_is_over(*parts.owner);
   control.clean_dead(*parts.owner);
   if (auto ok = check_subscriptions(control, geometry); !ok) return ok;
   if (adopt_lane(parts, geometry, options.loans_max, participant_state::dead)) return {};

@@ -26,6 +26,9 @@ struct publisher_parts {
 
 // On the kernel path: closes, and leaves to the node what is not sent yet.
 void finish_kernel(publisher_parts& parts) noexcept;
+// In sealed memory: subscribers that have not opened the lane of a publisher that left find it as long as its node is
+// there, or until all of them have left it.
+void keep_lane(publisher_parts& parts) noexcept;
 error too_large_for_sockets(u32 packet_payload_max) noexcept;
 
 // The geometry that the options ask for. Errors: as make_geometry().

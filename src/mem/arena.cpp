@@ -174,6 +174,11 @@ result<arena::used> arena::find(const std::string& name) {
   return tl::unexpected(error(errc::not_found, name + " is not in the inherited memory"));
 }
 
+bool arena::is_placed(const used& object) const noexcept {
+  // sync(memory.object): as in find()
+  return load_acquire(entry(object.object).word) == object_word(object.generation, object_state::placed);
+}
+
 result<arena::place> arena::place_of(const used& object, const std::string& path) const {
   const directory_entry& e = entry(object.object);
   place p;

@@ -8,8 +8,8 @@
 //     is never placed again, so whoever comes later finds that out in E1.
 // E3. The use bytes of a process are held through one description. A forked child has inherited what is mapped, and
 //     that description with it; before fork() returns, the parent takes the same bytes through another one, and so does
-//     the child. So there is no moment in which what the child has mapped could be freed: what it reads there stays what
-//     it was, and what it writes there is nobody else's.
+//     the child. So there is no moment in which what the child has mapped could be freed: what it reads there stays
+//     what it was, and what it writes there is nobody else's.
 // E4. A maker holds the lock of its object from before the word says `making` until it is placed: what is `making`
 //     and not locked is rubbish.
 // E5. What the directory says is input: offsets and sizes are checked before they are used, and its own size is that
@@ -54,6 +54,7 @@ class arena : public std::enable_shared_from_this<arena> {
 
   // An object by its name. Errors: not_found, limit_reached (descriptors).
   result<used> find(const std::string& name);
+  bool is_placed(const used& object) const noexcept;
   // What the directory says of an object that is used, checked. Errors: corrupt.
   struct place {
     u64 offset = 0;  // 0: elsewhere
@@ -131,7 +132,7 @@ class arena : public std::enable_shared_from_this<arena> {
   fd inherited_uses_;        // the same of what was used when this process was forked
   std::vector<u32> inherited_counts_;
   bool shared_with_child_ = false;  // both: nothing may be unlocked
-  guarded_fd freeing_;  // holds use bytes for writing, for a moment
+  guarded_fd freeing_;              // holds use bytes for writing, for a moment
   u32 freeing_epoch_ = 0;
 };
 

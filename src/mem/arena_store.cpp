@@ -96,6 +96,7 @@ class arena_segments final : public segment_store {
   void remove(const std::string& name) noexcept override { memory_->remove(name); }
   void remove_abandoned(const std::string& /*prefix*/) noexcept override { memory_->remove_abandoned(); }
   std::vector<std::string> list(const std::string& prefix) override { return memory_->list(prefix); }
+  bool lanes_are_kept_by_publishers() const noexcept override { return memory_->sealed(); }
   std::string path(const std::string& name) const override { return name + " of the inherited memory"; }
 
  private:
@@ -152,6 +153,7 @@ class arena_segments final : public segment_store {
     fd data = open_of("self", where, why);
     if (!data) data = open_of(std::to_string(where.pid), where, why);
     if (!data) {
+      if (!memory_->is_placed(object)) return tl::unexpected(error(errc::not_found, path(name) + " was removed"));
       const bool limited = why == EMFILE || why == ENFILE;
       return tl::unexpected(error(
           limited ? errc::limit_reached : errc::no_permission,

@@ -28,7 +28,7 @@ struct arenas_of_process {
       auto* const made = new arenas_of_process;
       // First the handlers of guarded descriptors: theirs is the inner lock.
       notice_forks();
-      ::pthread_atfork([] { all().mutex.lock(); }, 
+      ::pthread_atfork([] { all().mutex.lock(); },
                        [] {
                          for (arena* const a : all().arenas) a->leave_to_child();
                          all().mutex.unlock();
@@ -117,8 +117,8 @@ bool arena::hold_anew(fd& uses, const std::vector<u32>& counts) noexcept {
   return true;
 }
 
-// In the parent, before fork() returns. The child has the descriptions that held until now, and may not have come as far
-// as to take some of its own when the parent unmaps something.
+// In the parent, before fork() returns. The child has the descriptions that held until now, and may not have come as
+// far as to take some of its own when the parent unmaps something.
 void arena::leave_to_child() noexcept {
   const bool own = !uses_ || hold_anew(uses_, counts_);
   const bool inherited = !inherited_uses_ || hold_anew(inherited_uses_, inherited_counts_);
