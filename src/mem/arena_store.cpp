@@ -128,6 +128,7 @@ class arena_segments final : public segment_store {
     if (::madvise(memory->data(), bytes, MADV_DONTFORK) != 0) {
       return tl::unexpected(error(errc::system, "MADV_DONTFORK of a sealed lane", 0, errno));
     }
+    memory->stay_behind_in_parent();
     populate(*memory);
     if (auto ok = seal(data->get(), fixed_size_and_content); !ok) return tl::unexpected(std::move(ok.error()));
     struct stat status{};

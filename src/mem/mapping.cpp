@@ -14,7 +14,7 @@
 namespace quoit::inline v1::detail {
 
 void mapping::unmap() noexcept {
-  if (base_ != nullptr) ::munmap(base_, bytes_);
+  if (base_ != nullptr && (!stays_behind_ || epoch_ == fork_epoch)) ::munmap(base_, bytes_);
   base_ = nullptr;
   held_.reset();
 }

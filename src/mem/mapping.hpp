@@ -7,6 +7,7 @@
 #include <new>
 #include <utility>
 
+#include "quoit/detail/fork_epoch.hpp"
 #include "quoit/result.hpp"
 
 namespace quoit::inline v1::detail {
@@ -19,13 +20,17 @@ class mapping {
   mapping(mapping&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)),
         bytes_(std::exchange(other.bytes_, 0)),
-        held_(std::move(other.held_)) {}
+        held_(std::move(other.held_)),
+        stays_behind_(other.stays_behind_),
+        epoch_(other.epoch_) {}
   mapping& operator=(mapping&& other) noexcept {
     if (this != &other) {
       unmap();
       base_ = std::exchange(other.base_, nullptr);
       bytes_ = std::exchange(other.bytes_, 0);
       held_ = std::move(other.held_);
+      stays_behind_ = other.stays_behind_;
+      epoch_ = other.epoch_;
     }
     return *this;
   }
@@ -35,6 +40,11 @@ class mapping {
   std::size_t bytes() const noexcept { return bytes_; }
   // Keeps something until the memory is unmapped.
   void hold(std::shared_ptr<const void> what) noexcept { held_ = std::move(what); }
+  // A forked child does not get it: what is there in the child is something else, and is not unmapped.
+  void stay_behind_in_parent() noexcept {
+    stays_behind_ = true;
+    epoch_ = fork_epoch;
+  }
   explicit operator bool() const noexcept { return base_ != nullptr; }
 
   // Leaves it mapped: whoever takes the address unmaps it.
@@ -56,6 +66,8 @@ class mapping {
   std::byte* base_ = nullptr;
   std::size_t bytes_ = 0;
   std::shared_ptr<const void> held_;
+  bool stays_behind_ = false;
+  std::uint32_t epoch_ = 0;
 };
 
 enum class access { read, read_write };

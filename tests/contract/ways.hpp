@@ -1,4 +1,4 @@
-// A case of the contract runs once in shared memory and once through the kernel.
+// A case of the contract runs once in shared memory, once in inherited memory, and once through the kernel.
 #pragma once
 
 #include <doctest/doctest.h>

@@ -121,6 +121,25 @@ TEST_CASE("the mapping that writes is not inherited") {
   CHECK(other.wait().status == 0);
 }
 
+TEST_CASE("what a child has where its parent wrote is not unmapped with the parent's handles") {
+  const auto memory = make_sealed();
+  auto bus = quoit::bus::open(memory).value();
+  auto pub = std::make_unique<quoit::publisher<checked>>(bus.publisher<checked>("t").value());
+  auto loan = std::make_unique<quoit::loan<checked>>(pub->try_loan().value());
+  const region lane = region_of(&**loan);
+  child other([&] {
+    const std::size_t bytes = lane.end - lane.begin;
+    auto* const mine = static_cast<char*>(::mmap(reinterpret_cast<void*>(lane.begin), bytes, PROT_READ | PROT_WRITE,
+                                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+    if (mine == MAP_FAILED) return 1;
+    mine[100] = 'x';
+    loan.reset();
+    pub.reset();
+    return mine[100] == 'x' ? 0 : 2;
+  });
+  CHECK(other.wait().status == 0);
+}
+
 TEST_CASE("a reader that has not inherited the lane's descriptor finds it in its publisher") {
   const auto memory = make_sealed();
   auto bus = quoit::bus::open(memory).value();
