@@ -50,7 +50,7 @@ TEST_CASE("a loop publishes and receives more than fits on the way, however it w
   for (const quoit::wait how : strategies) {
     const meeting here(way);
     auto ex = quoit::executor::create({.wait = how}).value();
-    auto bus = quoit::bus::open(ex, here.name(), here.options()).value();
+    auto bus = here.open(ex);
     auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096}).value();
     auto sub = bus.subscriber<checked>("t").value();
     std::uint64_t got = 0;
@@ -65,7 +65,7 @@ TEST_CASE("a loop that sleeps is woken by a message, however it waits") {
   for (const quoit::wait how : strategies) {
     const meeting here(way);
     auto ex = quoit::executor::create({.wait = how}).value();
-    auto bus = quoit::bus::open(ex, here.name(), here.options()).value();
+    auto bus = here.open(ex);
     auto pub = bus.publisher<checked>("t").value();
     auto sub = bus.subscriber<checked>("t").value();
     std::uint64_t got = 0;
@@ -79,7 +79,7 @@ TEST_CASE("two processes go back and forth in their loops") {
   const meeting here(this_way());
   const auto side = [&](bool asks) {
     auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();
-    auto bus = quoit::bus::open(ex, here.name(), here.options()).value();
+    auto bus = here.open(ex);
     auto pub = bus.publisher<checked>(asks ? "there" : "back").value();
     auto sub = bus.subscriber<checked>(asks ? "back" : "there", {.start = quoit::start::earliest}).value();
     auto talk = [](publisher& p, subscriber& s, bool begins, int& done) -> quoit::task<> {
@@ -109,7 +109,7 @@ TEST_CASE("a stop, a timeout and the end of a subscriber end a wait") {
   for (const quoit::wait how : strategies) {
     const meeting here(way);
     auto ex = quoit::executor::create({.wait = how}).value();
-    auto bus = quoit::bus::open(ex, here.name(), here.options()).value();
+    auto bus = here.open(ex);
     auto pub = bus.publisher<checked>("t").value();
     auto sub = std::make_unique<subscriber>(bus.subscriber<checked>("t").value());
     errc stopped{}, closed{}, late{};
@@ -141,7 +141,7 @@ TEST_CASE("a stop, a timeout and the end of a subscriber end a wait") {
 TEST_CASE("an executor may go before the subscriber that waited in it") {
   const meeting here(this_way());
   auto ex = std::make_unique<quoit::executor>(quoit::executor::create({.wait = quoit::wait::block}).value());
-  auto bus = quoit::bus::open(*ex, here.name(), here.options()).value();
+  auto bus = here.open(*ex);
   auto pub = bus.publisher<checked>("t").value();
   auto sub = bus.subscriber<checked>("t").value();
   errc why{};

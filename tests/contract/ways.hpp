@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <quoit.hpp>
 #include <string>
 #include <vector>
@@ -17,11 +18,22 @@
 
 namespace quoit::test {
 
-inline quoit::transport this_way() {
-  quoit::transport way = quoit::transport::unspecified;
-  SUBCASE("in shared memory") { way = quoit::transport::shared_memory; }
-  SUBCASE("through the kernel") { way = quoit::transport::kernel; }
-  return way;
+struct way {
+  way(quoit::transport t, bool i = false, bool s = false) : used(t), inherited(i), sealed(s) {}
+  friend bool operator==(const way& a, quoit::transport b) { return a.used == b; }
+
+  quoit::transport used;
+  bool inherited;
+  bool sealed;
+};
+
+inline way this_way() {
+  way chosen = quoit::transport::unspecified;
+  SUBCASE("in shared memory") { chosen = quoit::transport::shared_memory; }
+  SUBCASE("in inherited memory") { chosen = {quoit::transport::shared_memory, true}; }
+  SUBCASE("in sealed memory") { chosen = {quoit::transport::shared_memory, true, true}; }
+  SUBCASE("through the kernel") { chosen = quoit::transport::kernel; }
+  return chosen;
 }
 
 // Where the sockets of this user's buses are, unless the environment says otherwise.
@@ -46,8 +58,13 @@ inline std::vector<std::string> names_in(const std::string& directory) {
 // Owns a bus for the length of a case. At the end nothing of it may be left: no file in /dev/shm, and no socket.
 class meeting {
  public:
-  explicit meeting(quoit::transport way) : way_(way) {}
+  explicit meeting(way chosen) : way_(chosen) {
+    if (!way_.inherited) return;
+    memory_ = quoit::inherited_memory::create({.bytes = 64 << 20, .sealed = way_.sealed}).value();
+    free_at_first_ = memory_->free_bytes();
+  }
   ~meeting() {
+    if (memory_ && !leftovers_expected_) CHECK(memory_->free_bytes() == free_at_first_);
     const bool left = ::access(directory().c_str(), F_OK) == 0;
     if (left && !leftovers_expected_) ADD_FAIL_CHECK_AT(__FILE__, __LINE__, "left: " << directory());
     if (!left) return;
@@ -75,16 +92,25 @@ class meeting {
     leftovers_expected_ = true;
   }
 
+  bool sealed() const { return way_.sealed; }
   quoit::bus_options options() const {
     quoit::bus_options o;
-    o.transport = way_;
+    o.transport = way_.used;
     o.recheck = std::chrono::milliseconds(20);
     return o;
   }
-  quoit::bus open() const { return quoit::bus::open(name(), options()).value(); }
+  quoit::bus open() const {
+    return memory_ ? quoit::bus::open(*memory_, options()).value() : quoit::bus::open(name(), options()).value();
+  }
+  quoit::bus open(quoit::executor& where) const {
+    return memory_ ? quoit::bus::open(where, *memory_, options()).value()
+                   : quoit::bus::open(where, name(), options()).value();
+  }
 
  private:
-  quoit::transport way_;
+  way way_;
+  std::optional<quoit::inherited_memory> memory_;
+  std::uint64_t free_at_first_ = 0;
   bus_guard name_;
   bool leftovers_expected_ = false;
 };
