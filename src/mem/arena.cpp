@@ -188,7 +188,7 @@ result<arena::place> arena::place_of(const used& object, const std::string& path
   p.device = load_relaxed(e.device);          // relaxed: as above
   p.pid = load_relaxed(e.pid);                // relaxed: as above
   p.descriptor = load_relaxed(e.descriptor);  // relaxed: as above
-  if (p.offset == 0 ? !sealed_ : !is_inside(p.offset, p.bytes)) {
+  if (p.offset == 0 ? !sealed_ || p.bytes == 0 : !is_inside(p.offset, p.bytes)) {
     return tl::unexpected(damaged(path + " does not lie in the memory"));
   }
   return p;

@@ -62,11 +62,12 @@ off_t use_byte(u32 object) noexcept { return static_cast<off_t>(object_locks(obj
 
 result<std::shared_ptr<arena>> arena::over(fd& memory, mapping directory, u64 bytes, u32 entries, bool sealed) {
   arenas_of_process& all = arenas_of_process::all();
+  // No child of another thread gets a copy of the description that we do not know of.
+  const std::lock_guard hold(all.mutex);
   fd uses;
   if (!describe(memory.get(), uses)) return tl::unexpected(cannot_describe(errno));
   std::shared_ptr<arena> made(new arena(std::move(memory), std::move(directory), bytes, entries, sealed));
   made->uses_ = std::move(uses);
-  const std::lock_guard hold(all.mutex);
   all.arenas.push_back(made.get());
   return made;
 }

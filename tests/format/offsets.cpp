@@ -1,6 +1,7 @@
 // Prints the layout as the compiler has it: `struct field offset bytes` a line. docs/format has the same as tables.
 #include <cstdio>
 
+#include "quoit/detail/memory_layout.hpp"
 #include "quoit/detail/topic_layout.hpp"
 
 using namespace quoit::detail;
@@ -86,6 +87,19 @@ int main() {
   FIELD(subscription_entry, samples_max);
   FIELD(subscription_entry, id);
   SIZE(subscription_entry, sizeof(subscription_entry));
+
+  FIELD(memory_header, flags);
+  FIELD(memory_header, entries_used);
+  SIZE(memory_header, memory_header_bytes);
+  FIELD(directory_entry, word);
+  FIELD(directory_entry, offset);
+  FIELD(directory_entry, bytes);
+  FIELD(directory_entry, inode);
+  FIELD(directory_entry, device);
+  FIELD(directory_entry, pid);
+  FIELD(directory_entry, descriptor);
+  FIELD(directory_entry, name);
+  SIZE(directory_entry, sizeof(directory_entry));
 
   FIELD(bus_header, name);
   SIZE(bus_header, bus_header_bytes);

@@ -384,6 +384,31 @@ TEST_CASE("what is no inherited memory is refused with words, and stays the call
   CHECK(inherited_memory::create({.bytes = ~std::uint64_t{0}}).error() == errc::invalid_argument);
 }
 
+TEST_CASE("somebody who is stopped in the middle of making something keeps others from making, and from nothing else") {
+  const auto memory = make();
+  auto bus = quoit::bus::open(memory, {.lock_timeout = 50ms}).value();
+  auto pub = bus.publisher<checked>("t").value();
+  auto sub = bus.subscriber<checked>("t").value();
+  // As the lock of the memory would be held.
+  const int other = ::open(("/proc/self/fd/" + std::to_string(memory.descriptor())).c_str(), O_RDWR | O_CLOEXEC);
+  struct flock byte{};
+  byte.l_type = F_WRLCK;
+  byte.l_start = off_t{1} << 40;
+  byte.l_len = 1;
+  REQUIRE(::fcntl(other, F_OFD_SETLK, &byte) == 0);
+  CHECK(bus.publisher<checked>("u").error() == errc::busy);
+  REQUIRE(pub.publish(checked::make(0, 0)));
+  CHECK(sub.poll().value()->intact());
+  auto another = bus.subscriber<checked>("t");
+  CHECK(another);
+  CHECK(quoit::inspect(memory).value().topics.size() == 1);
+  {
+    auto gone = std::move(pub);
+  }
+  ::close(other);
+  CHECK(bus.publisher<checked>("u"));
+}
+
 TEST_CASE("nobody can cut the memory short") {
   const auto memory = make(1);
   const int descriptor = memory.descriptor();
