@@ -120,7 +120,7 @@ result<std::unique_ptr<lane_link>> look_at_lane(const subscriber_parts& parts, u
 
 // A lane that is younger than the subscription: its maker set our slot. Nothing if it did not, because the
 // lane was closed when we came, or we have left it; nor if it was removed meanwhile.
-result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u32 index) {
+result<std::unique_ptr<lane_link>> follow_lane(subscriber_parts& parts, u32 index) {
   if (parts.observes()) {
     const node_id owner = topic::owner_of(parts.control.publisher(index));
     auto link = look_at_lane(parts, index);
@@ -138,6 +138,8 @@ result<std::unique_ptr<lane_link>> follow_lane(const subscriber_parts& parts, u3
     if (is_out_of_reach(lane.error()) && !parts.owner->alive(owner)) {
       // Nobody can read it any more, so nobody of us keeps it in the table.
       parts.control.leave_lane(*parts.owner, index, generation, parts.index);
+      // Never waited for: this is a poll. Else whoever needs its place removes it.
+      if (auto lock = parts.control.lock(std::chrono::nanoseconds(0))) parts.control.retire_lane_if_left(index);
       return nullptr;
     }
     return tl::unexpected(std::move(lane.error()));

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,15 +52,43 @@ ended run_until(const std::function<int()>& life, int stop, int instructions = 0
   return ended::killed;
 }
 
+// Where the topic is: in files, or in inherited memory.
+enum class kind { files, memory, sealed };
+
+class place {
+ public:
+  explicit place(kind what) {
+    if (what == kind::files) return;
+    memory_ = quoit::inherited_memory::create({.bytes = 8 << 20, .sealed = what == kind::sealed}).value();
+  }
+  quoit::bus open() const {
+    return memory_ ? quoit::bus::open(*memory_).value() : quoit::bus::open(name_.name()).value();
+  }
+  quoit::bus_info inspect() const {
+    return memory_ ? quoit::inspect(*memory_).value() : quoit::inspect(name_.name()).value();
+  }
+  // What is taken: the names of files, or how much of the memory is free.
+  std::vector<std::string> taken() const {
+    if (memory_) return {std::to_string(memory_->free_bytes())};
+    auto all = name_.files();
+    std::sort(all.begin(), all.end());
+    return all;
+  }
+
+ private:
+  bus_guard name_;
+  std::optional<quoit::inherited_memory> memory_;
+};
+
 // What a visitor of the topic does from beginning to end. In a process of its own, where .value() may throw.
 struct visit {
-  std::string bus;
+  const place& where;
   bool publishes;
   bool subscribes;
   quoit::policy policy = policy::block;
 
   int operator()() const {
-    auto b = quoit::bus::open(bus).value();
+    auto b = where.open();
     std::vector<quoit::subscriber<checked>> sub;
     if (subscribes) sub.push_back(b.subscriber<checked>("t").value());
     if (publishes) {
@@ -94,18 +123,14 @@ bool take_all(quoit::subscriber<checked>& sub) {
 }
 
 // Each visit is killed at one stop more than the one before, with others on the topic who go on all the time.
-void killed_beside_others(bool publishes, bool subscribes, quoit::policy policy, int instructions, int stops_max) {
-  const bus_guard name;
-  auto bus = quoit::bus::open(name.name()).value();
+void killed_beside_others(bool publishes, bool subscribes, quoit::policy policy, int instructions, int stops_max,
+                          kind what = kind::files) {
+  const place name(what);
+  auto bus = name.open();
   auto pub = bus.publisher<checked>("t", {.policy = policy}).value();
   auto sub = bus.subscriber<checked>("t").value();
-  const auto files = [&] {
-    auto all = name.files();
-    std::sort(all.begin(), all.end());
-    return all;
-  };
-  const auto as_before = files();
-  const visit life{name.name(), publishes, subscribes, policy};
+  const auto as_before = name.taken();
+  const visit life{name, publishes, subscribes, policy};
   int stop = 0;
   for (; stop < stops_max; ++stop) {
     const ended how = run_until(life, stop, instructions);
@@ -113,23 +138,23 @@ void killed_beside_others(bool publishes, bool subscribes, quoit::policy policy,
     INFO("stop " << stop);
     // The next process of the bus, and of the topic, cleans up: as a publisher does, and as a subscriber.
     {
-      auto next = quoit::bus::open(name.name()).value();
+      auto next = name.open();
     }
     REQUIRE(pub.publish(checked::make(0, static_cast<std::uint64_t>(stop))));
     REQUIRE(take_all(sub));
     {
-      auto next = quoit::bus::open(name.name()).value();
+      auto next = name.open();
       auto heir = next.publisher<checked>("t", {.policy = policy}).value();
       REQUIRE(heir.publish(checked::make(2, 0)));
     }
     REQUIRE(take_all(sub));
     REQUIRE(take_all(sub));
-    const auto info = quoit::inspect(name.name()).value();
+    const auto info = name.inspect();
     REQUIRE(info.nodes.size() == 1);
     REQUIRE(info.topics.size() == 1);
     REQUIRE(info.topics[0].publishers.size() == 1);
     REQUIRE(info.topics[0].subscriptions.size() == 1);
-    REQUIRE(files() == as_before);
+    REQUIRE(name.taken() == as_before);
     if (how == ended::over) break;
   }
   if (instructions == 0) {
@@ -139,16 +164,17 @@ void killed_beside_others(bool publishes, bool subscribes, quoit::policy policy,
 }
 
 // The same with nobody else there: the next process finds a bus of the dead only.
-void killed_alone(bool publishes, bool subscribes) {
-  const bus_guard name;
-  const visit life{name.name(), publishes, subscribes, policy::block};
+void killed_alone(bool publishes, bool subscribes, kind what = kind::files) {
+  const place name(what);
+  const auto nothing = name.taken();
+  const visit life{name, publishes, subscribes, policy::block};
   int stop = 0;
   for (;; ++stop) {
     const ended how = run_until(life, stop);
     if (how == ended::no_tracing) QUOIT_SKIP("ptrace is not permitted here");
     INFO("stop " << stop);
     {
-      auto next = quoit::bus::open(name.name()).value();
+      auto next = name.open();
       auto sub = next.subscriber<checked>("t").value();
       auto pub = next.publisher<checked>("t").value();
       REQUIRE(pub.publish(checked::make(0, 0)));
@@ -156,7 +182,7 @@ void killed_alone(bool publishes, bool subscribes) {
       REQUIRE(pub.subscribers() == 1);
       REQUIRE(sub.publishers() == 1);
     }
-    REQUIRE(name.files().empty());
+    REQUIRE(name.taken() == nothing);
     if (how == ended::over) break;
   }
   CHECK(stop > 20);
@@ -175,3 +201,16 @@ TEST_CASE("a process that does both is killed at each of its system calls, besid
 }
 TEST_CASE("a publisher is killed at each of its system calls, alone") { killed_alone(true, false); }
 TEST_CASE("a subscriber is killed at each of its system calls, alone") { killed_alone(false, true); }
+
+TEST_CASE("in inherited memory, a process that does both is killed at each of its system calls, beside others") {
+  killed_beside_others(true, true, policy::block, 0, 2000, kind::memory);
+}
+TEST_CASE("in inherited memory, a process that does both is killed at each of its system calls, alone") {
+  killed_alone(true, true, kind::memory);
+}
+TEST_CASE("in sealed memory, a process that does both is killed at each of its system calls, beside others") {
+  killed_beside_others(true, true, policy::block, 0, 2000, kind::sealed);
+}
+TEST_CASE("in sealed memory, a publisher is killed at each of its system calls, alone") {
+  killed_alone(true, false, kind::sealed);
+}
