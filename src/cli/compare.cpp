@@ -71,6 +71,7 @@ void run(const choices& c) {
   fmt::print(table, "{}, {}; CPUs {} and {}; in {:.0f} s\n{}", where.cpu, where.kernel, where.pair.asks,
              where.pair.answers, where.took, bench::tables_of(found));
   if (where.load > bench::busy_load) fmt::print(table, "{}\n", bench::busy_words(where));
+  std::fflush(table);
   json.write(bench::json_of(found, where));
   html.write(bench::html_of(found, where));
   if (html) fmt::print(stderr, "the page: {}\n", c.html);
