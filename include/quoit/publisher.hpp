@@ -161,7 +161,8 @@ class publisher {
   // Waits until the death of this process cannot take back what it published, at most `timeout`. In shared memory that
   // is so with the return of publish(), and this returns at once. On the kernel path it is so once the sockets have
   // taken all that is visible, for every subscription that is there: a subscriber that does not read keeps it from
-  // them. What is behind an open loan is not visible yet. Blocks this thread. Errors: timed_out, forked.
+  // them. (In sealed memory a lane goes with its publisher: there it holds for those who have begun to read it.) What
+  // is behind an open loan is not visible yet. Blocks this thread. Errors: timed_out, forked.
   result<void> flush_for(std::chrono::nanoseconds timeout) noexcept { return core_->flush(timeout); }
   // co_await flush(): the same, without an end. Suspends; goes on on the same executor; looks once in a millisecond.
   // The publisher stays until it is over. Errors: cancelled, forked.

@@ -44,7 +44,7 @@ TEST_CASE("an observer sees what is published, and is not counted") {
   REQUIRE(later.publish(checked::make(2, 7)));
   CHECK(observer.wait(10s).value()->number == 7);
   for (int n = 0; n < 21; ++n) REQUIRE(sub.wait(10s));
-  CHECK(quoit::inspect(here.name()).value().topics.at(0).subscriptions.size() == 1);
+  CHECK(here.inspect().value().topics.at(0).subscriptions.size() == 1);
 }
 
 TEST_CASE("nobody waits for an observer that does not look, and it is told what it lost") {
@@ -77,7 +77,7 @@ TEST_CASE("an observer makes no topic, and keeps none alive") {
   auto pub = std::make_unique<quoit::publisher<checked>>(bus.publisher<checked>("t").value());
   auto observer = bus.subscriber<checked>("t", {.mode = mode::observer}).value();
   pub.reset();
-  CHECK(quoit::inspect(here.name()).value_or(quoit::bus_info{}).topics.empty());
+  CHECK(here.inspect().value_or(quoit::bus_info{}).topics.empty());
   // The next topic of that name is another one.
   auto words = bus.publisher<quoit::text>("t").value();
   CHECK(observer.wait(20ms).error().code() == errc::timed_out);

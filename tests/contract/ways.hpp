@@ -93,6 +93,7 @@ class meeting {
   }
 
   bool sealed() const { return way_.sealed; }
+  quoit::result<quoit::bus_info> inspect() const { return memory_ ? quoit::inspect(*memory_) : quoit::inspect(name()); }
   quoit::bus_options options() const {
     quoit::bus_options o;
     o.transport = way_.used;
