@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """docs/format says what the files are: its tables against the compiler, and a reader written from it against a live bus.
 
-Arguments: the programs `offsets` and `publish`.
+Arguments: the programs `offsets`, `publish` and `append`.
 """
 
 import glob
@@ -10,12 +10,14 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import read_lane  # noqa: E402
+import read_segments  # noqa: E402
 
-OFFSETS, PUBLISH = sys.argv[1:3]
+OFFSETS, PUBLISH, APPEND = sys.argv[1:4]
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 BUS = f"t-format-{os.getpid()}"
 
@@ -85,6 +87,38 @@ class Format(unittest.TestCase):
             before = stamp
         # The loan that is still open hides what came after it.
         self.assertEqual([m[0] for m in messages], list(range(messages[0][0], 300)))
+
+    def test_a_reader_written_from_the_page_reads_a_lane_on_disk(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+            subprocess.run([APPEND, directory], check=True)
+            for name in ("plain", "aligned"):
+                lane = os.path.join(directory, "format+test", name)
+                before, expected = 0, [n for n in range(600) if n % 7 != 6]
+                for sequence, stamp, payload in read_segments.messages(lane):
+                    self.assertEqual(sequence, expected.pop(0))
+                    size = sequence * 3 % 200
+                    size = size // 2 if sequence % 11 == 10 else size
+                    self.assertEqual(payload, bytes([ord("a") + sequence % 26]) * size)
+                    self.assertGreaterEqual(stamp, before)
+                    before = stamp
+                self.assertEqual(expected, [])
+                self.assertTrue(read_segments.Segment(lane, "000000000001.seg").index())
+
+    def test_that_reader_finds_any_bit_that_was_flipped_in_what_was_written(self):
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
+            subprocess.run([APPEND, directory], check=True)
+            lane = os.path.join(directory, "format+test", "plain")
+            path = os.path.join(lane, "000000000001.seg")
+            with open(path, "rb") as file:
+                whole = file.read()
+            begin = read_segments.Segment(lane, "000000000001.seg").data_offset
+            for at in [70, 300, 2432, 2470, *range(begin, begin + 30000, 1013)]:
+                flipped = bytearray(whole)
+                flipped[at] ^= 1 << at % 8
+                with open(path, "wb") as file:
+                    file.write(flipped)
+                with self.assertRaises(read_segments.Corrupt, msg=f"at {at}"):
+                    list(read_segments.messages(lane))
 
 
 result = unittest.TextTestRunner(stream=sys.stdout, verbosity=0).run(unittest.defaultTestLoader.loadTestsFromTestCase(Format))

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "quoit/detail/memory_layout.hpp"
+#include "quoit/detail/segment_layout.hpp"
 #include "quoit/detail/topic_layout.hpp"
 
 using namespace quoit::detail;
@@ -119,5 +120,45 @@ int main() {
   SIZE(node_entry, sizeof(node_entry));
   FIELD(doorbell, word);
   FIELD(doorbell, sleeping);
+
+  FIELD(segment_header, number);
+  FIELD(segment_header, data_offset);
+  FIELD(segment_header, data_bytes);
+  FIELD(segment_header, alignment);
+  FIELD(segment_header, payload_alignment);
+  FIELD(segment_header, payload_bytes_max);
+  FIELD(segment_header, index_shift);
+  FIELD(segment_header, salt);
+  FIELD(segment_header, type_bytes);
+  FIELD(segment_header, lane_id);
+  FIELD(segment_header, created_ns);
+  FIELD(segment_header, device);
+  FIELD(segment_header, inode);
+  FIELD(segment_header, topic_name);
+  FIELD(segment_header, type_name);
+  FIELD(segment_header, type_fields);
+  FIELD(segment_header, check);
+  FIELD(segment_header, start);
+  SIZE(segment_header, segment_header_bytes);
+  FIELD(segment_start, position);
+  FIELD(segment_start, sequence);
+  FIELD(segment_start, voids);
+  FIELD(segment_start, stamp);
+  FIELD(segment_start, check);
+  FIELD(segment_start, after_failure);
+  SIZE(segment_start, sizeof(segment_start));
+  FIELD(segment_index_entry, sequence);
+  FIELD(segment_index_entry, voids);
+  FIELD(segment_index_entry, stamp);
+  FIELD(segment_index_entry, place);
+  SIZE(segment_index_entry, sizeof(segment_index_entry));
+
+  FIELD(log_lane_header, lane_id);
+  FIELD(log_lane_header, check);
+  FIELD(log_lane_header, holder_pid);
+  FIELD(log_lane_header, durable_position);
+  FIELD(log_lane_header, durable_check);
+  FIELD(log_lane_header, failures);
+  SIZE(log_lane_header, log_lane_bytes);
   return 0;
 }

@@ -1,0 +1,137 @@
+// The reading side of a lane on disk: from any place in it to its live end, and on from there.
+//
+// Nothing is ever overwritten, so there is no slot and no cover: a reader looks at the header at its position, as in a
+// ring, and a message is read in place. A segment in which it is, or of which it holds a sample, is not removed.
+//
+// Segments that were written since the machine started are believed; of others every frame is verified before it is
+// delivered, so that what a power failure tore is never seen. Everything is input: `corrupt`, never a crash.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "quoit/detail/export.hpp"
+#include "quoit/detail/lane_reader.hpp"
+#include "quoit/detail/segment_layout.hpp"
+#include "quoit/result.hpp"
+
+namespace quoit::inline v1::detail {
+
+class QUOIT_EXPORT log_reader {
+ public:
+  // Opens the lane of a publisher; it may have no messages yet. One of the start functions comes next.
+  // `check_all`: also what was written since the machine started is verified.
+  // Errors: not_found, invalid_name, no_permission, corrupt, newer_version, system.
+  static result<std::unique_ptr<log_reader>> open(const std::string& root, const std::string& topic,
+                                                  const std::string& name, u32 held_max, bool check_all = false);
+  ~log_reader();
+  log_reader(const log_reader&) = delete;
+  log_reader& operator=(const log_reader&) = delete;
+
+  // Each goes to a place, also from another one. Nothing may be held. Errors: corrupt, newer_version, no_permission,
+  // system.
+  result<void> start_at_earliest();
+  // Behind everything that is committed.
+  result<void> start_at_latest();
+  // The last `messages`, or as many as there are.
+  result<void> start_with_last(u64 messages);
+  // The message with this sequence, or the first one after it that is there. `lagged` comes first if messages were
+  // removed between. Behind everything: at the end.
+  result<void> start_at_sequence(u64 sequence);
+  // The first message that was published at this time (CLOCK_REALTIME in ns) or later.
+  result<void> start_at_time(u64 time_ns);
+
+  // The next message. Its bytes stay until release(). `nothing` at the end, also where that is torn.
+  take_status take(lane_frame& out) noexcept {
+    if (position_ < believed_end_ && held_ < held_max_) [[likely]] {
+      const std::byte* const frame = data_ + (position_ - begin_);
+      // sync(segment.commit): a message's header makes its words and its payload visible
+      const frame_header h{load_acquire(*reinterpret_cast<const u64*>(frame))};
+      const u64 end = position_ + align_up(segment_words_bytes + h.payload_bytes(), alignment_);
+      if (h.is(frame_kind::message) && h.flags() == segment_frame_flags && end + word_bytes <= believed_end_ &&
+          h.sequence_low() == (sequence_ & sequence_low_mask)) [[likely]] {
+        out.payload = frame + segment_words_bytes;
+        out.position = position_;
+        out.sequence = sequence_;
+        // relaxed: ordered by the acquire of the header
+        out.stamp = load_relaxed(*reinterpret_cast<const u64*>(frame + word_bytes));
+        out.payload_bytes = h.payload_bytes();
+        position_ = end;
+        ++sequence_;
+        ++held_;
+        ++held_here_;
+        return take_status::message;
+      }
+      if (h.word == 0) [[likely]]
+        return take_status::nothing;
+    }
+    return take_slow(out);
+  }
+
+  // Gives the bytes back.
+  void release(const lane_frame& frame) noexcept {
+    --held_;
+    if (frame.position >= begin_) [[likely]] {
+      --held_here_;
+      return;
+    }
+    release_old(frame.position);
+  }
+
+  // True if take() would not say `nothing`.
+  bool ready() noexcept;
+
+  // From now on a claimed frame makes it ask whether the publisher lives; what a dead one had claimed is void, and
+  // messages behind it come next. Until it finds one alive.
+  void look_at_writer() noexcept { look_due_ = true; }
+
+  u64 position() const noexcept { return position_; }
+  u64 sequence() const noexcept { return sequence_; }  // of the next message
+  u64 lost() const noexcept { return lost_; }          // messages, of the last `lagged`
+  u64 lost_total() const noexcept { return lost_total_; }
+  u32 held() const noexcept { return held_; }
+  // The position before which everything is on the disk, as the publisher last said.
+  u64 durable_position() const noexcept;
+  // Of the last `corrupt`: where, and why.
+  const std::string& fault() const noexcept;
+
+ private:
+  struct parts;
+  struct by_key;
+
+  log_reader(std::unique_ptr<parts> p, u32 held_max, bool check_all);
+
+  take_status take_slow(lane_frame& out) noexcept;
+  take_status take_checked(lane_frame& out);
+  take_status cross();
+  take_status at_bad(const char* reason);
+  take_status corrupt(const std::string& words);
+  bool after_failure();
+  u64 believed() const noexcept;
+  void release_old(u64 position) noexcept;
+  result<bool> begin_in(u64 number);
+  result<void> seek(const by_key& key);
+  result<void> walk_to(const by_key& key);
+
+  std::unique_ptr<parts> parts_;
+  const std::byte* data_ = nullptr;
+  u64 begin_ = 0;         // position of data_
+  u64 position_ = 0;      // the next frame
+  u64 believed_end_ = 0;  // of the segment; 0: every frame is verified
+  u64 sequence_ = 0;      // of the next frame
+  u64 voids_ = 0;         // before it
+  u64 stamp_ = 0;         // of the frame before it, where that was verified
+  u64 lost_ = 0;
+  u64 lost_total_ = 0;
+  u32 alignment_ = 8;
+  u32 held_ = 0;
+  u32 held_here_ = 0;  // of them in this segment
+  u32 held_max_;
+  bool check_all_;
+  bool look_due_ = false;    // at a claimed frame, whether its publisher lives is to be asked
+  bool lagged_due_ = false;  // a start function found that messages are missing
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,126 @@
+// A segment: one file of a lane that is kept on disk. docs/format/segment.md is this file in prose.
+//
+// A lane on disk is a directory of segments, numbered from 1. A position counts the bytes of the lane since it was
+// made, as in a ring, but nothing is ever overwritten: position p lies in the segment with start <= p < start +
+// data_bytes. What is behind the last frame of a segment is zero until it is written, once.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "quoit/detail/crc32c.hpp"
+#include "quoit/detail/lane_layout.hpp"
+
+namespace quoit::inline v1::detail {
+
+inline constexpr u64 segment_magic = 0x316d67657374716f;   // "oqtsegm1"
+inline constexpr u64 log_lane_magic = 0x316c676f6c74716f;  // "oqtlogl1"
+
+inline constexpr u64 segment_bytes_min = u64{64} << 10;
+inline constexpr u64 segment_bytes_max = u64{1} << 30;
+inline constexpr u32 index_entries_max = 1024;
+
+// Every frame of a segment has both words.
+inline constexpr u8 segment_frame_flags = frame_stamped | frame_checked;
+inline constexpr u64 segment_words_bytes = payload_offset(segment_frame_flags);
+static_assert(segment_words_bytes == 24);
+
+// What the writer fills in when it comes to a segment that was made ahead.
+struct segment_start {
+  u64 position;
+  u64 sequence;  // of its first frame
+  u64 voids;     // void frames before it, of the whole lane
+  u64 stamp;     // of the frame before it: none in the segment is lower
+  u64 check;     // of the four words, not 0: stored last, with release; 0: nothing was written here
+  // 0, or segment_failure_mark: the segment before could not be written back, and its tail may be missing. Not part of
+  // what is checked, as it is set later too.
+  u64 after_failure;
+};
+inline constexpr u64 segment_failure_mark = 0x6b72616d6c696166;
+
+// Where frames are, without reading them all: entry i is of the first frame place in part i of the data.
+struct segment_index_entry {
+  u64 sequence;  // of the frame at its place
+  u64 voids;     // void frames before it
+  u64 stamp;     // of the frame before it
+  u64 place;     // low half: bytes from the begin of the data; high half: check. Stored last; 0: no entry
+
+  constexpr u64 offset() const noexcept { return static_cast<u32>(place); }
+  constexpr u32 check() const noexcept { return static_cast<u32>(place >> 32); }
+};
+static_assert(sizeof(segment_index_entry) == 32);
+
+struct segment_header {
+  segment_prefix prefix;  // entries: of the index
+
+  // Set once, before the segment has a name.
+  u64 number;
+  u64 data_offset;  // in the file
+  u64 data_bytes;   // a multiple of 4096; the next segment's positions begin behind them
+  u32 alignment;    // of frames
+  u32 payload_alignment;
+  u32 payload_bytes_max;
+  u32 index_shift;  // part i of the data begins at i << index_shift
+  u32 salt;         // what the check of each frame begins with
+  u32 type_bytes;   // of a message; 0: variable
+  u64 lane_id[2];
+  u64 created_ns;  // CLOCK_REALTIME
+  u64 device;      // of this file, where it was made: of a copy they are others
+  u64 inode;
+  char topic_name[168];
+  char type_name[192];
+  char type_fields[1792];
+  u64 check;  // of everything before
+
+  // Written by the writer when it comes here.
+  alignas(line_pair_bytes) segment_start start;
+};
+inline constexpr std::size_t segment_header_bytes = 4096;
+static_assert(sizeof(segment_header) <= segment_header_bytes);
+static_assert(offsetof(segment_header, check) % 8 == 0);
+static_assert(offsetof(segment_header, start) % line_pair_bytes == 0);
+
+// The lane's own file: who writes it, and how far it is known to be on the disk. Never synced itself: what it says is a
+// lower bound.
+struct log_lane_header {
+  segment_prefix prefix;
+  u64 lane_id[2];
+  u64 check;  // of the id
+
+  // Written by the publisher that holds the lane.
+  alignas(line_pair_bytes) u64 holder_pid;  // for people: the lock says whether it lives
+  alignas(line_pair_bytes) u64 durable_position;
+  u64 durable_check;  // of durable_position, stored behind it
+  u64 failures;       // of writing back, that made the publisher leave a segment
+};
+inline constexpr std::size_t log_lane_bytes = 4096;
+static_assert(sizeof(log_lane_header) <= log_lane_bytes);
+
+// What both sides keep in private memory once it was checked.
+struct segment_geometry {
+  u64 segment_bytes;
+  u64 data_offset;
+  u64 data_bytes;
+  u32 alignment;
+  u32 payload_alignment;
+  u32 payload_bytes_max;
+  u32 index_shift;
+  u32 index_entries;
+
+  constexpr u64 extent(u64 payload_bytes) const noexcept {
+    return align_up(segment_words_bytes + payload_bytes, alignment);
+  }
+};
+
+// The part of a frame that is checked besides its words: the payload up to a whole word.
+constexpr u64 checked_bytes(u64 payload_bytes) noexcept { return align_up(payload_bytes, word_bytes); }
+
+// A skip has no words of its own: the bits that are a sequence elsewhere hold a part of its check.
+inline frame_header segment_skip(u32 salt, u64 position, u64 length) noexcept {
+  const u64 word = frame_header::make(static_cast<u32>(length - word_bytes), frame_kind::skip, 0, 0).word;
+  const u64 checked[2] = {position, word};
+  const u32 crc = crc32c_words(salt, reinterpret_cast<const std::byte*>(checked), sizeof checked);
+  return {word | u64{crc & sequence_low_mask} << 40};
+}
+
+}  // namespace quoit::inline v1::detail

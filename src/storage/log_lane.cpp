@@ -1,0 +1,230 @@
+#include "storage/log_lane.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "base/boot_id.hpp"
+#include "base/file_lock.hpp"
+#include "base/random.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr off_t writer_lock_byte = off_t{1} << 40;
+constexpr const char* lane_file_name = "lane";
+
+error failed(const std::string& doing, const std::string& path, int why) {
+  errc code = errc::system;
+  if (why == EACCES || why == EPERM || why == EROFS) code = errc::no_permission;
+  if (why == ENOENT) code = errc::not_found;
+  if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
+  return error(code, doing + " " + path, 0, why);
+}
+
+result<void> make_directory(const std::string& path) {
+  if (::mkdir(path.c_str(), 0770) == 0 || errno == EEXIST) return {};
+  return tl::unexpected(failed("making the directory", path, errno));
+}
+
+// Locks and mappings of one file by two machines are not what they are on one.
+result<void> refuse_network(const std::string& path) {
+  struct statfs fs{};
+  if (::statfs(path.c_str(), &fs) != 0) return tl::unexpected(failed("statfs of", path, errno));
+  struct network {
+    unsigned long magic;
+    const char* name;
+  };
+  static constexpr std::array<network, 8> networks{{{0x6969, "NFS"},
+                                                    {0xff534d42, "CIFS"},
+                                                    {0xfe534d42, "SMB"},
+                                                    {0x517b, "SMB"},
+                                                    {0x01021997, "9p"},
+                                                    {0x00c36400, "Ceph"},
+                                                    {0x5346414f, "AFS"},
+                                                    {0x0bd00bd0, "Lustre"}}};
+  const auto magic = static_cast<unsigned long>(static_cast<std::uint32_t>(fs.f_type));
+  for (const network& n : networks) {
+    if (n.magic != magic) continue;
+    return tl::unexpected(
+        error(errc::invalid_argument,
+              path + " is on a network file system (" + n.name +
+                  "), where mappings and locks of two machines do not see each other; use a local disk"));
+  }
+  return {};
+}
+
+u64 id_check(const log_lane_header& header) noexcept {
+  return u64{crc32c_words(~u32{0}, reinterpret_cast<const std::byte*>(header.lane_id), sizeof header.lane_id)} |
+         u64{1} << 32;
+}
+
+result<void> check_lane_header(const log_lane_header& head, const std::string& path) {
+  if (head.prefix.magic != log_lane_magic) {
+    return tl::unexpected(error(errc::corrupt, path + ": not a lane of quoit (another magic)"));
+  }
+  if (head.prefix.layout_major != layout_major || head.prefix.required_features != 0) {
+    return tl::unexpected(error(errc::newer_version, path + ": made by a version of another layout (" +
+                                                         std::to_string(head.prefix.layout_major) +
+                                                         "); this one knows " + std::to_string(layout_major)));
+  }
+  if (head.check != id_check(head))
+    return tl::unexpected(error(errc::corrupt, path + ": the check of its id is wrong"));
+  return {};
+}
+
+result<void> make_lane_file(const std::string& directory) {
+  char temporary_name[48];
+  std::snprintf(temporary_name, sizeof temporary_name, ".making-%016llx",
+                static_cast<unsigned long long>(random_id()[0]));
+  const std::string temporary = directory + "/" + temporary_name;
+  const std::string path = directory + "/" + lane_file_name;
+  alignas(line_pair_bytes) std::byte page[log_lane_bytes]{};
+  auto& head = *new (page) log_lane_header{};
+  head.prefix.magic = log_lane_magic;
+  head.prefix.layout_major = layout_major;
+  head.prefix.layout_minor = layout_minor;
+  head.prefix.header_bytes = sizeof(log_lane_header);
+  head.prefix.segment_bytes = log_lane_bytes;
+  std::memcpy(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id);
+  const auto lane_id = random_id();
+  std::copy(lane_id.begin(), lane_id.end(), head.lane_id);
+  head.check = id_check(head);
+  const fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
+  if (!file) return tl::unexpected(failed("creating", temporary, errno));
+  const bool whole =
+      ::write(file.get(), page, sizeof page) == static_cast<ssize_t>(sizeof page) && ::fsync(file.get()) == 0;
+  // Not there or there already: somebody else was first, and is as good.
+  const bool named =
+      whole &&
+      (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0 || errno == EEXIST);
+  const int why = errno;
+  ::unlink(temporary.c_str());
+  if (!named) return tl::unexpected(failed("writing", path, whole ? why : ENOSPC));
+  const fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (folder) ::fsync(folder.get());
+  return {};
+}
+
+result<log_lane> open_at(const std::string& directory, access how) {
+  const std::string path = directory + "/" + lane_file_name;
+  const fd file(::open(path.c_str(), (how == access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!file) return tl::unexpected(failed("opening", path, errno));
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) return tl::unexpected(failed("fstat of", path, errno));
+  if (status.st_size < static_cast<off_t>(log_lane_bytes)) {
+    return tl::unexpected(error(errc::corrupt, path + ": cut short: " + std::to_string(status.st_size) + " bytes"));
+  }
+  auto memory = map_file(file.get(), log_lane_bytes, how, path.c_str());
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  log_lane lane{directory, std::move(*memory), {}};
+  if (auto checked = check_lane_header(lane.header(), path); !checked) {
+    return tl::unexpected(std::move(checked.error()));
+  }
+  return lane;
+}
+
+std::string topic_directory(const std::string& root, const std::string& topic) {
+  std::string name = topic;
+  std::replace(name.begin(), name.end(), '/', '+');
+  return root + "/" + name;
+}
+
+}  // namespace
+
+u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept {
+  const u64 words[3] = {position, lane_id[0], lane_id[1]};
+  return u64{crc32c_words(~u32{0}, reinterpret_cast<const std::byte*>(words), sizeof words)} | u64{1} << 32;
+}
+
+u64 known_durable(const log_lane_header& header) noexcept {
+  // sync(segment.durable): of a pair that is being stored one may be new: the check finds that out
+  const u64 check = load_acquire(header.durable_check);
+  const u64 position = load_acquire(header.durable_position);
+  return check == durable_check(position, header.lane_id) ? position : 0;
+}
+
+result<void> check_lane_name(std::string_view name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+           c == '.';
+  };
+  if (!name.empty() && name.size() <= 64 && name.front() != '.' && std::all_of(name.begin(), name.end(), allowed)) {
+    return {};
+  }
+  return tl::unexpected(
+      error(errc::invalid_name, "a publisher on disk is named by 1 to 64 of [A-Za-z0-9_.-], and not with a dot first"));
+}
+
+std::string lane_directory(const std::string& root, const std::string& topic, const std::string& name) {
+  return topic_directory(root, topic) + "/" + name;
+}
+
+result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
+  if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
+  const std::string directory = lane_directory(root, topic, name);
+  for (const std::string& path : {root, topic_directory(root, topic), directory}) {
+    if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
+  }
+  if (auto local = refuse_network(directory); !local) return tl::unexpected(std::move(local.error()));
+  const std::string path = directory + "/" + lane_file_name;
+  if (::access(path.c_str(), F_OK) != 0) {
+    if (auto made = make_lane_file(directory); !made) return tl::unexpected(std::move(made.error()));
+  }
+  auto lane = open_at(directory, access::read_write);
+  if (!lane) return lane;
+  int why = 0;
+  lane->lock = guarded_fd::opened_by([&] {
+    fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (!file) why = errno;
+    return file;
+  });
+  if (!lane->lock) return tl::unexpected(failed("opening", path, why));
+  switch (try_lock(lane->lock.get(), writer_lock_byte)) {
+    case lock_status::taken: break;
+    case lock_status::held_by_other:
+      return tl::unexpected(error(errc::busy, directory + " is being written by process " +
+                                                  // relaxed: for people
+                                                  std::to_string(load_relaxed(lane->header().holder_pid)) +
+                                                  "; a lane has one publisher at a time: give this one another name"));
+    case lock_status::failed: return tl::unexpected(failed("locking", path, errno));
+  }
+  store_relaxed(lane->header().holder_pid, static_cast<u64>(::getpid()));  // relaxed: for people
+  return lane;
+}
+
+result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name) {
+  if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
+  return open_at(lane_directory(root, topic, name), access::read);
+}
+
+result<log_lane> open_lane_directory(const std::string& directory) { return open_at(directory, access::read); }
+
+bool lane_is_held(const std::string& directory) noexcept {
+  const fd file(::open((directory + "/" + lane_file_name).c_str(), O_RDONLY | O_CLOEXEC));
+  // What cannot be asked is alive.
+  return !file || held_by_other(file.get(), writer_lock_byte, 1);
+}
+
+std::vector<std::string> list_lanes(const std::string& root, const std::string& topic) {
+  std::vector<std::string> names;
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(topic_directory(root, topic).c_str()), ::closedir);
+  if (!folder) return names;
+  while (const dirent* const entry = ::readdir(folder.get())) {
+    if (check_lane_name(entry->d_name)) names.emplace_back(entry->d_name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,53 @@
+// The directory of a lane on disk, and the file in it that says who writes the lane.
+//
+// DIR/<topic>/<publisher>/ with `/` of the topic stored as `+`: the lane's own file `lane`, and segments by number. The
+// lock of the lane is on `lane`, through a description opened for nothing else, as everywhere in quoit: a publisher
+// lives as long as it holds it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/fork_guard.hpp"
+#include "mem/mapping.hpp"
+#include "quoit/detail/segment_layout.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct log_lane {
+  std::string directory;
+  mapping memory;
+  guarded_fd lock;  // of who writes; none for who reads
+
+  log_lane_header& header() const noexcept { return memory.object<log_lane_header>(); }
+};
+
+u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept;
+
+// The position before which everything is known to be on the disk. 0 if that is not known.
+u64 known_durable(const log_lane_header& header) noexcept;
+
+// Errors: invalid_name (1 to 64 of [A-Za-z0-9_.-], not beginning with a dot).
+result<void> check_lane_name(std::string_view name);
+
+// Makes the directories where they are missing, makes or opens the lane's file, and takes its lock.
+// Errors: busy (words name the holder), invalid_name, invalid_argument (a network file system), no_permission,
+// no_space, corrupt, newer_version, system.
+result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name);
+
+// Errors: not_found, no_permission, corrupt, newer_version, system.
+result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name);
+
+// Whether some publisher holds the lane, here or in another process.
+bool lane_is_held(const std::string& directory) noexcept;
+
+// By its directory, without its lock; for `verify`.
+result<log_lane> open_lane_directory(const std::string& directory);
+
+// Names of the lanes of a topic. Empty where there is no such topic.
+std::vector<std::string> list_lanes(const std::string& root, const std::string& topic);
+
+std::string lane_directory(const std::string& root, const std::string& topic, const std::string& name);
+
+}  // namespace quoit::inline v1::detail

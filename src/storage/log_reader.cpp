@@ -1,0 +1,341 @@
+#include "quoit/detail/log_reader.hpp"
+
+#include <algorithm>
+
+#include "storage/frame_walk.hpp"
+#include "storage/log_lane.hpp"
+#include "storage/segment_file.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct log_reader::parts {
+  struct held_segment {
+    std::shared_ptr<segment_file> file;
+    u64 begin;
+    u64 end;
+    u32 held;
+  };
+
+  log_lane lane;
+  std::shared_ptr<segment_file> segment;
+  std::shared_ptr<segment_file> next;  // opened, and not begun by its writer
+  std::vector<held_segment> old;
+  std::string fault;
+
+  u64 end(u64 begin) const noexcept { return begin + segment->geometry.data_bytes; }
+};
+
+// What a start function looks for.
+struct log_reader::by_key {
+  enum class what : u8 { sequence, message, time } kind;
+  u64 value;
+
+  // True if everything before the place comes before what is looked for.
+  bool not_behind(u64 sequence, u64 voids, u64 stamp) const noexcept {
+    switch (kind) {
+      case what::sequence: return sequence <= value;
+      case what::message: return sequence - voids <= value;
+      case what::time: break;
+    }
+    return stamp < value;
+  }
+};
+
+log_reader::log_reader(std::unique_ptr<parts> p, u32 held_max, bool check_all)
+    : parts_(std::move(p)), held_max_(held_max), check_all_(check_all) {}
+log_reader::~log_reader() = default;
+
+result<std::unique_ptr<log_reader>> log_reader::open(const std::string& root, const std::string& topic,
+                                                     const std::string& name, u32 held_max, bool check_all) {
+  auto lane = open_lane_to_read(root, topic, name);
+  if (!lane) return tl::unexpected(std::move(lane.error()));
+  auto p = std::make_unique<parts>();
+  p->lane = std::move(*lane);
+  return std::unique_ptr<log_reader>(new log_reader(std::move(p), held_max, check_all));
+}
+
+u64 log_reader::durable_position() const noexcept { return known_durable(parts_->lane.header()); }
+const std::string& log_reader::fault() const noexcept { return parts_->fault; }
+
+// ---- segments ------------------------------------------------------------------------------------------
+
+// Goes to the begin of segment `number`. False: it is not there, or its writer has not come to it.
+result<bool> log_reader::begin_in(u64 number) {
+  std::shared_ptr<segment_file> file = std::move(parts_->next);
+  parts_->next = nullptr;
+  if (file == nullptr || file->number != number) {
+    auto opened = open_segment_to_read(parts_->lane.directory, number);
+    if (!opened) {
+      if (opened.error() == errc::not_found) return false;
+      return tl::unexpected(std::move(opened.error()));
+    }
+    file = std::move(*opened);
+    const log_lane_header& lane = parts_->lane.header();
+    if (!std::equal(lane.lane_id, lane.lane_id + 2, file->header().lane_id)) {
+      return tl::unexpected(error(errc::corrupt, file->path + " is of another lane"));
+    }
+  }
+  segment_start start{};
+  if (!file->read_start(start)) {
+    if (start.check != 0) return tl::unexpected(error(errc::corrupt, file->path + ": its start record is wrong"));
+    parts_->next = std::move(file);
+    return false;
+  }
+  if (held_here_ > 0) parts_->old.push_back({parts_->segment, begin_, parts_->end(begin_), held_here_});
+  held_here_ = 0;
+  parts_->segment = std::move(file);
+  const segment_file& segment = *parts_->segment;
+  data_ = segment.data();
+  begin_ = position_ = start.position;
+  sequence_ = start.sequence;
+  voids_ = start.voids;
+  stamp_ = start.stamp;
+  alignment_ = segment.geometry.alignment;
+  believed_end_ = believed();
+  return true;
+}
+
+u64 log_reader::believed() const noexcept {
+  return parts_->segment->of_this_boot && !check_all_ ? parts_->end(begin_) : 0;
+}
+
+void log_reader::release_old(u64 position) noexcept {
+  auto& old = parts_->old;
+  const auto found = std::find_if(old.begin(), old.end(),
+                                  [&](const auto& held) { return position >= held.begin && position < held.end; });
+  if (found != old.end() && --found->held == 0) old.erase(found);
+}
+
+// On to the segment behind this one, or to the oldest that is there.
+take_status log_reader::cross() {
+  const u64 expected = sequence_;
+  const u64 expected_voids = voids_;
+  const bool any = parts_->segment != nullptr;
+  const u64 end = any ? parts_->end(begin_) : 0;
+  u64 number = any ? parts_->segment->number + 1 : 1;
+  auto began = begin_in(number);
+  if (began && !*began && parts_->next == nullptr) {
+    // Removed, or not made yet.
+    const std::vector<u64> numbers = list_segments(parts_->lane.directory);
+    const auto later = std::lower_bound(numbers.begin(), numbers.end(), number);
+    if (later == numbers.end()) return take_status::nothing;
+    number = *later;
+    began = begin_in(number);
+  }
+  if (!began) {
+    // Not whole: what a power failure leaves behind the end; or damage, before it.
+    if (began.error() == errc::newer_version) return take_status::newer_version;
+    if (began.error() != errc::corrupt) return take_status::nothing;
+    if (any && !parts_->segment->of_this_boot && end >= durable_position()) return take_status::nothing;
+    return corrupt(std::string(began.error().words()));
+  }
+  if (!*began) return take_status::nothing;
+  if (!any) return take_status::message;
+  if (position_ < end || sequence_ < expected || sequence_ - voids_ < expected - expected_voids) {
+    return corrupt(parts_->segment->path + " does not begin where the segment before it ends");
+  }
+  lost_ = (sequence_ - voids_) - (expected - expected_voids);
+  lost_total_ += lost_;
+  return lost_ > 0 ? take_status::lagged : take_status::message;
+}
+
+// ---- taking --------------------------------------------------------------------------------------------
+
+take_status log_reader::take_slow(lane_frame& out) noexcept {
+  if (lagged_due_) {
+    lagged_due_ = false;
+    believed_end_ = believed();
+    lost_total_ += lost_;
+    return take_status::lagged;
+  }
+  if (held_ >= held_max_) return take_status::too_many;
+  return take_checked(out);
+}
+
+take_status log_reader::take_checked(lane_frame& out) {
+  for (;;) {
+    if (parts_->segment == nullptr) {
+      if (const take_status status = cross(); status != take_status::message) return status;
+      continue;
+    }
+    const segment_file& segment = *parts_->segment;
+    const bool verify = believed_end_ == 0;
+    const log_place place{position_, sequence_, voids_, verify ? stamp_ : 0};
+    frame_step step = look_at_frame(segment, begin_, place, verify);
+    if (step.kind == step_kind::claimed && look_due_) {
+      look_due_ = !lane_is_held(parts_->lane.directory);
+      if (!look_due_) return take_status::nothing;
+      // Whoever claimed it is dead. It may have committed before that, and behind our first look.
+      step = look_at_frame(segment, begin_, place, verify);
+      if (step.kind == step_kind::claimed) step.kind = step_kind::voided;
+    }
+    switch (step.kind) {
+      case step_kind::message:
+        out.payload = segment.data() + (position_ - begin_) + segment_words_bytes;
+        out.position = position_;
+        out.sequence = sequence_;
+        out.stamp = step.stamp;
+        out.payload_bytes = step.header.payload_bytes();
+        stamp_ = step.stamp;
+        position_ += step.length;
+        ++sequence_;
+        ++held_;
+        ++held_here_;
+        return take_status::message;
+      case step_kind::voided:
+        ++sequence_;
+        ++voids_;
+        stamp_ = std::max(stamp_, step.stamp);
+        position_ += step.length;
+        break;
+      case step_kind::skip: position_ += step.length; break;
+      case step_kind::claimed: return take_status::nothing;
+      case step_kind::rolled:
+        if (const take_status status = cross(); status != take_status::message) return status;
+        break;
+      case step_kind::newer: return take_status::newer_version;
+      case step_kind::end:
+        if (!after_failure()) return take_status::nothing;
+        if (const take_status status = cross(); status != take_status::message) return status;
+        break;
+      case step_kind::bad: {
+        const take_status status = after_failure() ? cross() : at_bad(step.reason);
+        if (status != take_status::message) return status;
+        break;
+      }
+    }
+  }
+}
+
+// Whether the rest of this segment may be missing, as it could not be written back, and the next one says so.
+bool log_reader::after_failure() {
+  if (parts_->segment->of_this_boot) return false;
+  auto next = open_segment(parts_->lane.directory, parts_->segment->number + 1, access::read);
+  segment_start start{};
+  return next && (*next)->read_start(start) && start.after_failure != 0 && start.position == parts_->end(begin_);
+}
+
+take_status log_reader::at_bad(const char* reason) {
+  const segment_file& segment = *parts_->segment;
+  // Behind the durable position a frame of an earlier boot may be torn: that is the end, until a publisher cuts it.
+  if (!segment.of_this_boot && position_ >= durable_position()) return take_status::nothing;
+  return corrupt(segment.path + " at byte " + std::to_string(segment.geometry.data_offset + (position_ - begin_)) +
+                 " (sequence " + std::to_string(sequence_) + "): " + reason);
+}
+
+take_status log_reader::corrupt(const std::string& words) {
+  parts_->fault = words;
+  return take_status::corrupt;
+}
+
+bool log_reader::ready() noexcept {
+  if (lagged_due_) return true;
+  if (parts_->segment == nullptr) return !list_segments(parts_->lane.directory).empty();
+  // sync(segment.commit): only whether there is something
+  const frame_header h{load_acquire(*reinterpret_cast<const u64*>(data_ + (position_ - begin_)))};
+  return h.word != 0 && (!h.is(frame_kind::claimed) || look_due_);
+}
+
+// ---- places --------------------------------------------------------------------------------------------
+
+result<void> log_reader::start_at_earliest() { return seek({by_key::what::sequence, 0}); }
+
+result<void> log_reader::start_at_latest() { return seek({by_key::what::sequence, ~u64{0}}); }
+
+result<void> log_reader::start_with_last(u64 messages) {
+  if (auto there = start_at_latest(); !there) return there;
+  const u64 all = sequence_ - voids_;
+  if (messages == 0) return {};
+  return seek({by_key::what::message, all - std::min(all, messages)});
+}
+
+result<void> log_reader::start_at_sequence(u64 sequence) {
+  if (auto there = seek({by_key::what::sequence, sequence}); !there) return there;
+  if (sequence_ > sequence && position_ == begin_) {
+    // What was between was removed: as many sequences, voids among them.
+    lost_ = sequence_ - sequence;
+    lagged_due_ = true;
+    believed_end_ = 0;
+  }
+  return {};
+}
+
+result<void> log_reader::start_at_time(u64 time_ns) { return seek({by_key::what::time, time_ns}); }
+
+// The last segment that does not begin behind what is looked for, and then the place in it.
+result<void> log_reader::seek(const by_key& key) {
+  parts_->segment = parts_->next = nullptr;
+  lagged_due_ = false;
+  lost_ = 0;
+  position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;
+  const std::vector<u64> numbers = list_segments(parts_->lane.directory);
+  const auto not_behind = [&](u64 number) -> result<bool> {
+    auto segment = open_segment(parts_->lane.directory, number, access::read);
+    if (!segment) {
+      // Removed meanwhile: then it was before. Not whole: what is there is before it.
+      if (segment.error() == errc::not_found) return true;
+      if (segment.error() == errc::corrupt) return false;
+      return tl::unexpected(std::move(segment.error()));
+    }
+    segment_start start{};
+    return (*segment)->read_start(start) && key.not_behind(start.sequence, start.voids, start.stamp);
+  };
+  std::size_t low = 0;
+  std::size_t high = numbers.size();
+  while (low < high) {
+    const std::size_t middle = low + (high - low) / 2;
+    auto answer = not_behind(numbers[middle]);
+    if (!answer) return tl::unexpected(std::move(answer.error()));
+    if (*answer) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  // Where all begin behind it, the first.
+  for (std::size_t at = low > 0 ? low - 1 : 0; at < numbers.size(); ++at) {
+    auto began = begin_in(numbers[at]);
+    if (!began) return tl::unexpected(std::move(began.error()));
+    if (*began) return walk_to(key);
+    if (parts_->next != nullptr) break;
+  }
+  return {};
+}
+
+result<void> log_reader::walk_to(const by_key& key) {
+  segment_start start{};
+  parts_->segment->read_start(start);
+  const log_place from = place_from_index(*parts_->segment, start, [&](const segment_index_entry& entry) {
+    return key.not_behind(entry.sequence, entry.voids, entry.stamp);
+  });
+  log_place place = from;
+  for (;;) {
+    const frame_step step = look_at_frame(*parts_->segment, begin_, place, false);
+    bool there = false;
+    switch (step.kind) {
+      case step_kind::message:
+      case step_kind::voided: {
+        if (key.kind == by_key::what::sequence) there = place.sequence >= key.value;
+        if (key.kind == by_key::what::message) there = place.sequence - place.voids >= key.value;
+        if (key.kind == by_key::what::time) there = step.kind == step_kind::message && step.stamp >= key.value;
+        break;
+      }
+      case step_kind::skip: break;
+      // Whatever this is, take() says it.
+      default: there = true;
+    }
+    if (there) {
+      position_ = place.position;
+      sequence_ = place.sequence;
+      voids_ = place.voids;
+      stamp_ = place.stamp;
+      if (step.kind != step_kind::rolled) return {};
+      if (cross() != take_status::message) return {};
+      place = {position_, sequence_, voids_, stamp_};
+      continue;
+    }
+    place = behind(place, step);
+  }
+}
+
+}  // namespace quoit::inline v1::detail

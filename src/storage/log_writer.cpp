@@ -1,0 +1,113 @@
+#include "storage/log_writer.hpp"
+
+#include <cstring>
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+bool same_text(const char* stored, std::size_t capacity, const std::string& wanted) noexcept {
+  return std::string_view(stored, ::strnlen(stored, capacity)) == wanted;
+}
+
+result<void> check_type(const segment_file& segment, const segment_kind& kind) {
+  const segment_header& head = segment.header();
+  if (same_text(head.type_name, sizeof head.type_name, kind.type_name) &&
+      same_text(head.type_fields, sizeof head.type_fields, kind.type_fields) && head.type_bytes == kind.type_bytes) {
+    return {};
+  }
+  const auto shown = [](const std::string& name, u32 bytes) {
+    return (name.empty() ? "(no type)" : name) + " of " + std::to_string(bytes) + " bytes";
+  };
+  return tl::unexpected(
+      error(errc::type_mismatch,
+            segment.path + " carries " +
+                shown(std::string(head.type_name, ::strnlen(head.type_name, sizeof head.type_name)), head.type_bytes) +
+                ", and this publisher " + shown(kind.type_name, kind.type_bytes)));
+}
+
+bool same_sizes(const segment_geometry& a, const segment_geometry& b) noexcept {
+  return a.segment_bytes == b.segment_bytes && a.data_offset == b.data_offset && a.alignment == b.alignment &&
+         a.payload_alignment == b.payload_alignment && a.payload_bytes_max == b.payload_bytes_max;
+}
+
+// The rest of a segment with other sizes is passed over.
+void leave_segment(const segment_file& segment, log_place& place) noexcept {
+  segment_start start{};
+  segment.read_start(start);
+  const u64 end = start.position + segment.geometry.data_bytes;
+  u64& word = *reinterpret_cast<u64*>(segment.data() + (place.position - start.position));
+  // sync(segment.commit): readers go on in the next segment
+  store_release(word, segment_skip(segment.salt, place.position, end - place.position).word);
+  place.position = end;
+}
+
+}  // namespace
+
+result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
+  auto geometry = make_segment_geometry(o.kind);
+  if (!geometry) return tl::unexpected(std::move(geometry.error()));
+  auto lane = open_lane_to_write(o.directory, o.topic, o.name);
+  if (!lane) return tl::unexpected(std::move(lane.error()));
+  std::unique_ptr<log_writer> writer(new log_writer());
+  writer->lane_ = std::move(*lane);
+  writer->durability_ = o.durability;
+  o.kind.topic_name = o.topic;
+  std::copy_n(writer->lane_.header().lane_id, 2, o.kind.lane_id);
+  const bool durable = o.durability != log_durability::os;
+  auto recovered = recover_lane(writer->lane_, durable, false, o.calls);
+  if (!recovered) return tl::unexpected(std::move(recovered.error()));
+  std::shared_ptr<segment_file> segment = std::move(recovered->segment);
+  log_place place = recovered->place;
+  if (segment) {
+    if (auto same = check_type(*segment, o.kind); !same) return tl::unexpected(std::move(same.error()));
+    if (!same_sizes(segment->geometry, *geometry)) {
+      leave_segment(*segment, place);
+      if (durable && o.calls.synchronize(segment->descriptor.get()) != 0) {
+        return tl::unexpected(error(errc::system, "writing back " + segment->path, 0, errno));
+      }
+      segment = nullptr;
+    }
+  }
+  if (!segment) {
+    auto made = make_segment(writer->lane_.directory, recovered->next_number, o.kind, durable, o.calls);
+    if (!made) return tl::unexpected(std::move(made.error()));
+    segment = std::move(*made);
+    segment->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
+  }
+  writer->report_ = std::move(recovered->report);
+  keeper_options keeping{writer->lane_.directory, o.kind,          o.durability, o.interval,
+                         o.retention_bytes,       o.retention_age, o.calls};
+  writer->keeper_ =
+      std::make_unique<segment_keeper>(std::move(keeping), writer->lane_.header(), std::move(segment), place);
+  writer->appender_ =
+      std::make_unique<segment_appender>(*geometry, *writer->keeper_, o.claims_max, writer->keeper_->current(), place);
+  writer->keeper_->watch(*writer->appender_);
+  if (o.own_thread) writer->thread_.emplace(*writer->keeper_);
+  return writer;
+}
+
+log_writer::~log_writer() {
+  if (appender_) appender_->close();
+  if (keeper_ && durability_ != log_durability::os) {
+    // What was published last is written back once more: nobody waits for it any longer.
+    thread_.reset();
+    keeper_->request(appender_->frontier());
+    keeper_->work();
+  }
+}
+
+result<void> log_writer::flush(std::chrono::nanoseconds timeout) {
+  if (durability_ == log_durability::os) return tl::unexpected(error(errc::invalid_argument));
+  const u64 position = appender_->frontier();
+  keeper_->request(position);
+  if (!thread_) keeper_->work();
+  switch (keeper_->wait(position, timeout)) {
+    case flush_status::durable: return {};
+    case flush_status::failed: return tl::unexpected(error(errc::system, 0, keeper_->sync_failure().system_errno()));
+    case flush_status::pending: break;
+  }
+  return tl::unexpected(error(errc::timed_out));
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,58 @@
+// A lane on disk that is open for writing: its lock, its appender, and who makes segments and writes them back.
+#pragma once
+
+#include <optional>
+
+#include "storage/log_lane.hpp"
+#include "storage/recovery.hpp"
+#include "storage/segment_keeper.hpp"
+
+namespace quoit::inline v1::detail {
+
+struct log_writer_options {
+  std::string directory;
+  std::string topic;
+  std::string name = "0";
+  segment_kind kind;  // ids and the topic's name are filled in
+  log_durability durability = log_durability::os;
+  std::chrono::nanoseconds interval = std::chrono::milliseconds(10);
+  u64 retention_bytes = 0;
+  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);
+  u32 claims_max = 8;
+  bool own_thread = true;  // false: the caller runs keeper().work()
+  storage_calls calls = storage_calls::of_system();
+};
+
+// Thread safety: the appender and flush() belong to one thread; what the keeper says may be asked by any.
+class log_writer {
+ public:
+  // Recovers what is there, and goes on at its end.
+  // Errors: busy (words name the holder), invalid_name, invalid_argument, type_mismatch, no_permission, no_space,
+  // corrupt, newer_version, system.
+  static result<std::unique_ptr<log_writer>> open(log_writer_options options);
+  ~log_writer();
+  log_writer(const log_writer&) = delete;
+  log_writer& operator=(const log_writer&) = delete;
+
+  segment_appender& appender() noexcept { return *appender_; }
+  segment_keeper& keeper() noexcept { return *keeper_; }
+  const recovery_report& report() const noexcept { return report_; }
+  const std::string& directory() const noexcept { return lane_.directory; }
+
+  // Waits until everything that was committed is on the disk.
+  // Errors: timed_out; system (it could not be written back: what is not durable now may never be, and what is
+  // published from now on goes to another segment); invalid_argument with durability `os`.
+  result<void> flush(std::chrono::nanoseconds timeout);
+
+ private:
+  log_writer() = default;
+
+  log_lane lane_;
+  recovery_report report_;
+  std::unique_ptr<segment_keeper> keeper_;
+  std::unique_ptr<segment_appender> appender_;
+  std::optional<keeper_thread> thread_;
+  log_durability durability_ = log_durability::os;
+};
+
+}  // namespace quoit::inline v1::detail

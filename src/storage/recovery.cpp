@@ -1,0 +1,306 @@
+#include "storage/recovery.hpp"
+
+#include <cerrno>
+#include <cstring>
+
+#include "storage/frame_walk.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+std::string where(const segment_file& segment, u64 begin, const log_place& place) {
+  return segment.path + " at byte " + std::to_string(segment.geometry.data_offset + (place.position - begin)) +
+         " (sequence " + std::to_string(place.sequence) + ")";
+}
+
+// Bytes up to the last one that is not zero.
+u64 bytes_used(const segment_file& segment, u64 offset) noexcept {
+  u64 end = segment.geometry.data_bytes;
+  const std::byte* const data = segment.data();
+  while (end > offset && data[end - 1] == std::byte{}) --end;
+  return end - offset;
+}
+
+enum class verdict : u8 {
+  go_on,     // the segment ends with a roll: the next one counts too
+  here,      // the lane ends in this segment
+  not_here,  // the lane ends before it
+  failed,
+};
+
+class recovery {
+ public:
+  recovery(const log_lane& lane, bool durable, bool repair, const storage_calls& calls)
+      : lane_(lane), durable_(durable), repair_(repair), calls_(calls), mark_(known_durable(lane.header())) {}
+
+  result<recovered_lane> run() {
+    const std::vector<u64> numbers = list_segments(lane_.directory, true);
+    out_.report.segments = numbers.size();
+    verdict last = verdict::go_on;
+    std::size_t at = 0;
+    for (; at < numbers.size() && last == verdict::go_on; ++at) last = enter(numbers, at);
+    if (last == verdict::not_here) --at;
+    for (; at < numbers.size() && last != verdict::failed; ++at) {
+      if (auto gone = set_aside(numbers[at]); !gone) return tl::unexpected(std::move(gone.error()));
+    }
+    if (last == verdict::failed) return tl::unexpected(std::move(failure_));
+    return finish(last == verdict::go_on, numbers.empty() ? 0 : numbers.back());
+  }
+
+ private:
+  verdict fail(errc code, const std::string& words) {
+    failure_ = error(code, words);
+    return verdict::failed;
+  }
+
+  // Something at the place is wrong. Behind the durable position it may be, once, for a file that is not of this boot.
+  verdict cut(const std::string& words, bool torn_is_possible, verdict then) {
+    if (!repair_ && (!torn_is_possible || place_.position < mark_)) {
+      return fail(errc::corrupt,
+                  words + ", which was whole once: see what `verify` says, and `repair` cuts the lane there");
+    }
+    if (out_.report.cut.empty()) {
+      out_.report.cut_sequence = place_.sequence;
+      out_.report.cut = words;
+    }
+    return then;
+  }
+
+  verdict enter(const std::vector<u64>& numbers, std::size_t at) {
+    const u64 number = numbers[at];
+    const bool first = at == 0;
+    if (!first && number != numbers[at - 1] + 1) {
+      return cut(lane_.directory + ": segment " + std::to_string(numbers[at - 1] + 1) + " is missing", false,
+                 verdict::not_here);
+    }
+    auto opened = open_segment(lane_.directory, number, access::read_write);
+    if (!opened) {
+      if (opened.error() != errc::corrupt) {
+        failure_ = std::move(opened.error());
+        return verdict::failed;
+      }
+      return cut(std::string(opened.error().words()), first || !trusted_, verdict::not_here);
+    }
+    const std::shared_ptr<segment_file> segment = std::move(*opened);
+    segment_start start{};
+    if (!segment->read_start(start)) {
+      const bool empty = segment->header().start.check == 0;
+      if (!empty) return cut(segment->path + ": its start record is wrong", !segment->of_this_boot, verdict::not_here);
+      if (first) {
+        start = {};
+      } else if (trusted_ && segment->of_this_boot) {
+        // S5: the publisher died before it came to say where the segment begins, and may have written there.
+        start = {place_.position, place_.sequence, place_.voids, place_.stamp, 0, 0};
+      } else {
+        return verdict::not_here;  // made ahead
+      }
+      segment->write_start(start);
+    } else if (!first && !follows(start)) {
+      return cut(segment->path + ": does not begin where the segment before it ends", !segment->of_this_boot,
+                 verdict::not_here);
+    }
+    place_ = {start.position, start.sequence, start.voids, start.stamp};
+    begin_ = start.position;
+    trusted_ = segment->of_this_boot;
+    known_ = true;
+    out_.segment = segment;
+    const u64 end = begin_ + segment->geometry.data_bytes;
+    if (end <= mark_ && !repair_ && next_start(*segment).check != 0) {
+      // All of it is on the disk, and its successor says where it went on.
+      place_.position = end;
+      known_ = false;
+      return verdict::go_on;
+    }
+    pending_.push_back(segment);
+    return walk(*segment, start);
+  }
+
+  // A segment begins where the one before ended, unless that one's end is known to be missing.
+  bool follows(const segment_start& start) const noexcept {
+    if (start.position != begin_ + out_.segment->geometry.data_bytes) return false;
+    return !known_ || start.after_failure != 0 || (start.sequence == place_.sequence && start.voids == place_.voids);
+  }
+
+  verdict walk(segment_file& segment, const segment_start& start) {
+    const u64 from = repair_ ? 0 : trusted_ ? ~u64{0} : mark_;
+    place_ = place_from_index(
+        segment, start, [&](const segment_index_entry& entry) { return start.position + entry.offset() <= from; });
+    u64 due = place_.position;
+    for (;;) {
+      const frame_step step = look_at_frame(segment, begin_, place_, !trusted_ || repair_);
+      switch (step.kind) {
+        case step_kind::message: ++out_.report.messages_verified; break;
+        case step_kind::voided:
+        case step_kind::skip: break;
+        case step_kind::claimed: make_void(segment, step); break;
+        case step_kind::end: return at_end(segment);
+        case step_kind::rolled: place_.position += step.length; return verdict::go_on;
+        case step_kind::newer:
+          return fail(errc::newer_version, where(segment, begin_, place_) + ": a frame of a later version");
+        case step_kind::bad:
+          // A segment that came after a failure of writing back stands for itself, and readers step to it.
+          if (next_start(segment).after_failure != 0) {
+            place_.position = begin_ + segment.geometry.data_bytes;
+            return verdict::go_on;
+          }
+          return cut_here(segment, step.reason, !trusted_);
+      }
+      place_ = behind(place_, step);
+      if (place_.position >= due) due = note_entry(segment);
+    }
+  }
+
+  // S7: what the dead had claimed spends its sequence, and what it had written there is as if it had not.
+  void make_void(segment_file& segment, const frame_step& step) {
+    std::byte* const frame = segment.data() + (place_.position - begin_);
+    auto* const words = reinterpret_cast<u64*>(frame);
+    std::memset(frame + word_bytes, 0, step.length - word_bytes);
+    const u64 checked[2] = {
+        frame_header::make(step.header.payload_bytes(), frame_kind::voided, segment_frame_flags, place_.sequence).word,
+        place_.stamp};
+    words[1] = checked[1];
+    const u32 crc = crc32c_words(segment.salt, reinterpret_cast<const std::byte*>(checked), sizeof checked);
+    words[2] = crc32c_words(crc, frame + segment_words_bytes, checked_bytes(step.header.payload_bytes()));
+    // sync(segment.commit): a reader may step over it
+    store_release(words[0], checked[0]);
+  }
+
+  u64 note_entry(segment_file& segment) {
+    const u64 offset = place_.position - begin_;
+    const u64 part = offset >> segment.geometry.index_shift;
+    segment_index_entry there{};
+    if (part < segment.geometry.index_entries && offset + word_bytes <= segment.geometry.data_bytes &&
+        !read_entry(segment, static_cast<u32>(part), there)) {
+      write_entry(segment.entry(static_cast<u32>(part)), segment.salt,
+                  {place_.sequence, place_.voids, place_.stamp, offset});
+    }
+    return begin_ + ((part + 1) << segment.geometry.index_shift);
+  }
+
+  verdict at_end(segment_file& segment) {
+    const u64 offset = place_.position - begin_;
+    const segment_start next = next_start(segment);
+    if (next.after_failure != 0) {
+      place_.position = begin_ + segment.geometry.data_bytes;
+      return verdict::go_on;
+    }
+    if (trusted_ && !repair_) {
+      if (next.check != 0) {
+        return cut(where(segment, begin_, place_) + ": ends here, and another segment follows", false, verdict::here);
+      }
+      clear_last_claim(segment, offset);
+      return verdict::here;
+    }
+    // What is written from now on is of another boot, and goes to a segment of its own.
+    if (next.check != 0 && next.sequence == place_.sequence && next.voids == place_.voids) {
+      seal(segment);  // only the roll itself was lost
+      return verdict::go_on;
+    }
+    if (bytes_used(segment, offset) == 0 && next.check == 0 && place_.position >= mark_) return seal(segment);
+    return cut_here(segment, "a frame is missing before others", true);
+  }
+
+  verdict cut_here(segment_file& segment, const std::string& reason, bool torn_is_possible) {
+    const verdict then = cut(where(segment, begin_, place_) + ": " + reason, torn_is_possible, verdict::here);
+    return then == verdict::here ? seal(segment) : then;
+  }
+
+  // Only the newest claim of the dead may have left bytes behind the end, and its payload at most: S2 is restored.
+  static void clear_last_claim(segment_file& segment, u64 offset) {
+    const segment_geometry& g = segment.geometry;
+    const u64 touched = std::min(g.extent(g.payload_bytes_max), g.data_bytes - offset);
+    std::byte* const from = segment.data() + offset;
+    static constexpr std::byte zeros[4096]{};
+    for (u64 at = 0; at < touched; at += sizeof zeros) {
+      const u64 bytes = std::min<u64>(sizeof zeros, touched - at);
+      // A page that is not written needs no writing back.
+      if (std::memcmp(from + at, zeros, bytes) != 0) std::memset(from + at, 0, bytes);
+    }
+  }
+
+  // Nothing is written again where something was: the rest of the segment is passed over. Done when all is well.
+  verdict seal(segment_file& segment) {
+    seals_.push_back({&segment, begin_, place_.position});
+    out_.report.bytes_cut += bytes_used(segment, place_.position - begin_);
+    place_.position = begin_ + segment.geometry.data_bytes;
+    return verdict::here;
+  }
+
+  segment_start next_start(const segment_file& segment) const {
+    auto next = open_segment(lane_.directory, segment.number + 1, access::read);
+    segment_start start{};
+    if (next && (*next)->read_start(start) && start.position == begin_ + segment.geometry.data_bytes) return start;
+    return {};
+  }
+
+  result<void> set_aside(u64 number) {
+    const std::string path = lane_.directory + "/" + segment_name(number);
+    u64 used = 0;
+    if (auto segment = open_segment(lane_.directory, number, access::read)) {
+      used = bytes_used(**segment, 0);
+      if (used == 0) return remove_segment(lane_.directory, number);  // made ahead
+    }
+    out_.report.bytes_cut += used;
+    ++out_.report.segments_cut;
+    if (out_.report.cut.empty()) out_.report.cut = path + ": the lane ends before it";
+    if (::rename(path.c_str(), (path + ".cut").c_str()) != 0) {
+      return tl::unexpected(error(errc::system, "setting aside " + path, 0, errno));
+    }
+    return {};
+  }
+
+  result<recovered_lane> finish(bool at_roll, u64 last_number) {
+    for (const seal_place& s : seals_) {
+      u64& word = *reinterpret_cast<u64*>(s.segment->data() + (s.position - s.begin));
+      const u64 length = s.begin + s.segment->geometry.data_bytes - s.position;
+      // sync(segment.commit): readers go on in the next segment
+      store_release(word, segment_skip(s.segment->salt, s.position, length).word);
+    }
+    const bool full = out_.segment && (at_roll || place_.position == begin_ + out_.segment->geometry.data_bytes);
+    out_.next_number = out_.segment ? out_.segment->number + 1 : last_number + 1;
+    out_.place = place_;
+    if (durable_ || !seals_.empty()) {
+      for (const auto& segment : pending_) {
+        while (calls_.synchronize(segment->descriptor.get()) != 0) {
+          if (errno == EINTR) continue;
+          return tl::unexpected(error(errc::system, "writing back " + segment->path, 0, errno));
+        }
+      }
+      log_lane_header& head = lane_.header();
+      // sync(segment.durable): everything before is on the disk
+      store_release(head.durable_position, place_.position);
+      store_release(head.durable_check, durable_check(place_.position, head.lane_id));  // sync(segment.durable)
+    }
+    if (full) out_.segment = nullptr;
+    return std::move(out_);
+  }
+
+  struct seal_place {
+    segment_file* segment;
+    u64 begin;
+    u64 position;
+  };
+
+  const log_lane& lane_;
+  const bool durable_;
+  const bool repair_;
+  const storage_calls& calls_;
+  const u64 mark_;
+  recovered_lane out_;
+  log_place place_;
+  u64 begin_ = 0;         // of the segment that was looked at last
+  bool known_ = true;     // where it ends: sequence and voids of place_ count
+  bool trusted_ = false;  // it is of this boot
+  error failure_{errc{}};
+  std::vector<seal_place> seals_;
+  std::vector<std::shared_ptr<segment_file>> pending_;
+};
+
+}  // namespace
+
+result<recovered_lane> recover_lane(const log_lane& lane, bool durable, bool repair, const storage_calls& calls) {
+  return recovery(lane, durable, repair, calls).run();
+}
+
+}  // namespace quoit::inline v1::detail

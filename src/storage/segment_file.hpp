@@ -1,0 +1,91 @@
+// One segment as a file: made whole under a temporary name, or opened and checked.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "mem/mapping.hpp"
+#include "quoit/detail/segment_layout.hpp"
+
+namespace quoit::inline v1::detail {
+
+// The system calls of storage that can fail for want of a disk; tests put others in their place.
+struct storage_calls {
+  int (*allocate)(int fd, off_t bytes) noexcept;  // 0, or -1 and errno, as fallocate
+  int (*synchronize)(int fd) noexcept;            // as fdatasync
+  static const storage_calls& of_system() noexcept;
+};
+
+// What all segments of a lane have in common.
+struct segment_kind {
+  u64 lane_id[2]{};
+  u64 segment_bytes = u64{64} << 20;  // rounded up to pages; segment_bytes_min to segment_bytes_max
+  u32 payload_bytes_max = 0;          // 0: as large as a segment takes
+  u32 alignment = 8;                  // of frames
+  u32 payload_alignment = 8;
+  u32 type_bytes = 0;
+  std::string topic_name;
+  std::string type_name;
+  std::string type_fields;
+};
+
+// A segment that is open and mapped. Everything in `geometry` was checked.
+struct segment_file {
+  fd descriptor;  // none where it was closed after mapping
+  mapping memory;
+  std::string path;
+  u64 number = 0;
+  segment_geometry geometry{};
+  u32 salt = 0;
+  bool of_this_boot = false;  // made here since the machine started: nothing of it can be torn
+
+  segment_header& header() const noexcept { return memory.object<segment_header>(); }
+  std::byte* data() const noexcept { return memory.data() + geometry.data_offset; }
+  segment_index_entry& entry(u32 index) const noexcept {
+    return memory.object<segment_index_entry>(segment_header_bytes + sizeof(segment_index_entry) * index);
+  }
+  // The start record, if the writer has come here and what it says makes sense.
+  bool read_start(segment_start& out) const noexcept;
+  void write_start(segment_start start) const noexcept;
+};
+
+std::string segment_name(u64 number);
+// 0: not the name of a segment.
+u64 segment_number(const std::string& name) noexcept;
+
+// Sizes for a kind. Errors: invalid_argument (value: segment_bytes that would do, 0 if none would).
+result<segment_geometry> make_segment_geometry(const segment_kind& kind);
+
+// Makes segment `number` in `directory`, allocated, zero, without a start. `durable`: its name and its header are on
+// the disk when this returns.
+// Errors: no_space (value: bytes), no_permission, invalid_argument, busy (there is one already), system.
+result<std::shared_ptr<segment_file>> make_segment(const std::string& directory, u64 number, const segment_kind& kind,
+                                                   bool durable, const storage_calls& calls);
+
+// Opens what is there, and checks header and sizes.
+// Errors: not_found, no_permission, corrupt, newer_version, system.
+result<std::shared_ptr<segment_file>> open_segment(const std::string& directory, u64 number, access how);
+
+// The same with a shared lock that lives as long as the mapping does, for readers: whoever removes segments asks for
+// it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
+result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number);
+
+// Removes a segment unless a reader is in it. Errors: busy (a reader is), no_permission, system.
+result<void> remove_segment(const std::string& directory, u64 number);
+
+// Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`.
+std::vector<u64> list_segments(const std::string& directory, bool tidy = false);
+
+// Touches the pages of [begin, end) of a mapping for writing, so that nobody else meets a page for the first time.
+void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept;
+
+u64 start_check(const segment_start& start, u32 salt) noexcept;
+u32 entry_check(const segment_index_entry& entry, u32 salt) noexcept;
+// Fills in the check, and stores it so that whoever looks sees none or all of it.
+void write_entry(segment_index_entry& to, u32 salt, const segment_index_entry& entry) noexcept;
+
+}  // namespace quoit::inline v1::detail

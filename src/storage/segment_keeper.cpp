@@ -1,0 +1,320 @@
+#include "storage/segment_keeper.hpp"
+
+#include <signal.h>
+
+#include <cerrno>
+
+#include "base/clock.hpp"
+#include "storage/log_lane.hpp"
+#include "storage/retention.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+using std::chrono::steady_clock;
+
+// What is written back is not touched much further ahead than it will be filled: every page that is touched is written.
+constexpr u64 window_bytes = u64{1} << 20;
+constexpr u64 window_step_bytes = u64{256} << 10;
+constexpr auto retry_after = std::chrono::milliseconds(50);
+
+segment_memory memory_of(const segment_file& file, u64 begin) noexcept {
+  return {file.data(), &file.entry(0), begin, file.number, file.salt};
+}
+
+}  // namespace
+
+segment_keeper::segment_keeper(keeper_options options, log_lane_header& lane, std::shared_ptr<segment_file> current,
+                               const log_place& place)
+    : options_(std::move(options)), lane_(lane), newest_(current->number), next_sync_(steady_clock::now()) {
+  segment_start start{};
+  current->read_start(start);
+  populate_ahead(*current, place.position - start.position);
+  kept_.push_back({std::move(current), start.position, false, false});
+  // relaxed: nobody else writes it while the lane is ours
+  requested_ = durable_ = load_relaxed(lane_.durable_position);
+}
+
+segment_memory segment_keeper::current() const noexcept { return memory_of(*kept_.back().file, kept_.back().begin); }
+
+// ---- the publisher's side ------------------------------------------------------------------------------
+
+append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
+  append_status status = append_status::ok;
+  {
+    const std::lock_guard hold(mutex_);
+    if (spare_ == nullptr) {
+      wanted_ = true;
+      status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
+    } else {
+      out = memory_of(*spare_, begin);
+      kept_.push_back({std::move(spare_), begin, false, false});
+      spare_ = nullptr;
+    }
+  }
+  work_.notify_one();
+  return status;
+}
+
+void segment_keeper::starts(u64 number, const log_place& place) noexcept {
+  const std::lock_guard hold(mutex_);
+  bool failed = false;
+  for (kept_segment& kept : kept_) {
+    if (kept.file->number < number) {
+      kept.passed = true;
+      failed = kept.failed && kept.file->number + 1 == number;
+    } else if (kept.file->number == number) {
+      // relaxed: the release of the start's check orders it for whoever reads it after our death
+      if (failed) store_relaxed(kept.file->header().start.after_failure, segment_failure_mark);
+      kept.file->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
+    }
+  }
+}
+
+void segment_keeper::request(u64 position) noexcept {
+  {
+    const std::lock_guard hold(mutex_);
+    if (position <= requested_) return;
+    requested_ = position;
+  }
+  work_.notify_one();
+}
+
+// ---- what anybody asks ---------------------------------------------------------------------------------
+
+flush_status segment_keeper::status_locked(u64 position) const noexcept {
+  for (const range& r : failed_) {
+    if (position > r.begin && position <= r.end) return flush_status::failed;
+  }
+  return position <= durable_ ? flush_status::durable : flush_status::pending;
+}
+
+flush_status segment_keeper::status_of(u64 position) const {
+  const std::lock_guard hold(mutex_);
+  return status_locked(position);
+}
+
+flush_status segment_keeper::wait(u64 position, std::chrono::nanoseconds timeout) {
+  std::unique_lock hold(mutex_);
+  moved_.wait_for(hold, timeout, [&] { return status_locked(position) != flush_status::pending; });
+  return status_locked(position);
+}
+
+u64 segment_keeper::durable_position() const {
+  const std::lock_guard hold(mutex_);
+  return durable_;
+}
+
+error segment_keeper::supply_failure() const {
+  const std::lock_guard hold(mutex_);
+  return supply_failure_;
+}
+
+error segment_keeper::sync_failure() const {
+  const std::lock_guard hold(mutex_);
+  return sync_failure_;
+}
+
+// ---- the helper's side ---------------------------------------------------------------------------------
+
+bool segment_keeper::work() {
+  bool did = make_spare();
+  did = write_back() || did;
+  return drop_passed() || did;
+}
+
+void segment_keeper::wait_for_work() {
+  std::unique_lock hold(mutex_);
+  const auto due = [&] {
+    return stop_ || (spare_ == nullptr && steady_clock::now() >= next_attempt_) ||
+           (options_.durability != log_durability::os && requested_ > durable_);
+  };
+  if (options_.durability == log_durability::interval) {
+    work_.wait_until(hold, next_sync_, due);
+  } else if (spare_ == nullptr) {
+    work_.wait_until(hold, next_attempt_, due);
+  } else {
+    work_.wait(hold, due);
+  }
+}
+
+void segment_keeper::stop() {
+  {
+    const std::lock_guard hold(mutex_);
+    stop_ = true;
+  }
+  work_.notify_all();
+}
+
+bool segment_keeper::stopped() const {
+  const std::lock_guard hold(mutex_);
+  return stop_;
+}
+
+bool segment_keeper::make_spare() {
+  {
+    const std::lock_guard hold(mutex_);
+    if (spare_ != nullptr || steady_clock::now() < next_attempt_) return false;
+  }
+  const bool durable = options_.durability != log_durability::os;
+  auto made = make_segment(options_.directory, newest_ + 1, options_.kind, durable, options_.calls);
+  if (made) {
+    const u64 ahead = durable ? window_bytes : (*made)->geometry.data_bytes;
+    populate_pages((*made)->memory, 0, (*made)->geometry.data_offset + std::min(ahead, (*made)->geometry.data_bytes));
+    ++newest_;
+  }
+  {
+    const std::lock_guard hold(mutex_);
+    if (made) {
+      spare_ = std::move(*made);
+      supply_failure_ = error(errc{});
+      wanted_ = false;
+    } else {
+      supply_failure_ = std::move(made.error());
+      next_attempt_ = steady_clock::now() + retry_after;
+    }
+  }
+  retain();
+  if (done_) done_();
+  return true;
+}
+
+bool segment_keeper::write_back() {
+  if (options_.durability == log_durability::os || appender_ == nullptr) return false;
+  const bool interval_over = options_.durability == log_durability::interval && steady_clock::now() >= next_sync_;
+  // Everything that is there goes with what was asked for: group commit.
+  const u64 position = appender_->frontier();
+  std::vector<kept_segment> to_sync;
+  {
+    const std::lock_guard hold(mutex_);
+    if (position <= durable_) requested_ = std::min(requested_, std::max(position, durable_));
+    if (position <= durable_ || (requested_ <= durable_ && !interval_over)) {
+      if (interval_over) next_sync_ = steady_clock::now() + options_.interval;
+      return false;
+    }
+    for (const kept_segment& kept : kept_) {
+      if (kept.begin < position && !kept.failed) to_sync.push_back(kept);
+    }
+  }
+  for (const kept_segment& kept : to_sync) {
+    if (!synchronize(kept.file, kept.begin, position)) break;
+  }
+  next_sync_ = steady_clock::now() + options_.interval;
+  if (done_) done_();
+  return true;
+}
+
+bool segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position) {
+  const u64 end = begin + file->geometry.data_bytes;
+  int why = 0;
+  while (options_.calls.synchronize(file->descriptor.get()) != 0) {
+    why = errno;
+    if (why != EINTR) break;
+    why = 0;
+  }
+  if (why == 0) {
+    const u64 reached = std::min(position, end);
+    {
+      const std::lock_guard hold(mutex_);
+      durable_ = std::max(durable_, reached);
+    }
+    show_durable(reached);
+    moved_.notify_all();
+    if (reached < end) populate_ahead(*file, reached - begin);
+    return true;
+  }
+  bool current = false;
+  {
+    const std::lock_guard hold(mutex_);
+    failed_.push_back({std::max(durable_, begin), end});
+    durable_ = std::max(durable_, end);
+    sync_failure_ = error(errc::system, "writing back " + file->path, 0, why);
+    bool behind = false;
+    for (kept_segment& kept : kept_) {
+      // relaxed: it is written back with that segment, before anything in it is said to be durable
+      if (behind) store_relaxed(kept.file->header().start.after_failure, segment_failure_mark);
+      behind = kept.file == file;
+      if (behind) kept.failed = true;
+    }
+    current = kept_.back().file == file;
+    // relaxed: a counter
+    store_relaxed(lane_.failures, load_relaxed(lane_.failures) + 1);
+  }
+  if (current) appender_->leave();
+  moved_.notify_all();
+  return false;
+}
+
+void segment_keeper::show_durable(u64 position) noexcept {
+  const u64 checked = position;
+  // sync(segment.durable): everything before it is on the disk; the check comes last, so that a torn pair is seen
+  store_release(lane_.durable_position, position);
+  store_release(lane_.durable_check, durable_check(checked, lane_.lane_id));
+}
+
+void segment_keeper::populate_ahead(const segment_file& file, u64 offset) {
+  if (options_.durability == log_durability::os) {
+    populate_pages(file.memory, file.geometry.data_offset + offset, file.memory.bytes());
+    return;
+  }
+  const u64 base = file.number << 32;  // positions of another segment count from there
+  const u64 wanted = std::min(offset + window_bytes, file.geometry.data_bytes);
+  const u64 from = populated_ >= base ? std::max(populated_ - base, offset) : offset;
+  if (wanted < from + window_step_bytes && wanted != file.geometry.data_bytes) return;
+  if (wanted <= from) return;
+  populate_pages(file.memory, file.geometry.data_offset + from, file.geometry.data_offset + wanted);
+  populated_ = base + wanted;
+}
+
+bool segment_keeper::drop_passed() {
+  std::vector<std::shared_ptr<segment_file>> gone;  // unmapped outside of the lock
+  {
+    const std::lock_guard hold(mutex_);
+    while (kept_.size() > 1 && kept_.front().passed) {
+      const kept_segment& first = kept_.front();
+      const bool due = options_.durability == log_durability::os || first.failed ||
+                       durable_ >= first.begin + first.file->geometry.data_bytes;
+      if (!due) break;
+      gone.push_back(std::move(kept_.front().file));
+      kept_.pop_front();
+    }
+  }
+  return !gone.empty();
+}
+
+void segment_keeper::retain() {
+  if (options_.retention_bytes == 0 && options_.retention_age.count() == 0) return;
+  u64 first_kept = 0;
+  u64 last_kept = 0;
+  {
+    const std::lock_guard hold(mutex_);
+    first_kept = kept_.front().file->number;
+    last_kept = kept_.back().file->number;
+  }
+  retain_segments(options_.directory, first_kept, last_kept, options_.kind.segment_bytes, options_.retention_bytes,
+                  static_cast<u64>(std::max<std::int64_t>(options_.retention_age.count(), 0)), realtime_ns());
+}
+
+// ---- the thread ----------------------------------------------------------------------------------------
+
+keeper_thread::keeper_thread(segment_keeper& keeper) : keeper_(keeper) {
+  // Signals are for the program's own threads.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this] {
+    while (!keeper_.stopped()) {
+      if (!keeper_.work()) keeper_.wait_for_work();
+    }
+  });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+keeper_thread::~keeper_thread() {
+  keeper_.stop();
+  thread_.join();
+}
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,143 @@
+// What a publisher on disk must not wait for: making segments, writing them back, removing old ones.
+//
+// The publisher asks (next, starts, request); whoever runs work(), a thread of its own or an executor's, does what is
+// due. Between the two is a lock that is held for as long as a pointer takes, never during a system call on a file.
+//
+// After an error of writing back, the kernel has forgotten which pages it lost: the segment is never synced again, what
+// was asked for in it is answered with the error, and the publisher leaves it.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "quoit/detail/segment_appender.hpp"
+#include "storage/segment_file.hpp"
+
+namespace quoit::inline v1::detail {
+
+enum class log_durability : u8 {
+  os,        // what is published survives the process; nothing is written back on purpose
+  interval,  // and the machine, but for the last interval
+  each,      // and the machine, once a flush has said so
+};
+
+struct keeper_options {
+  std::string directory;
+  segment_kind kind;
+  log_durability durability = log_durability::os;
+  std::chrono::nanoseconds interval = std::chrono::milliseconds(10);
+  u64 retention_bytes = 0;                                               // 0: everything is kept
+  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);  // 0: for ever
+  storage_calls calls = storage_calls::of_system();
+};
+
+enum class flush_status : u8 {
+  durable,
+  pending,
+  failed,  // it could not be written back; see segment_keeper::failure()
+};
+
+class segment_keeper final : public segment_supply {
+ public:
+  // `current` is where the publisher goes on, at `place`. `lane` is its lane's file, where the durable position is
+  // shown.
+  segment_keeper(keeper_options options, log_lane_header& lane, std::shared_ptr<segment_file> current,
+                 const log_place& place);
+  segment_keeper(const segment_keeper&) = delete;
+  segment_keeper& operator=(const segment_keeper&) = delete;
+
+  // The frontier that is written back; set before work() begins.
+  void watch(segment_appender& appender) noexcept { appender_ = &appender; }
+
+  segment_memory current() const noexcept;
+
+  // ---- on the publisher's thread ----
+  append_status next(u64 begin, segment_memory& out) noexcept override;
+  void starts(u64 number, const log_place& place) noexcept override;
+  // What is before `position` is to be on the disk. With durability `os`, nothing ever is.
+  void request(u64 position) noexcept;
+
+  // ---- from any thread ----
+  flush_status status_of(u64 position) const;
+  // Waits until it is not pending any more. Pending: the time was over first.
+  flush_status wait(u64 position, std::chrono::nanoseconds timeout);
+  u64 durable_position() const;
+  // Why the last segment could not be made, or be written back. errc 0 if nothing ever failed.
+  error supply_failure() const;
+  error sync_failure() const;
+  // Called on the helper's thread when the durable position moved, or a segment became ready. Set before work() begins.
+  void when_done(std::function<void()> callback) { done_ = std::move(callback); }
+
+  // ---- on the helper's thread ----
+  // Does what is due. False: nothing was.
+  bool work();
+  // Sleeps until something may be due.
+  void wait_for_work();
+  // Ends wait_for_work().
+  void stop();
+  bool stopped() const;
+
+ private:
+  struct kept_segment {
+    std::shared_ptr<segment_file> file;
+    u64 begin;
+    bool passed;  // the publisher has nothing in it any more
+    bool failed;
+  };
+  struct range {
+    u64 begin;
+    u64 end;
+  };
+
+  bool make_spare();
+  bool write_back();
+  bool synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);
+  bool drop_passed();
+  void retain();
+  void populate_ahead(const segment_file& file, u64 offset);
+  void show_durable(u64 position) noexcept;
+  flush_status status_locked(u64 position) const noexcept;
+
+  const keeper_options options_;
+  log_lane_header& lane_;
+  segment_appender* appender_ = nullptr;
+  std::function<void()> done_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;
+  std::condition_variable moved_;
+  std::deque<kept_segment> kept_;  // oldest first; the last is the one being written
+  std::shared_ptr<segment_file> spare_;
+  std::vector<range> failed_;
+  u64 requested_ = 0;
+  u64 durable_ = 0;
+  bool wanted_ = false;  // a claim was refused for want of a spare
+  bool stop_ = false;
+  error supply_failure_{errc{}};
+  error sync_failure_{errc{}};
+
+  // The helper's.
+  u64 newest_;
+  u64 populated_ = 0;  // position
+  std::chrono::steady_clock::time_point next_sync_;
+  std::chrono::steady_clock::time_point next_attempt_{};
+};
+
+// Runs work() until it goes.
+class keeper_thread {
+ public:
+  explicit keeper_thread(segment_keeper& keeper);
+  keeper_thread(const keeper_thread&) = delete;
+  keeper_thread& operator=(const keeper_thread&) = delete;
+  ~keeper_thread();
+
+ private:
+  segment_keeper& keeper_;
+  std::thread thread_;
+};
+
+}  // namespace quoit::inline v1::detail

@@ -1,0 +1,126 @@
+// A lane on disk in a directory of the test's own, and messages that know whether they are whole.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+#include "quoit/detail/log_reader.hpp"
+#include "storage/log_writer.hpp"
+
+namespace quoit::test {
+
+using namespace quoit::detail;
+
+// A directory on a disk, removed at the end.
+class scratch_directory {
+ public:
+  scratch_directory() {
+    const char* const base = std::getenv("QUOIT_TEST_DIR");
+    std::string name = std::string(base != nullptr ? base : "/var/tmp") + "/quoit-test-XXXXXX";
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + name);
+    path_ = name;
+  }
+  scratch_directory(const scratch_directory&) = delete;
+  scratch_directory& operator=(const scratch_directory&) = delete;
+  ~scratch_directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+inline log_writer_options small_log(const scratch_directory& directory) {
+  log_writer_options o;
+  o.directory = directory.path();
+  o.topic = "market/quotes";
+  o.kind.segment_bytes = segment_bytes_min;
+  o.kind.payload_bytes_max = 4096;
+  return o;
+}
+
+// The bytes of message n: its number, and what follows from it.
+inline u32 size_of(u64 n) { return static_cast<u32>(8 + n * 7919 % 400); }
+inline void write_message(std::byte* to, u32 bytes, u64 n) {
+  for (u32 at = 0; at < bytes; ++at) to[at] = static_cast<std::byte>(n + at * 31);
+  std::memcpy(to, &n, std::min<u32>(bytes, 8));
+}
+inline bool is_message(const std::byte* from, u32 bytes, u64 n) {
+  std::vector<std::byte> expected(bytes);
+  write_message(expected.data(), bytes, n);
+  return std::memcmp(from, expected.data(), bytes) == 0;
+}
+
+// Waits for the next segment where it is still being made.
+inline append_status claim_waiting(log_writer& w, u32 bytes, lane_claim& claim) {
+  for (;;) {
+    const append_status status = w.appender().claim(bytes, claim);
+    if (status != append_status::not_ready) return status;
+    ::usleep(100);
+  }
+}
+inline append_status append(log_writer& w, u64 n, u32 bytes) {
+  lane_claim claim;
+  if (const append_status status = claim_waiting(w, bytes, claim); status != append_status::ok) return status;
+  write_message(claim.payload, bytes, n);
+  w.appender().commit(claim, bytes);
+  return append_status::ok;
+}
+inline append_status append(log_writer& w, u64 n) { return append(w, n, size_of(n)); }
+inline void append_all(log_writer& w, u64 begin, u64 end) {
+  for (u64 n = begin; n < end; ++n) REQUIRE(append(w, n) == append_status::ok);
+}
+
+inline std::unique_ptr<log_writer> open_log(const log_writer_options& o) {
+  auto w = log_writer::open(o);
+  INFO((w ? std::string() : w.error().message()));
+  REQUIRE(w.has_value());
+  return std::move(*w);
+}
+inline std::unique_ptr<log_reader> open_reader(const log_writer_options& o, u32 held_max = 4, bool check_all = false) {
+  auto r = log_reader::open(o.directory, o.topic, o.name, held_max, check_all);
+  INFO((r ? std::string() : r.error().message()));
+  REQUIRE(r.has_value());
+  return std::move(*r);
+}
+inline std::unique_ptr<log_reader> read_from_begin(const log_writer_options& o, bool check_all = false) {
+  auto r = open_reader(o, 4, check_all);
+  REQUIRE(r->start_at_earliest().has_value());
+  return r;
+}
+
+// The number of the next message, which has to be whole; nothing if there is none.
+inline std::optional<u64> next_number(log_reader& r) {
+  lane_frame frame;
+  const take_status status = r.take(frame);
+  if (status == take_status::nothing) return std::nullopt;
+  INFO(r.fault());
+  REQUIRE(status == take_status::message);
+  u64 n = 0;
+  std::memcpy(&n, frame.payload, std::min<u32>(frame.payload_bytes, 8));
+  CHECK(is_message(frame.payload, frame.payload_bytes, n));
+  r.release(frame);
+  return n;
+}
+// Reads numbers from `begin` on; returns the one behind the last.
+inline u64 read_on(log_reader& r, u64 begin) {
+  while (const auto n = next_number(r)) {
+    if (*n != begin) FAIL_CHECK("message " << *n << " where " << begin << " was due");
+    if (*n != begin) break;
+    ++begin;
+  }
+  return begin;
+}
+
+}  // namespace quoit::test
