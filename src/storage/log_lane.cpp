@@ -181,6 +181,16 @@ result<log_lane> open_lane_to_write(const std::string& root, const std::string& 
   if (::access(path.c_str(), F_OK) != 0) {
     if (auto made = make_lane_file(directory); !made) return tl::unexpected(std::move(made.error()));
   }
+  return open_lane_directory_to_write(directory);
+}
+
+result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name) {
+  if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
+  return open_at(lane_directory(root, topic, name), access::read);
+}
+
+result<log_lane> open_lane_directory_to_write(const std::string& directory) {
+  const std::string path = directory + "/" + lane_file_name;
   auto lane = open_at(directory, access::read_write);
   if (!lane) return lane;
   int why = 0;
@@ -201,11 +211,6 @@ result<log_lane> open_lane_to_write(const std::string& root, const std::string& 
   }
   store_relaxed(lane->header().holder_pid, static_cast<u64>(::getpid()));  // relaxed: for people
   return lane;
-}
-
-result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name) {
-  if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
-  return open_at(lane_directory(root, topic, name), access::read);
 }
 
 result<log_lane> open_lane_directory(const std::string& directory) { return open_at(directory, access::read); }

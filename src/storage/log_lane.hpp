@@ -42,7 +42,9 @@ result<log_lane> open_lane_to_read(const std::string& root, const std::string& t
 // Whether some publisher holds the lane, here or in another process.
 bool lane_is_held(const std::string& directory) noexcept;
 
-// By its directory, without its lock; for `verify`.
+// By its directory, which has to be there. Errors: as open_lane_to_write().
+result<log_lane> open_lane_directory_to_write(const std::string& directory);
+// The same without its lock. Errors: as open_lane_to_read().
 result<log_lane> open_lane_directory(const std::string& directory);
 
 // Names of the lanes of a topic. Empty where there is no such topic.

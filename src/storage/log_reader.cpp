@@ -134,9 +134,11 @@ take_status log_reader::cross() {
   if (position_ < end || sequence_ < expected || sequence_ - voids_ < expected - expected_voids) {
     return corrupt(parts_->segment->path + " does not begin where the segment before it ends");
   }
-  lost_ = (sequence_ - voids_) - (expected - expected_voids);
-  lost_total_ += lost_;
-  return lost_ > 0 ? take_status::lagged : take_status::message;
+  const u64 lost = (sequence_ - voids_) - (expected - expected_voids);
+  if (lost == 0) return take_status::message;
+  lost_ = lost;
+  lost_total_ += lost;
+  return take_status::lagged;
 }
 
 // ---- taking --------------------------------------------------------------------------------------------

@@ -70,7 +70,8 @@ class recovery {
   verdict enter(const std::vector<u64>& numbers, std::size_t at) {
     const u64 number = numbers[at];
     const bool first = at == 0;
-    if (!first && number != numbers[at - 1] + 1) {
+    const bool gap = !first && number != numbers[at - 1] + 1;
+    if (gap && !repair_ && !passes_over(number)) {
       return cut(lane_.directory + ": segment " + std::to_string(numbers[at - 1] + 1) + " is missing", false,
                  verdict::not_here);
     }
@@ -86,29 +87,35 @@ class recovery {
     segment_start start{};
     if (!segment->read_start(start)) {
       const bool empty = segment->header().start.check == 0;
-      if (!empty) return cut(segment->path + ": its start record is wrong", !segment->of_this_boot, verdict::not_here);
-      if (first) {
+      if (!empty && !(repair_ && start_from_index(*segment, first, start))) {
+        return cut(segment->path + ": its start record is wrong", !segment->of_this_boot, verdict::not_here);
+      }
+      if (empty && first) {
         start = {};
-      } else if (trusted_ && segment->of_this_boot) {
+      } else if (empty && trusted_ && segment->of_this_boot && !repair_) {
         // S5: the publisher died before it came to say where the segment begins, and may have written there.
         start = {place_.position, place_.sequence, place_.voids, place_.stamp, 0, 0};
-      } else {
+      } else if (empty) {
         return verdict::not_here;  // made ahead
       }
       segment->write_start(start);
-    } else if (!first && !follows(start)) {
-      return cut(segment->path + ": does not begin where the segment before it ends", !segment->of_this_boot,
-                 verdict::not_here);
+    }
+    if (!first && !follows(start)) {
+      const std::string words = segment->path + ": does not begin where the segment before it ends";
+      const bool behind = start.position >= end_ && start.sequence >= place_.sequence;
+      if (!repair_ || !behind) return cut(words, !segment->of_this_boot, verdict::not_here);
+      cut(words, true, verdict::here);
+      pass_over(*segment);
     }
     place_ = {start.position, start.sequence, start.voids, start.stamp};
     begin_ = start.position;
+    end_ = begin_ + segment->geometry.data_bytes;
     trusted_ = segment->of_this_boot;
     known_ = true;
     out_.segment = segment;
-    const u64 end = begin_ + segment->geometry.data_bytes;
-    if (end <= mark_ && !repair_ && next_start(*segment).check != 0) {
+    if (end_ <= mark_ && !repair_ && next_start(*segment).check != 0) {
       // All of it is on the disk, and its successor says where it went on.
-      place_.position = end;
+      place_.position = end_;
       known_ = false;
       return verdict::go_on;
     }
@@ -118,14 +125,45 @@ class recovery {
 
   // A segment begins where the one before ended, unless that one's end is known to be missing.
   bool follows(const segment_start& start) const noexcept {
-    if (start.position != begin_ + out_.segment->geometry.data_bytes) return false;
-    return !known_ || start.after_failure != 0 || (start.sequence == place_.sequence && start.voids == place_.voids);
+    if (start.after_failure != 0) return start.position >= end_;
+    return start.position == end_ && (!known_ || (start.sequence == place_.sequence && start.voids == place_.voids));
+  }
+
+  // Whether a segment says that what is before it may be missing.
+  bool passes_over(u64 number) const {
+    auto segment = open_segment(lane_.directory, number, access::read);
+    segment_start start{};
+    return segment && (*segment)->read_start(start) && start.after_failure != 0;
+  }
+  void pass_over(segment_file& segment) {
+    // relaxed: it is written back before the lane is written again
+    store_relaxed(segment.header().start.after_failure, segment_failure_mark);
+    if (repair_) durable_ = true;
+  }
+
+  // What a start record said is also in the first entry of the index, but for the position.
+  bool start_from_index(const segment_file& segment, bool first, segment_start& out) const {
+    segment_index_entry entry{};
+    if (!read_entry(segment, 0, entry) || entry.offset() != 0) return false;
+    u64 position = end_;
+    if (first) {
+      auto next = open_segment(lane_.directory, segment.number + 1, access::read);
+      segment_start start{};
+      if (next && (*next)->read_start(start)) {
+        position = start.position - segment.geometry.data_bytes;
+      } else if (segment.number != 1) {
+        return false;
+      }
+    }
+    out = {position, entry.sequence, entry.voids, entry.stamp, 0, 0};
+    return true;
   }
 
   verdict walk(segment_file& segment, const segment_start& start) {
     const u64 from = repair_ ? 0 : trusted_ ? ~u64{0} : mark_;
     place_ = place_from_index(
         segment, start, [&](const segment_index_entry& entry) { return start.position + entry.offset() <= from; });
+    if (repair_) clear_wrong_entries(segment);
     u64 due = place_.position;
     for (;;) {
       const frame_step step = look_at_frame(segment, begin_, place_, !trusted_ || repair_);
@@ -141,7 +179,7 @@ class recovery {
         case step_kind::bad:
           // A segment that came after a failure of writing back stands for itself, and readers step to it.
           if (next_start(segment).after_failure != 0) {
-            place_.position = begin_ + segment.geometry.data_bytes;
+            place_.position = end_;
             return verdict::go_on;
           }
           return cut_here(segment, step.reason, !trusted_);
@@ -166,6 +204,14 @@ class recovery {
     store_release(words[0], checked[0]);
   }
 
+  static void clear_wrong_entries(segment_file& segment) {
+    for (u32 part = 0; part < segment.geometry.index_entries; ++part) {
+      segment_index_entry entry{};
+      // relaxed: the lane is ours, and readers check what they see
+      if (!read_entry(segment, part, entry)) store_relaxed(segment.entry(part).place, 0);
+    }
+  }
+
   u64 note_entry(segment_file& segment) {
     const u64 offset = place_.position - begin_;
     const u64 part = offset >> segment.geometry.index_shift;
@@ -182,7 +228,7 @@ class recovery {
     const u64 offset = place_.position - begin_;
     const segment_start next = next_start(segment);
     if (next.after_failure != 0) {
-      place_.position = begin_ + segment.geometry.data_bytes;
+      place_.position = end_;
       return verdict::go_on;
     }
     if (trusted_ && !repair_) {
@@ -203,7 +249,15 @@ class recovery {
 
   verdict cut_here(segment_file& segment, const std::string& reason, bool torn_is_possible) {
     const verdict then = cut(where(segment, begin_, place_) + ": " + reason, torn_is_possible, verdict::here);
-    return then == verdict::here ? seal(segment) : then;
+    if (then != verdict::here) return then;
+    seal(segment);
+    if (!repair_) return then;
+    // Only the rest of this segment is given up: what follows says so, and stands for itself.
+    auto next = open_segment(lane_.directory, segment.number + 1, access::read_write);
+    segment_start start{};
+    if (!next || !(*next)->read_start(start) || start.position != end_ || start.sequence < place_.sequence) return then;
+    pass_over(**next);
+    return verdict::go_on;
   }
 
   // Only the newest claim of the dead may have left bytes behind the end, and its payload at most: S2 is restored.
@@ -223,14 +277,14 @@ class recovery {
   verdict seal(segment_file& segment) {
     seals_.push_back({&segment, begin_, place_.position});
     out_.report.bytes_cut += bytes_used(segment, place_.position - begin_);
-    place_.position = begin_ + segment.geometry.data_bytes;
+    place_.position = end_;
     return verdict::here;
   }
 
   segment_start next_start(const segment_file& segment) const {
     auto next = open_segment(lane_.directory, segment.number + 1, access::read);
     segment_start start{};
-    if (next && (*next)->read_start(start) && start.position == begin_ + segment.geometry.data_bytes) return start;
+    if (next && (*next)->read_start(start) && start.position == end_) return start;
     return {};
   }
 
@@ -257,7 +311,7 @@ class recovery {
       // sync(segment.commit): readers go on in the next segment
       store_release(word, segment_skip(s.segment->salt, s.position, length).word);
     }
-    const bool full = out_.segment && (at_roll || place_.position == begin_ + out_.segment->geometry.data_bytes);
+    const bool full = out_.segment && (at_roll || place_.position == end_);
     out_.next_number = out_.segment ? out_.segment->number + 1 : last_number + 1;
     out_.place = place_;
     if (durable_ || !seals_.empty()) {
@@ -283,13 +337,14 @@ class recovery {
   };
 
   const log_lane& lane_;
-  const bool durable_;
+  bool durable_;
   const bool repair_;
   const storage_calls& calls_;
   const u64 mark_;
   recovered_lane out_;
   log_place place_;
-  u64 begin_ = 0;         // of the segment that was looked at last
+  u64 begin_ = 0;  // of the segment that was looked at last
+  u64 end_ = 0;
   bool known_ = true;     // where it ends: sequence and voids of place_ count
   bool trusted_ = false;  // it is of this boot
   error failure_{errc{}};

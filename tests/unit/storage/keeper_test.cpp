@@ -1,0 +1,296 @@
+// Writing back, a full disk, a disk that fails, retention, and who may have a lane.
+#include <atomic>
+#include <cerrno>
+
+#include <fcntl.h>
+
+#include "storage/log_check.hpp"
+#include "storage/retention.hpp"
+#include "support/log_fixture.hpp"
+
+using namespace quoit::test;
+using namespace std::chrono_literals;
+using quoit::errc;
+
+namespace {
+
+std::atomic<bool> disk_full = false;
+std::atomic<int> sync_errors = 0;  // so many of the next ones fail
+std::atomic<u64> syncs = 0;
+
+int allocate(int file, off_t bytes) noexcept {
+  if (!disk_full) return ::fallocate(file, 0, 0, bytes);
+  errno = ENOSPC;
+  return -1;
+}
+int synchronize(int file) noexcept {
+  ++syncs;
+  if (sync_errors > 0) {
+    --sync_errors;
+    errno = EIO;
+    return -1;
+  }
+  return ::fdatasync(file);
+}
+
+log_writer_options faulty_log(const scratch_directory& directory, log_durability durability) {
+  disk_full = false;
+  sync_errors = 0;
+  syncs = 0;
+  auto o = small_log(directory);
+  o.durability = durability;
+  o.calls = {allocate, synchronize};
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("what a flush has acknowledged is before the durable position") {
+  const scratch_directory directory;
+  const auto options = faulty_log(directory, log_durability::each);
+  auto w = open_log(options);
+  append_all(*w, 0, 1000);
+  REQUIRE(w->flush(60s).has_value());
+  CHECK(w->keeper().durable_position() == w->appender().frontier());
+  auto r = read_from_begin(options);
+  CHECK(r->durable_position() == w->appender().frontier());
+  CHECK(w->flush(60s).has_value());  // nothing new
+}
+
+TEST_CASE("one call writes back what many flushes ask for") {
+  const scratch_directory directory;
+  auto options = faulty_log(directory, log_durability::each);
+  options.own_thread = false;
+  auto w = open_log(options);
+  while (w->keeper().work()) {
+  }
+  const u64 before = syncs;
+  for (u64 n = 0; n < 50; ++n) {
+    append_all(*w, n, n + 1);
+    w->keeper().request(w->appender().frontier());
+  }
+  CHECK(w->keeper().status_of(w->appender().frontier()) == flush_status::pending);
+  while (w->keeper().work()) {
+  }
+  CHECK(w->keeper().status_of(w->appender().frontier()) == flush_status::durable);
+  CHECK(syncs - before == 1);
+}
+
+TEST_CASE("with an interval, messages become durable without being asked for") {
+  const scratch_directory directory;
+  auto options = faulty_log(directory, log_durability::interval);
+  options.interval = 1ms;
+  auto w = open_log(options);
+  append_all(*w, 0, 100);
+  CHECK(w->keeper().wait(w->appender().frontier(), 60s) == flush_status::durable);
+}
+
+TEST_CASE("without durability a flush is refused, not believed") {
+  const scratch_directory directory;
+  auto w = open_log(faulty_log(directory, log_durability::os));
+  append_all(*w, 0, 10);
+  const auto refused = w->flush(1s);
+  REQUIRE(!refused);
+  CHECK(refused.error() == errc::invalid_argument);
+}
+
+TEST_CASE("a full disk refuses a loan, harms nothing, and publishing goes on when there is room") {
+  const scratch_directory directory;
+  const auto options = faulty_log(directory, log_durability::os);
+  auto w = open_log(options);
+  disk_full = true;
+  u64 n = 0;
+  append_status status = append_status::ok;
+  while ((status = append(*w, n)) == append_status::ok) ++n;
+  CHECK(status == append_status::no_space);
+  CHECK(append(*w, n) == append_status::no_space);
+  CHECK(w->keeper().supply_failure() == errc::no_space);
+  CHECK(w->keeper().supply_failure().words().find("bytes are free") != std::string_view::npos);
+  auto r = read_from_begin(options);
+  CHECK(read_on(*r, 0) == n);
+  disk_full = false;
+  while ((status = append(*w, n)) == append_status::no_space) ::usleep(1000);
+  CHECK(status == append_status::ok);
+  append_all(*w, n + 1, n + 500);
+  CHECK(read_on(*r, n) == n + 500);
+  CHECK(list_segments(w->directory()).size() > 2);
+}
+
+TEST_CASE("a segment that could not be written back is left, reported, and never synced again") {
+  const scratch_directory directory;
+  auto options = faulty_log(directory, log_durability::each);
+  options.own_thread = false;
+  auto w = open_log(options);
+  const auto work = [&] {
+    while (w->keeper().work()) {
+    }
+  };
+  work();
+  append_all(*w, 0, 10);
+  sync_errors = 1;
+  const u64 lost_end = w->appender().frontier();
+  const auto failed = w->flush(60s);
+  REQUIRE(!failed);
+  CHECK(failed.error() == errc::system);
+  CHECK(failed.error().system_errno() == EIO);
+  // A second try would succeed and prove nothing.
+  w->keeper().request(lost_end);
+  work();
+  CHECK(w->keeper().status_of(lost_end) == flush_status::failed);
+
+  append_all(*w, 10, 20);
+  CHECK(w->flush(60s).has_value());
+  CHECK(w->keeper().status_of(lost_end) == flush_status::failed);
+  auto r = read_from_begin(options);
+  CHECK(read_on(*r, 0) == 20);
+  segment_start start{};
+  REQUIRE(open_segment(w->directory(), 2, access::read).value()->read_start(start));
+  CHECK(start.after_failure == segment_failure_mark);
+  CHECK(start.sequence == 10);
+}
+
+TEST_CASE("what is durable behind a failed segment is kept when that segment turns out to be torn") {
+  const scratch_directory directory;
+  auto options = faulty_log(directory, log_durability::each);
+  options.own_thread = false;
+  std::string lane;
+  {
+    auto w = open_log(options);
+    while (w->keeper().work()) {
+    }
+    append_all(*w, 0, 10);
+    sync_errors = 1;
+    CHECK(!w->flush(60s));
+    while (w->keeper().work()) {
+    }
+    append_all(*w, 10, 20);
+    CHECK(w->flush(60s).has_value());
+    lane = w->directory();
+  }
+  // The power fails: message 5 and what follows in the failed segment is not there. A copy is not believed.
+  const scratch_directory copy;
+  std::filesystem::copy(directory.path(), copy.path(), std::filesystem::copy_options::recursive);
+  options.directory = copy.path();
+  {
+    auto r = read_from_begin(options);
+    for (u64 n = 0; n < 5; ++n) CHECK(next_number(*r) == n);
+    const auto segment = open_segment(lane_directory(copy.path(), options.topic, "0"), 1, access::read_write).value();
+    std::memset(segment->data() + r->position(), 0, 300);
+    lane_frame frame;
+    CHECK(r->take(frame) == take_status::lagged);
+    CHECK(r->lost() == 5);
+    CHECK(read_on(*r, 10) == 20);
+  }
+  auto w = open_log(options);
+  CHECK(w->report().segments_cut == 0);
+  append_all(*w, 20, 30);
+  auto r = read_from_begin(options);
+  for (u64 n = 0; n < 5; ++n) CHECK(next_number(*r) == n);
+  lane_frame frame;
+  CHECK(r->take(frame) == take_status::lagged);
+  CHECK(read_on(*r, 10) == 30);
+}
+
+TEST_CASE("retention keeps the bytes that were asked for, whole segments, and a late reader is told what it missed") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  options.retention_bytes = 4 * segment_bytes_min;
+  auto w = open_log(options);
+  append_all(*w, 0, 100);
+  auto late = read_from_begin(options);
+  CHECK(next_number(*late) == 0);
+  auto later = open_reader(options);
+  append_all(*w, 100, 3000);
+  // The reader's own segment stays, and so do those behind it.
+  CHECK(list_segments(w->directory()).front() == 1);
+  CHECK(read_on(*late, 1) == 3000);
+  append_all(*w, 3000, 6000);
+  late.reset();
+  append_all(*w, 6000, 7000);
+  const auto numbers = list_segments(w->directory());
+  CHECK(numbers.front() > 1);
+  CHECK(numbers.size() <= 6);
+  REQUIRE(later->start_at_sequence(10).has_value());
+  lane_frame frame;
+  REQUIRE(later->take(frame) == take_status::lagged);
+  const u64 first = 10 + later->lost();
+  CHECK(read_on(*later, first) == 7000);
+}
+
+TEST_CASE("a reader that is overtaken by retention goes on at the oldest message with the exact count") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  auto w = open_log(options);
+  append_all(*w, 0, 3000);
+  auto r = read_from_begin(options);
+  CHECK(next_number(*r) == 0);
+  const auto numbers = list_segments(w->directory());
+  // As retention would, but for the segment that is being read.
+  for (std::size_t i = 1; i < numbers.size() / 2; ++i) REQUIRE(remove_segment(w->directory(), numbers[i]).has_value());
+  CHECK(remove_segment(w->directory(), 1).error() == errc::busy);
+  u64 n = 1;
+  lane_frame frame;
+  take_status status = take_status::message;
+  while ((status = r->take(frame)) == take_status::message) {
+    CHECK(is_message(frame.payload, frame.payload_bytes, n++));
+    r->release(frame);
+  }
+  REQUIRE(status == take_status::lagged);
+  CHECK(read_on(*r, n + r->lost()) == 3000);
+  CHECK(r->lost_total() == r->lost());
+}
+
+TEST_CASE("retention by age removes what is older, and nothing that is younger") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  auto w = open_log(options);
+  append_all(*w, 0, 3000);
+  const u64 middle = list_segments(w->directory()).size() / 2;
+  segment_start start{};
+  REQUIRE(open_segment(w->directory(), middle, access::read).value()->read_start(start));
+  retain_segments(w->directory(), 1000, 1000, segment_bytes_min, 0, 1000, start.stamp + 1001);
+  CHECK(list_segments(w->directory()).front() == middle);
+}
+
+TEST_CASE("a lane has one publisher at a time, and the second is told which process has it") {
+  const scratch_directory directory;
+  const auto options = small_log(directory);
+  auto w = open_log(options);
+  const auto second = log_writer::open(options);
+  REQUIRE(!second);
+  CHECK(second.error() == errc::busy);
+  CHECK(second.error().words().find(std::to_string(::getpid())) != std::string_view::npos);
+  CHECK(repair_lane(w->directory()).error() == errc::busy);
+  auto other = options;
+  other.name = "1";
+  CHECK(log_writer::open(other).has_value());
+  CHECK(list_lanes(options.directory, options.topic) == std::vector<std::string>{"0", "1"});
+}
+
+TEST_CASE("a lane goes on where its publisher left it, also with other sizes, and not with another type") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  options.kind.type_name = "quote";
+  options.kind.type_bytes = 16;
+  {
+    append_all(*open_log(options), 0, 500);
+  }
+  {
+    auto w = open_log(options);
+    CHECK(w->report().cut.empty());
+    append_all(*w, 500, 900);
+  }
+  options.kind.segment_bytes = 4 * segment_bytes_min;
+  options.kind.alignment = 64;
+  {
+    append_all(*open_log(options), 900, 2000);
+  }
+  auto r = read_from_begin(options);
+  CHECK(read_on(*r, 0) == 2000);
+  CHECK(verify_lane(lane_directory(options.directory, options.topic, "0")).value().whole());
+  options.kind.type_name = "trade";
+  const auto other = log_writer::open(options);
+  REQUIRE(!other);
+  CHECK(other.error() == errc::type_mismatch);
+  CHECK(other.error().words().find("quote of 16 bytes") != std::string_view::npos);
+}
