@@ -41,8 +41,9 @@ class recovery {
     std::size_t at = 0;
     for (; at < numbers.size() && last == verdict::go_on; ++at) last = enter(numbers, at);
     if (last == verdict::not_here) --at;
-    for (; at < numbers.size() && last != verdict::failed; ++at) {
-      if (auto gone = set_aside(numbers[at]); !gone) return tl::unexpected(std::move(gone.error()));
+    // The last first: whoever dies here leaves no gap.
+    for (std::size_t i = numbers.size(); i-- > at && last != verdict::failed;) {
+      if (auto gone = set_aside(numbers[i]); !gone) return tl::unexpected(std::move(gone.error()));
     }
     if (last == verdict::failed) return tl::unexpected(std::move(failure_));
     return finish(last == verdict::go_on, numbers.empty() ? 0 : numbers.back());

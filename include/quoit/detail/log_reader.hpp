@@ -104,6 +104,7 @@ class QUOIT_EXPORT log_reader {
   log_reader(std::unique_ptr<parts> p, u32 held_max, bool check_all);
 
   take_status take_slow(lane_frame& out) noexcept;
+  bool take_whole(lane_frame& out) noexcept;
   take_status take_checked(lane_frame& out);
   take_status cross();
   take_status at_bad(const char* reason);
