@@ -145,8 +145,11 @@ class verification {
       segment_index_entry entry{};
       if (!read_entry(segment, part, entry)) {
         const segment_index_entry& there = segment.entry(part);
-        const bool empty = entry.place == 0 && (out_.held || (there.sequence | there.voids | there.stamp) == 0);
-        if (!empty) fault(segment.path + ": index entry " + std::to_string(part) + " is wrong");
+        const bool empty = (there.sequence | there.voids | there.stamp) == 0;
+        const char* const how = entry.place != 0 ? " is wrong" : " is not finished";
+        // One that is being written has no place yet.
+        if (entry.place != 0 || (!empty && !out_.held))
+          fault(segment.path + ": index entry " + std::to_string(part) + how);
         continue;
       }
       const auto found = places.find(part);
