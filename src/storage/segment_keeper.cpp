@@ -45,7 +45,6 @@ append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
   {
     const std::lock_guard hold(mutex_);
     if (spare_ == nullptr) {
-      wanted_ = true;
       status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
     } else {
       out = memory_of(*spare_, begin);
@@ -169,7 +168,6 @@ bool segment_keeper::make_spare() {
     if (made) {
       spare_ = std::move(*made);
       supply_failure_ = error(errc{});
-      wanted_ = false;
     } else {
       supply_failure_ = std::move(made.error());
       next_attempt_ = steady_clock::now() + retry_after;

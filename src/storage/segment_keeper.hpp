@@ -115,7 +115,6 @@ class segment_keeper final : public segment_supply {
   std::vector<range> failed_;
   u64 requested_ = 0;
   u64 durable_ = 0;
-  bool wanted_ = false;  // a claim was refused for want of a spare
   bool stop_ = false;
   error supply_failure_{errc{}};
   error sync_failure_{errc{}};
