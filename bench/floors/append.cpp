@@ -121,6 +121,7 @@ int main(int argc, char** argv) {
     if (c == '?')
       return std::fprintf(stderr, "usage: append [-s SECONDS] [-p BYTES] [-c tsc|kernel|none] [-n] [-d DIR]\n"), 2;
   }
+  if (optind != argc) return std::fprintf(stderr, "append: it takes no %s\n", argv[optind]), 2;
   if (!(o.seconds > 0) || o.bytes == 0 || o.bytes > floors::slot_bytes_max) {
     return std::fprintf(stderr, "append: -s takes more than 0, -p 1 to %zu\n", floors::slot_bytes_max), 2;
   }

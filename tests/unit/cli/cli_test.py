@@ -14,7 +14,8 @@ import time
 import unittest
 
 QUOIT = sys.argv[1]
-FLOORS = sys.argv[2:]
+APPEND_FLOOR = sys.argv[2]
+FLOORS = sys.argv[3:]
 HANGS_AFTER_S = 120
 CPUS = sorted(os.sched_getaffinity(0))
 PROMISED = {
@@ -327,6 +328,13 @@ class Floors(unittest.TestCase):
         for program in FLOORS:
             for arguments in (["--nonsense"], ["nonsense"], ["--seconds", "0"], ["--cpus", "0,9999"]):
                 self.assertEqual(run(*arguments, program=program).returncode, 2, (program, arguments))
+
+    def test_the_one_that_appends_runs_alone_and_refuses_what_it_does_not_know(self):
+        done = run("-s", "0.05", "-p", "64", program=APPEND_FLOOR)
+        self.assertEqual(done.returncode, 0, done)
+        self.assertRegex(done.stdout, r"^append: 64 bytes, clock tsc, check crc32c, memory: [\d.]+ M/s")
+        for arguments in (["-x"], ["nonsense"], ["-s", "0"], ["-p", "0"]):
+            self.assertEqual(run(*arguments, program=APPEND_FLOOR).returncode, 2, arguments)
 
     @needs_two_cpus
     def test_if_a_process_dies_so_does_the_other(self):
