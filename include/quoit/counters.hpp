@@ -18,7 +18,8 @@ struct counters {
   std::uint64_t looks = 0;     // kernel path: which sockets have something; who spins asks again and again
   std::uint64_t sleeps = 0;    // a thread waited
   std::uint64_t wakes = 0;     // a thread was woken
-  std::uint64_t enters = 0;    // of an executor's io_uring: whatever was submitted, waited for and completed in one
+  std::uint64_t enters = 0;    // of an executor: of io_uring, each for whatever was submitted, waited for and completed
+                               // in one; on epoll, all that it asks for and waits with
   std::uint64_t others = 0;    // locks that were asked for, to know who is alive; what a socket is watched for
   // Kernel path: messages that were copied into the kernel or out of it, and their bytes. In shared memory this
   // library copies nothing but in publish(), publish_batch() and for observers: those are the caller's own to count.

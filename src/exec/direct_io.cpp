@@ -11,6 +11,8 @@
 
 #include <cerrno>
 
+#include "base/call_counts.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -19,15 +21,18 @@ static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR &&
 
 constexpr std::uint64_t where_it_stands = ~std::uint64_t{0};
 
+// Of a system call, which is counted here.
 std::int32_t answer_of(ssize_t returned) noexcept {
-  return returned < 0 ? -errno : static_cast<std::int32_t>(returned);
+  const int number = errno;
+  count_call(calls_made.enters);
+  return returned < 0 ? -number : static_cast<std::int32_t>(returned);
 }
 
 bool would_wait(std::int32_t answer) noexcept { return answer == -EAGAIN || answer == -EWOULDBLOCK; }
 
 bool is_ready(int fd, short events) noexcept {
   pollfd asked{fd, events, 0};
-  return ::poll(&asked, 1, 0) != 0;
+  return answer_of(::poll(&asked, 1, 0)) != 0;
 }
 
 // True: all of it is done, or there will be no more.
@@ -65,7 +70,7 @@ enum class nature { disk, socket, pipe, other };
 
 nature nature_of(int fd) noexcept {
   struct stat status{};
-  if (::fstat(fd, &status) != 0) return nature::other;  // the call itself says what is wrong
+  if (answer_of(::fstat(fd, &status)) != 0) return nature::other;  // the call itself says what is wrong
   if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode)) return nature::disk;
   if (S_ISSOCK(status.st_mode)) return nature::socket;
   return S_ISFIFO(status.st_mode) ? nature::pipe : nature::other;
@@ -90,10 +95,8 @@ std::int32_t read_now(partial_io& io) noexcept {
       // What is in memory already; a file system that cannot tell says EOPNOTSUPP.
       const iovec into{const_cast<void*>(r.address), r.length};
       const auto at = r.offset == where_it_stands ? off_t{-1} : static_cast<off_t>(r.offset);
-      const ssize_t got = ::preadv2(r.fd, &into, 1, at, RWF_NOWAIT);
-      if (got == 0 || (got > 0 && advance(io, static_cast<std::int32_t>(got)))) {
-        return total_of(io, static_cast<std::int32_t>(got));
-      }
+      const std::int32_t got = answer_of(::preadv2(r.fd, &into, 1, at, RWF_NOWAIT));
+      if (got == 0 || (got > 0 && advance(io, got))) return total_of(io, got);
       return needs_a_thread;
     }
     case nature::pipe:
@@ -129,17 +132,17 @@ std::int32_t connect_now(partial_io& io) noexcept {
     if (!is_ready(r.fd, POLLOUT)) return not_ready;
     int why = 0;
     socklen_t bytes = sizeof why;
-    if (::getsockopt(r.fd, SOL_SOCKET, SO_ERROR, &why, &bytes) != 0) return -errno;
-    return -why;
+    const std::int32_t asked = answer_of(::getsockopt(r.fd, SOL_SOCKET, SO_ERROR, &why, &bytes));
+    return asked < 0 ? asked : -why;
   }
   // There is no flag for this call: the descriptor is one that does not block for as long as it takes.
-  const int flags = ::fcntl(r.fd, F_GETFL);
-  if (flags < 0) return -errno;
+  const std::int32_t flags = answer_of(::fcntl(r.fd, F_GETFL));
+  if (flags < 0) return flags;
   const bool blocks = (flags & O_NONBLOCK) == 0;
-  if (blocks) ::fcntl(r.fd, F_SETFL, flags | O_NONBLOCK);
+  if (blocks) answer_of(::fcntl(r.fd, F_SETFL, flags | O_NONBLOCK));
   const std::int32_t answer =
       answer_of(::connect(r.fd, static_cast<const sockaddr*>(r.address), static_cast<socklen_t>(r.length)));
-  if (blocks) ::fcntl(r.fd, F_SETFL, flags);
+  if (blocks) answer_of(::fcntl(r.fd, F_SETFL, flags));
   if (answer == -EINPROGRESS) {
     io.done = 1;
     return not_ready;
@@ -150,8 +153,8 @@ std::int32_t connect_now(partial_io& io) noexcept {
 
 std::int32_t poll_now(const io_request& r) noexcept {
   pollfd asked{r.fd, static_cast<short>(r.flags), 0};
-  const int found = ::poll(&asked, 1, 0);
-  if (found < 0) return -errno;
+  const std::int32_t found = answer_of(::poll(&asked, 1, 0));
+  if (found < 0) return found;
   if (found == 0) return not_ready;
   return (asked.revents & POLLNVAL) != 0 ? -EBADF : asked.revents;
 }

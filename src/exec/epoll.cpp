@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "base/call_counts.hpp"
 #include "quoit/detail/fork_epoch.hpp"
 
 namespace quoit::inline v1::detail {
@@ -52,6 +53,12 @@ epoll_queue::~epoll_queue() {
   while (done_ != nullptr) delete std::exchange(done_, done_->next);
   while (free_ != nullptr) delete std::exchange(free_, free_->next);
   while (bells_ != nullptr) delete std::exchange(bells_, bells_->next);
+}
+
+// Of its own; do_now() counts those of the requests, one or a few for each, for the process.
+void epoll_queue::count(unsigned calls) noexcept {
+  calls_ += calls;
+  count_call(calls_made.enters, calls);
 }
 
 epoll_queue::pending* epoll_queue::allocate() noexcept {
@@ -111,7 +118,7 @@ void epoll_queue::listen(pending& p) noexcept {
     // An event for each ring: what nobody has read yet does not end every wait.
     rings.events = EPOLLIN | EPOLLET;
     rings.data.ptr = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(b) | 1);
-    ++calls_;
+    count(1);
     if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, descriptor, &rings) != 0) {
       const int number = errno;
       delete b;
@@ -132,7 +139,7 @@ void epoll_queue::forget(int descriptor) noexcept {
     bell* const b = *at;
     if (b->descriptor != descriptor) continue;
     ::epoll_ctl(set_.get(), EPOLL_CTL_DEL, descriptor, nullptr);
-    ++calls_;
+    count(1);
     *at = b->next;
     delete b;
     return;
@@ -152,7 +159,7 @@ void epoll_queue::watch(pending& p) noexcept {
   epoll_event wanted{};
   wanted.events = events_of(p.io.request) | EPOLLONESHOT;
   wanted.data.ptr = &p;
-  ++calls_;
+  count(1);
   if (p.watched) {
     // It was ready, and somebody else was faster.
     ::epoll_ctl(set_.get(), EPOLL_CTL_MOD, p.watched.get(), &wanted);
@@ -160,7 +167,7 @@ void epoll_queue::watch(pending& p) noexcept {
   }
   p.watched = fd(::fcntl(p.io.request.fd, F_DUPFD_CLOEXEC, 0));
   if (!p.watched) return finish(p, -errno);
-  ++calls_;
+  count(1);
   if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, p.watched.get(), &wanted) != 0) {
     const int number = errno;
     p.watched.reset();
@@ -173,7 +180,7 @@ void epoll_queue::watch(pending& p) noexcept {
 // Out of the set by hand: it would stay there as long as anybody has the file open.
 void epoll_queue::unwatch(pending& p) noexcept {
   ::epoll_ctl(set_.get(), EPOLL_CTL_DEL, p.watched.get(), nullptr);
-  calls_ += 2;
+  count(2);
   p.watched.reset();
   --registered_;
 }
@@ -212,7 +219,7 @@ void epoll_queue::wait(std::int64_t timeout_ns) noexcept {
 
 int epoll_queue::wait_for_events(void* events, int room, std::int64_t timeout_ns) noexcept {
   auto* const into = static_cast<epoll_event*>(events);
-  ++calls_;
+  count(1);
   if (timeout_ns <= 0) return ::epoll_wait(set_.get(), into, room, timeout_ns < 0 ? -1 : 0);
   const timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
   if (!coarse_) {
@@ -227,7 +234,7 @@ int epoll_queue::wait_for_events(void* events, int room, std::int64_t timeout_ns
     rings.data.ptr = this;
     if (timer_ && ::epoll_ctl(set_.get(), EPOLL_CTL_ADD, timer_.get(), &rings) != 0) timer_.reset();
   }
-  calls_ += 2;
+  count(2);
   const itimerspec at{{}, timeout};
   if (timer_ && ::timerfd_settime(timer_.get(), 0, &at, nullptr) == 0) {
     const int found = ::epoll_wait(set_.get(), into, room, -1);
@@ -246,6 +253,7 @@ void epoll_queue::collect(std::int64_t timeout_ns) noexcept {
   for (int i = 0; i < found; ++i) {
     void* const who = events[i].data.ptr;
     if (who == nullptr) {
+      count(1);
       helpers_->quiet();
     } else if ((reinterpret_cast<std::uintptr_t>(who) & 1) != 0) {
       auto& b = *reinterpret_cast<bell*>(reinterpret_cast<std::uintptr_t>(who) & ~std::uintptr_t{1});

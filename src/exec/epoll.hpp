@@ -80,6 +80,7 @@ class epoll_queue {
     bell* next = nullptr;
   };
 
+  void count(unsigned calls) noexcept;
   pending* allocate() noexcept;
   void free(pending* p) noexcept;
   void finish(pending& p, std::int32_t answer) noexcept;

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <new>
 
+#include "base/call_counts.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -18,6 +20,7 @@ std::string path_of(const std::string& file_name) { return std::string(shm_direc
 // What an eventfd takes, and a pipe as well. One that is full is heard already.
 void write_to(int descriptor) noexcept {
   const std::uint64_t one = 1;
+  count_call(calls_made.wakes);
   [[maybe_unused]] const auto written = ::write(descriptor, &one, sizeof one);
 }
 

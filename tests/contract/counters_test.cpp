@@ -2,6 +2,7 @@
 #include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -143,7 +144,69 @@ int exchange(const meeting& here, int report) {
   return right ? 0 : 1;
 }
 
+// Bytes to and fro between two tasks, and a message now and then, on this engine.
+int echo(const meeting& here, quoit::io_engine engine, int report) {
+  auto made = quoit::executor::create({.wait = quoit::wait::block, .engine = engine});
+  if (!made) return 77;
+  auto bus = here.open(*made);
+  auto pub = bus.publisher<checked>("t").value();
+  auto sub = bus.subscriber<checked>("t").value();
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return 2;
+  auto answers = [](int fd, int rounds) -> quoit::task<> {
+    std::byte byte{};
+    for (int n = 0; n < rounds; ++n) {
+      static_cast<void>(co_await quoit::recv(fd, std::span(&byte, 1)));
+      static_cast<void>(co_await quoit::send(fd, std::span(&byte, 1)));
+    }
+  };
+  auto asks = [](int fd, int rounds, auto& to, auto& from) -> quoit::task<> {
+    std::byte byte{};
+    for (int n = 0; n < rounds; ++n) {
+      static_cast<void>(co_await quoit::send(fd, std::span(&byte, 1)));
+      static_cast<void>(co_await quoit::recv(fd, std::span(&byte, 1)));
+      static_cast<void>(to.publish(checked::make(1, 0)));
+      static_cast<void>(co_await from.next());
+      static_cast<void>(co_await quoit::sleep_for(1ms));
+    }
+  };
+  // Once before it is counted: the first sleep makes what later ones have.
+  quoit::counters said;
+  for (const bool counted : {false, true}) {
+    const auto before = quoit::process_counters();
+    if (counted) mark();
+    made->spawn(answers(ends[1], 20));
+    made->run(asks(ends[0], 20, pub, sub));
+    if (counted) mark();
+    said = quoit::process_counters() - before;
+  }
+  return ::write(report, &said, sizeof said) == sizeof said ? 0 : 1;
+}
+
 }  // namespace
+
+TEST_CASE("the system calls of an executor are those that the kernel sees, on either engine") {
+  auto engine = quoit::io_engine::unspecified;
+  SUBCASE("io_uring") { engine = quoit::io_engine::io_uring; }
+  SUBCASE("epoll") { engine = quoit::io_engine::epoll; }
+  const meeting here(quoit::transport::shared_memory);
+  int report[2];
+  REQUIRE(::pipe(report) == 0);
+  const traced seen = trace([&] { return echo(here, engine, report[1]); });
+  ::close(report[1]);
+  quoit::counters said;
+  const bool whole = ::read(report[0], &said, sizeof said) == sizeof said;
+  ::close(report[0]);
+  if (!seen.possible) QUOIT_SKIP("system calls of a child cannot be traced here");
+  if (seen.status == 77) QUOIT_SKIP("there is no io_uring here");
+  REQUIRE(seen.status == 0);
+  REQUIRE(whole);
+  std::string by_number;
+  for (const auto& [number, count] : seen.by_number)
+    by_number += std::to_string(number) + ": " + std::to_string(count) + " ";
+  CHECK_MESSAGE(said.system_calls() == seen.calls, by_number);
+  CHECK(said.enters > 40);
+}
 
 TEST_CASE("the system calls that a process counts are those that the kernel sees") {
   const auto way = this_way();
@@ -162,7 +225,10 @@ TEST_CASE("the system calls that a process counts are those that the kernel sees
   std::string by_number;
   for (const auto& [number, count] : seen.by_number)
     by_number += std::to_string(number) + ": " + std::to_string(count) + " ";
-  CHECK_MESSAGE(said.system_calls() == seen.calls, by_number);
+  // A thread whose recheck comes right at a mark is in the middle of a call: one for each thread that there is.
+  constexpr std::uint64_t threads = 3;
+  const bool agree = said.system_calls() <= seen.calls + threads && seen.calls <= said.system_calls() + threads;
+  CHECK_MESSAGE(agree, said.system_calls() << " said, " << seen.calls << " seen: " << by_number);
   CHECK(said.sleeps > 0);
   if (way == quoit::transport::shared_memory) {
     CHECK(said.wakes > 0);
