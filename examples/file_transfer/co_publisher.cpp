@@ -127,11 +127,11 @@ int main(int argc, char** argv) {
 
   auto bus = quoit::bus::open(*executor, args.bus(), {.node_name = "file publisher", .transport = args.transport()});
   if (!bus) return failed("opening the bus", bus.error());
-  // Nothing is lost: policy block waits for the subscribers. The ring takes 127 parts. What is published behind an open
+  // Nothing is lost: policy block waits for the subscribers. The ring takes 31 parts. What is published behind an open
   // loan counts as a loan: with as many as there are parts, a read that takes long stops the others only at a full
   // ring.
   auto publisher = bus->publisher<part>("files/transfer",
-                                        {.policy = quoit::policy::block, .capacity_bytes = 8 << 20, .loans_max = 128});
+                                        {.policy = quoit::policy::block, .capacity_bytes = 8 << 20, .loans_max = 32});
   if (!publisher) return failed("opening the topic", publisher.error());
   print_transport(publisher->transport());
   transfer t{.file = file, .file_bytes = static_cast<std::uint64_t>(status.st_size)};

@@ -9,6 +9,6 @@ struct part {
   std::uint64_t file_bytes;  // of the whole file, as its publisher found it
   std::uint64_t offset;      // of the first byte of data
   std::uint64_t bytes;       // of data; 0 ends the file, and `offset` is its size
-  std::byte data[64 * 1024 - 24];
+  std::byte data[256 * 1024 - 24];
 };
 QUOIT_FIELDS(part, file_bytes, offset, bytes, data)

@@ -23,11 +23,11 @@ int main(int argc, char** argv) {
   struct stat status{};
   if (file < 0 || ::fstat(file, &status) != 0) return std::perror(path), 1;
 
-  // A part takes some tens of microseconds, and the next one is waited for about as long: less than a wake costs.
+  // A part takes some tens of microseconds, and the next one is waited for about as long: about what a wake costs.
   auto bus =
       quoit::bus::open(args.bus(), {.node_name = "file publisher", .transport = args.transport(), .spin_max = 100us});
   if (!bus) return failed("opening the bus", bus.error());
-  // Nothing is lost: policy block waits for the subscribers. The ring takes 127 parts.
+  // Nothing is lost: policy block waits for the subscribers. The ring takes 31 parts.
   auto publisher = bus->publisher<part>("files/transfer", {.policy = quoit::policy::block, .capacity_bytes = 8 << 20});
   if (!publisher) return failed("opening the topic", publisher.error());
   print_transport(publisher->transport());

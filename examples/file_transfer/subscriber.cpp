@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   const int file = ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (file < 0) return std::perror(path), 1;
 
-  // A part takes some tens of microseconds, and the next one is waited for about as long: less than a wake costs.
+  // A part takes some tens of microseconds, and the next one is waited for about as long: about what a wake costs.
   auto bus =
       quoit::bus::open(args.bus(), {.node_name = "file subscriber", .transport = args.transport(), .spin_max = 100us});
   if (!bus) return failed("opening the bus", bus.error());
