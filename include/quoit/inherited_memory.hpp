@@ -32,7 +32,8 @@ struct inherited_memory_options {
   // whatever they do. Each publisher keeps a descriptor open then, and its subscribers must be able to open it: they
   // have inherited it, or run as the same user and see its process in /proc. What a publisher published goes with its
   // process, or its bus: subscribers that have begun to read it read it to its end, the others do not get it, and no
-  // publisher goes on with it.
+  // publisher goes on with it. A forked child does not inherit the mapping that writes: touching a loan that its parent
+  // had open kills it (SIGSEGV), where otherwise it sees the parent's bytes. Samples can be read, and both be dropped.
   bool sealed = false;
 };
 
