@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace quoit::inline v1::detail {
 
@@ -29,8 +31,8 @@ constexpr rung ladder[] = {
     {0, "io_uring"},
 };
 
-error refused(int number) {
-  const std::string kernel = std::string("io_uring_setup: ") + std::strerror(number);
+error refused(const char* call, int number) {
+  const std::string kernel = std::string(call) + ": " + std::strerror(number);
   switch (number) {
     case EPERM:
     case EACCES:
@@ -50,8 +52,9 @@ error refused(int number) {
 
 result<void> uring::open(uring& out, std::uint32_t entries) {
   int status = -EINVAL;
+  io_uring_params params{};
   for (const rung& r : ladder) {
-    io_uring_params params{};
+    params = {};
     params.flags = r.flags;
     status = io_uring_queue_init_params(entries, &out.ring_, &params);
     if (status == 0) {
@@ -63,21 +66,41 @@ result<void> uring::open(uring& out, std::uint32_t entries) {
     // A flag that this kernel does not know.
     if (status != -EINVAL) break;
   }
-  if (status != 0) return tl::unexpected(refused(-status));
-  if (io_uring_probe* const probe = io_uring_get_probe_ring(&out.ring_); probe != nullptr) {
-    out.futexes_ = io_uring_opcode_supported(probe, futex_wait_code) != 0;
-    io_uring_free_probe(probe);
+  if (status != 0) return tl::unexpected(refused("io_uring_setup", -status));
+  auto ok = out.look_closer(params.features);
+  if (!ok) out.close();
+  return ok;
+}
+
+// A filter may allow to make a ring and forbid to use it.
+result<void> uring::look_closer(std::uint32_t features) {
+  // Without the first a wait with a timeout is a request among the others; without the second completions are lost.
+  if ((features & IORING_FEAT_EXT_ARG) == 0 || (features & IORING_FEAT_NODROP) == 0) {
+    return tl::unexpected(error(errc::system, "io_uring of this kernel is too old: Linux 5.11 and later will do"));
   }
+  // A ring that is not enabled yet is in no state to be entered, and that is the answer then.
+  const int entered = io_uring_enter(ring_.ring_fd, 0, 0, 0, nullptr);
+  if (entered < 0 && entered != -EBADFD) return tl::unexpected(refused("io_uring_enter", -entered));
+  constexpr unsigned codes = 256;
+  alignas(io_uring_probe) std::byte answer[sizeof(io_uring_probe) + codes * sizeof(io_uring_probe_op)] = {};
+  auto* const probe = reinterpret_cast<io_uring_probe*>(answer);
+  const int probed = io_uring_register_probe(&ring_, probe, codes);
+  if (probed < 0) return tl::unexpected(refused("io_uring_register", -probed));
+  futexes_ = io_uring_opcode_supported(probe, futex_wait_code) != 0;
   return {};
 }
 
-uring::~uring() {
-  if (open_) io_uring_queue_exit(&ring_);
+void uring::close() noexcept {
+  if (std::exchange(open_, false)) io_uring_queue_exit(&ring_);
 }
 
 int uring::enable() noexcept {
   // Debian's liburing.so 2.3 does not export io_uring_enable_rings().
-  if (disabled_ && io_uring_register(ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0) return errno;
+  if (disabled_) {
+    // It answers with the error, and leaves `errno` alone.
+    const int status = io_uring_register(ring_.ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
+    if (status < 0) return -status;
+  }
   disabled_ = false;
   // A shortcut of 5.18 and later, of this thread; where there is none, the descriptor serves.
   io_uring_register_ring_fd(&ring_);

@@ -16,13 +16,13 @@ namespace quoit::inline v1::detail {
 
 class uring {
  public:
-  // Errors: no_permission (the kernel, or a sandbox, forbids io_uring), limit_reached (descriptors), no_space (memory),
-  // system.
+  // Errors: no_permission (the kernel, or a sandbox, forbids io_uring, or one of its calls), limit_reached
+  // (descriptors), no_space (memory), system (there is none, or one that is too old).
   static result<void> open(uring& out, std::uint32_t entries);
   uring() = default;
   uring(const uring&) = delete;
   uring& operator=(const uring&) = delete;
-  ~uring();
+  ~uring() { close(); }
 
   // On the thread that will use it, before anything else. An errno, or 0.
   int enable() noexcept;
@@ -73,6 +73,8 @@ class uring {
     count_call(calls_made.enters);
   }
   static constexpr unsigned batch = 64;
+  result<void> look_closer(std::uint32_t features);
+  void close() noexcept;
   io_uring_sqe* entry() noexcept;
   // Completions that the kernel puts where they are seen when it is asked: IORING_SQ_CQ_OVERFLOW, IORING_SQ_TASKRUN.
   bool kernel_holds_some() const noexcept { return (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0; }

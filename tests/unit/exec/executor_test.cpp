@@ -2,11 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,7 +10,6 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstddef>
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
@@ -25,6 +20,7 @@
 #include "quoit/sleep.hpp"
 #include "quoit/this_task.hpp"
 #include "support/child.hpp"
+#include "support/refuse.hpp"
 #include "support/skip.hpp"
 
 using namespace quoit::test;
@@ -274,101 +270,10 @@ TEST_CASE("without descriptors there is no executor, but an error that says so")
   CHECK(quoit::executor::create({.entries = 40'000}).error() == errc::invalid_argument);
 }
 
-namespace {
-
-// From here on the kernel answers this system call with this errno.
-bool refuse(long call, int number) {
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<__u32>(call), 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<__u32>(number)),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  sock_fprog program{sizeof filter / sizeof filter[0], filter};
-  return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
-}
-
-}  // namespace
-
-namespace {
-
-struct refusal {
-  int number;
-  errc code;
-  const char* words;
-};
-constexpr refusal refusals[] = {{EPERM, errc::no_permission, "io_uring_disabled"},
-                                {ENOSYS, errc::system, "no io_uring"},
-                                {ENOMEM, errc::no_space, "memory"},
-                                {EMFILE, errc::limit_reached, "open files"},
-                                {EINVAL, errc::system, ""}};
-
-}  // namespace
-
-TEST_CASE("where io_uring was asked for and is refused there is no executor, but an error that says why") {
-  for (const refusal& r : refusals) {
-    child sandboxed([&] {
-      if (!refuse(SYS_io_uring_setup, r.number)) return 77;
-      const quoit::executor_options options{.engine = quoit::io_engine::io_uring};
-      const auto none = quoit::executor::create(options);
-      if (none) return 1;
-      if (none.error() != r.code) return 2;
-      if (none.error().system_errno() != r.number) return 3;
-      if (none.error().message().find(r.words) == std::string::npos) return 4;
-      const bool says_what_works = none.error().message().find("epoll") != std::string::npos;
-      if (says_what_works != (r.number != EMFILE)) return 6;
-      try {
-        quoit::sync_wait(yields(1), options);
-      } catch (const std::runtime_error&) {
-        return 0;
-      }
-      return 5;
-    });
-    const ending how = sandboxed.wait();
-    if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
-    CHECK_MESSAGE(how.status == 0, "errno ", r.number);
-  }
-}
-
-TEST_CASE("where io_uring is refused an executor stands on epoll, and says why") {
-  for (const refusal& r : refusals) {
-    child sandboxed([&] {
-      if (!refuse(SYS_io_uring_setup, r.number)) return 77;
-      const auto made = quoit::executor::create({.engine = quoit::io_engine::automatic});
-      // Who has no descriptors has none for epoll.
-      if (r.number == EMFILE) return !made && made.error() == errc::limit_reached ? 0 : 1;
-      if (!made) return 2;
-      const std::string words = made->describe();
-      if (!words.starts_with("epoll (") || words.find(r.words) == std::string::npos) return 3;
-      auto ex = quoit::executor::create({.engine = quoit::io_engine::automatic}).value();
-      return ex.run(value_after(7)) == 7 ? 0 : 4;
-    });
-    const ending how = sandboxed.wait();
-    if (how.status == 77) QUOIT_SKIP("seccomp filters are not to be had here");
-    CHECK_MESSAGE(how.status == 0, "errno ", r.number);
-  }
-}
-
-TEST_CASE("the environment names the engine where no option does, and a word that it does not know is an error") {
-  child asks([] {
-    ::setenv("QUOIT_ENGINE", "epoll", 1);
-    if (std::string(quoit::executor::create().value().describe()) != "epoll (asked for)") return 1;
-    const auto option = quoit::executor::create({.engine = quoit::io_engine::io_uring});
-    if (option && std::string(option->describe()).find("io_uring") != 0) return 2;
-    ::setenv("QUOIT_ENGINE", "kqueue", 1);
-    const auto none = quoit::executor::create();
-    if (none || none.error() != errc::invalid_argument) return 3;
-    return none.error().message().find("kqueue") != std::string::npos ? 0 : 4;
-  });
-  CHECK(asks.wait().status == 0);
-  CHECK(quoit::executor::create({.engine = static_cast<quoit::io_engine>(4)}).error() == errc::invalid_argument);
-}
-
 TEST_CASE("a task that the kernel refuses to run is gone when run throws") {
   child sandboxed([] {
     auto ex = quoit::executor::create().value();
-    if (!refuse(SYS_io_uring_register, EPERM)) return 77;
+    if (!refuse({SYS_io_uring_register}, EPERM)) return 77;
     auto held = std::make_shared<int>(1);
     auto holds = [](std::shared_ptr<int>) -> quoit::task<> { co_await yields(1); };
     for (int i = 0; i < 2; ++i) {
