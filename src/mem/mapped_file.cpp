@@ -9,7 +9,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "base/fd.hpp"
@@ -93,8 +95,10 @@ ssize_t store(std::byte* to, const std::byte* from, std::size_t bytes) noexcept 
   return stored;
 }
 
-// A copy that stops in a file that is long enough is tried again: it may have been shorter for a moment.
-constexpr int attempts_max = 8;
+// A copy that stops in a file that is long enough is tried again: it may have been shorter for a moment. Each time
+// after a longer pause, or one who cuts the file and lets it grow in a loop could be met at the same point of it each
+// time.
+constexpr int attempts_max = 30;
 
 // Moves all bytes by `move(done)`, which answers how many, 0 or -1 with EFAULT where the file ends.
 template <class Move>
@@ -121,6 +125,7 @@ result<void> move_all(const mapped_file& file, std::uint64_t offset, std::size_t
     }
     if (done == bytes) return {};
     if (++attempts == attempts_max) return tl::unexpected(error(errc::system, done, EFAULT));
+    std::this_thread::sleep_for(std::chrono::microseconds(attempts * attempts));
   }
 }
 
