@@ -2,7 +2,9 @@
 // When nothing was there for a while, arm the sources and sleep in the kernel until one of all these has something.
 #include "quoit/detail/exec/loop.hpp"
 
+#include <poll.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -43,6 +45,13 @@ io_request read_of_bell(int descriptor) noexcept {
   request.fd = descriptor;
   request.address = &bell_count;
   request.length = sizeof bell_count;
+  return request;
+}
+
+io_request poll_of_bell(int descriptor) noexcept {
+  io_request request{.code = io_code::poll};
+  request.fd = descriptor;
+  request.flags = POLLIN;
   return request;
 }
 
@@ -188,7 +197,12 @@ void loop::add(loop_source& source) {
   source.in_loop.wait = new word_wait;
   source.in_loop.wait->call = [](operation& op) noexcept {
     auto& self = static_cast<word_wait&>(op);
-    if (self.orphaned) self.next_spent = std::exchange(*self.spent, &self);
+    if (self.orphaned) {
+      self.next_spent = std::exchange(*self.spent, &self);
+    } else if (self.to_read >= 0 && self.result > 0) {
+      // Before the source says that it sleeps again: what is read here was for a sleep that is over.
+      [[maybe_unused]] const auto bytes = ::read(self.to_read, &bell_count, sizeof bell_count);
+    }
   };
   source.in_loop.next = sources_;
   source.in_loop.prepared = false;
@@ -234,7 +248,9 @@ bool loop::prepare_sources() noexcept {
     if (source->in_loop.wait->now == operation::state::in_flight) continue;
     if (!bed.on_word) {
       source->in_loop.descriptor = bed.descriptor;
-      start(*source->in_loop.wait, read_of_bell(bed.descriptor));
+      const bool polls = parts_->ring.polls_bells();
+      source->in_loop.wait->to_read = polls ? bed.descriptor : -1;
+      start(*source->in_loop.wait, polls ? poll_of_bell(bed.descriptor) : read_of_bell(bed.descriptor));
       continue;
     }
     io_request request{.code = io_code::futex_wait};

@@ -14,6 +14,7 @@ namespace quoit::inline v1::detail {
 // source, and then goes with its completion.
 struct word_wait : operation {
   bool orphaned = false;
+  int to_read = -1;             // what to read when it is complete: it was a poll
   word_wait** spent = nullptr;  // where it goes then: whoever takes completions may still be looking at it
   word_wait* next_spent = nullptr;
 };

@@ -24,8 +24,8 @@ void write_to(int descriptor) noexcept {
   [[maybe_unused]] const auto written = ::write(descriptor, &one, sizeof one);
 }
 
-fd open_pipe(const char* path, int flags) noexcept {
-  fd descriptor(::open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | flags));
+fd open_pipe(const char* path) noexcept {
+  fd descriptor(::open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   struct stat status{};
   // Whatever else may lie under that name is not written to.
   if (!descriptor) return descriptor;
@@ -42,13 +42,13 @@ fd open_pipe(const char* path, int flags) noexcept {
 int bells::own(const std::string& file_name, const shm_permissions& permissions) noexcept try {
   if (own_) return own_.get();
   if (file_name.empty()) {
-    own_ = fd(::eventfd(0, EFD_CLOEXEC));
+    own_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     return own_.get();
   }
   const std::string path = path_of(file_name);
   // Nobody looks for it before it is named in `sleeping`.
   if (::mkfifo(path.c_str(), 0600) != 0) return -1;
-  fd made = open_pipe(path.c_str(), 0);
+  fd made = open_pipe(path.c_str());
   const bool given =
       permissions.group < 0 || ::fchown(made.get(), static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) == 0;
   if (!made || !given || ::fchmod(made.get(), permissions.mode) != 0) {
@@ -77,10 +77,10 @@ bool bells::ring(u32 node, u64 generation, const std::string& file_name) noexcep
     write_to(known->descriptor.get());
     return true;
   }
-  fd descriptor = open_pipe(path_of(file_name).c_str(), O_NONBLOCK);
+  fd descriptor = open_pipe(path_of(file_name).c_str());
   if (!descriptor && (errno == EMFILE || errno == ENFILE) && !others_.empty()) {
     others_.pop_back();
-    descriptor = open_pipe(path_of(file_name).c_str(), O_NONBLOCK);
+    descriptor = open_pipe(path_of(file_name).c_str());
   }
   if (!descriptor) return false;
   write_to(descriptor.get());

@@ -22,8 +22,8 @@ namespace quoit::inline v1::detail {
 
 class bells {
  public:
-  // The descriptor of the node's own bell, which is readable when somebody rings; it blocks. Made at the first call:
-  // under this name, or, without one, for this process alone. -1: it could not be made.
+  // The descriptor of the node's own bell, which is readable when somebody rings, and does not block. Made at the first
+  // call: under this name, or, without one, for this process alone. -1: it could not be made.
   int own(const std::string& file_name, const shm_permissions& permissions) noexcept;
   bool has_own() const noexcept { return static_cast<bool>(own_); }
   void ring_own() const noexcept;

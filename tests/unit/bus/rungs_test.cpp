@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +48,17 @@ std::vector<std::string> bells_of(const bus_guard& bus) {
   std::vector<std::string> bells = bus.files();
   std::erase_if(bells, [](const std::string& file) { return file.find("@bell-") == std::string::npos; });
   return bells;
+}
+
+// Threads of the kernel that do for this process what io_uring cannot do without waiting.
+int kernel_threads() {
+  int count = 0;
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream comm(thread.path() / "comm");
+    std::string name;
+    if (std::getline(comm, name) && name.starts_with("iou-wrk")) ++count;
+  }
+  return count;
 }
 
 rung rung_of(const std::string& bus, const char* node) {
@@ -141,6 +154,31 @@ TEST_CASE("a bell is there for as long as its node, and goes with it") {
   }
   ::unsetenv("QUOIT_RUNG");
   CHECK(bells_of(name).empty());
+}
+
+TEST_CASE("who sleeps on its pipe is woken by who rings, and by no thread of the kernel that reads it before") {
+  const bus_guard name;
+  auto bus = quoit::bus::open(name.name()).value();
+  auto pub = bus.publisher<checked>("t").value();
+  ::setenv("QUOIT_RUNG", "pipe", 1);
+  const int before = kernel_threads();
+  sleeper reader(name.name(), way::coroutine,
+                 std::function([](quoit::bus& b) { return b.subscriber<checked>("t").value(); }),
+                 std::function([](checked_subscriber&) {}), std::function([](checked_subscriber& sub) -> quoit::task<> {
+                   for (int i = 0; i < 2; ++i) {
+                     const auto got = co_await sub.next();
+                     CHECK(got.has_value());
+                   }
+                 }));
+  reader.node().until_asleep();
+  const std::uint64_t sleeps = reader.node().sleeps();
+  REQUIRE(pub.publish(checked::make(1, 1)));
+  reader.node().until_slept_again(sleeps);
+  // Linux 6.1 has one for a read of a pipe, and keeps it for seconds.
+  CHECK(kernel_threads() <= before);
+  REQUIRE(pub.publish(checked::make(1, 2)));
+  reader.join();
+  ::unsetenv("QUOIT_RUNG");
 }
 
 TEST_CASE("the bell of a process that was killed goes when somebody cleans up after it") {

@@ -14,8 +14,8 @@ struct loop_bed {
   // out, on a word: a waker changes it, which is `seen` now, and wakes its futex
   const std::uint32_t* word = nullptr;
   std::uint32_t seen = 0;
-  // out, else: a waker writes to this; -1: there is none, and the loop looks around often. It blocks, only the loop
-  // reads it, and it stays open until the source is removed.
+  // out, else: a waker writes to this; -1: there is none, and the loop looks around often. Only the loop reads it,
+  // it does not block, and it stays open until the source is removed.
   int descriptor = -1;
 };
 

@@ -20,7 +20,7 @@ enum class io_code : std::uint8_t {
   recv,
   poll,
   futex_wait,
-  bell,  // a read of a blocking descriptor that only the loop reads
+  bell,  // a read of a descriptor that only the loop reads
 };
 
 // What is asked of the kernel. Addresses are of memory that stays until the operation is complete.
