@@ -46,7 +46,7 @@ constexpr refusal refusals[] = {{EPERM, errc::no_permission, "io_uring_disabled"
                                 {EMFILE, errc::limit_reached, "open files"},
                                 {EINVAL, errc::system, ""}};
 
-// The kernel's version as 100 * major + minor: this one's, or that of the kernel that tests/support/older stands for.
+// The kernel's version as 100 * major + minor: this one's, or that of the kernel that tests/support/without stands for.
 int kernel_version() {
   utsname name{};
   ::uname(&name);
@@ -72,7 +72,10 @@ TEST_CASE("an executor stands on the best that this kernel has") {
   CAPTURE(words);
   const bool sleeps_on_words =
       quoit::executor::create({.engine = io_engine::automatic, .rung = quoit::rung::futex}).has_value();
-  if (io_uring_is_refused() || version < 511) {
+  // A 5.10 that was looked after has the io_uring of 5.15; the one that tests/support/older_io_uring.cpp stands for
+  // not.
+  const bool too_old = version < 511 && (std::getenv("QUOIT_TEST_KERNEL") != nullptr || words != "io_uring");
+  if (io_uring_is_refused() || too_old) {
     CHECK(words.starts_with("epoll ("));
     CHECK(!sleeps_on_words);
     return;

@@ -307,7 +307,8 @@ TEST_CASE("a descriptor that came of an operation whose task is destroyed is clo
     auto once = []() -> quoit::task<> { co_await quoit::this_task::yield(); };
     ex.run(once());
   }
-  CHECK(lowest_free_descriptor() == before);
+  // Lower where a helper thread of the first executor was still on its way out before.
+  CHECK(lowest_free_descriptor() <= before);
 }
 
 TEST_CASE("a connection that is accepted in spite of a stop is the answer, of timeout too") {
