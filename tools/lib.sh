@@ -25,6 +25,9 @@ debian_packages_check=(
   chromium # draws the page of `quoit bench compare`, which tools/test skips without it
 )
 
+# For tools/test-old-kernel, on x86-64.
+debian_packages_emulator=(qemu-system-x86)
+
 fedora_line='dnf install gcc-c++ meson ninja-build cmake pkgconf-pkg-config python3 git boost-devel liburing-devel cli11-devel fmt-devel json-devel doctest-devel'
 arch_line='pacman -S --needed gcc meson ninja cmake pkgconf python git boost liburing tl-expected cli11 fmt nlohmann-json doctest'
 
