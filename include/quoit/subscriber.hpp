@@ -131,6 +131,26 @@ class subscriber {
     return detail::receive_operation<detail::next_batch_awaiter<T>>(*core_);
   }
 
+  // A descriptor for a loop that is not quoit's (poll, select, epoll, Asio, libuv, ...): readable while poll() may have
+  // something. Level-triggered: take one message or many, it stays readable until a poll() found nothing, and becomes
+  // readable again with the next message. It is readable at first, and may be so for nothing: never wait() because of
+  // it. Do not read from it, write to it or close it; take it out of the loop before this subscriber goes, or is moved
+  // from.
+  //
+  //   pollfd ready{sub.fd().value(), POLLIN, 0};
+  //   while (::poll(&ready, 1, -1) > 0) {
+  //     while (auto sample = sub.poll().value()) use(*sample);
+  //   }
+  //
+  // Once in bus_options recheck it is readable in any case, for a wake that died with its waker. With as many samples
+  // held as the subscription may hold it stays readable, as poll() has an error then: give one back first. From the
+  // first call on a poll() that finds nothing costs two system calls, and the publisher's wake one more. Other threads
+  // may wait for the descriptor; poll() is for the subscriber's. wait() and next() may be mixed with it.
+  //
+  // Takes three descriptors, until the subscriber goes. Errors: forked, closed; invalid_argument for an observer, whom
+  // nobody wakes, and in inherited memory; limit_reached (descriptors), no_space, no_permission, system.
+  result<int> fd() { return core_->descriptor(); }
+
   // Publishers of the topic, now.
   std::uint32_t publishers() const noexcept { return core_->publishers(); }
   // The way that its messages come (shared_memory or kernel), and why.

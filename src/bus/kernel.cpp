@@ -197,6 +197,8 @@ void subscriber_core::look_at_sockets() noexcept {
     receive(**link);
     parts_->links.push_back(std::move(*link));
   }
+  // The sockets do not show any more what was received.
+  if (parts_->foreign && anything_received()) parts_->foreign->ring();
   show_counters();
 }
 

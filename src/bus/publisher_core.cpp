@@ -114,8 +114,10 @@ void publisher_core::fire_armed() noexcept {
     const u32 in_word = std::min(control.subscriptions() - word * 64, 64u);
     calls += fire_word(armed_[word], ~u64{0} >> (64 - in_word), [&](u32 bit) {
       const subscription_entry& entry = control.subscription(word * 64 + bit);
+      const node_id whom = topic::owner_of(entry);
       // relaxed: written before it armed, and we took its bit
-      return parts_->owner->mark_and_ring(topic::owner_of(entry), load_relaxed(entry.ready_bit));
+      const bool rung = parts_->owner->mark_and_ring(whom, load_relaxed(entry.ready_bit));
+      return parts_->owner->ring_endpoint(whom, load_relaxed(entry.pipe)) || rung;  // relaxed: as above
     });
   }
   if (calls == 0) return;

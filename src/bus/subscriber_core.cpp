@@ -209,6 +209,7 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
   store_relaxed(entry.samples_max, options.samples_max);         // relaxed: as above
   store_relaxed(entry.id[0], id[0]);                             // relaxed: as above
   store_relaxed(entry.id[1], id[1]);                             // relaxed: as above
+  store_relaxed(entry.pipe, 0);                                  // relaxed: as above
   // sync(topic.entry): whole, for whoever finds it active
   store_release(entry.state, static_cast<u64>(participant_state::active));
 
@@ -276,6 +277,7 @@ subscriber_core::~subscriber_core() = default;
 void subscriber_core::close() noexcept {
   open_ = false;
   if (waiting_ != nullptr) waiting_->answer(errc::closed);
+  drop_descriptor();
   if (samples_ == 0) finish();
 }
 
@@ -296,8 +298,14 @@ void subscriber_core::finish() noexcept {
 
 // ---- polling -------------------------------------------------------------------------------------------
 
-subscriber_core::polled subscriber_core::poll_slow(held_message& out) noexcept {
+subscriber_core::polled subscriber_core::poll_slow(held_message& out, bool asked_by_loop) noexcept {
   if (epoch_ != fork_epoch || !open_) return polled::failed;
+  const polled status = look_once(out);
+  if (status != polled::nothing || !parts_->foreign || asked_by_loop) return status;
+  return look_for_foreign_loop(out);
+}
+
+subscriber_core::polled subscriber_core::look_once(held_message& out) noexcept {
   if (!parts_->sockets) {
     look_at_roster();
     return take_from_links(out);
@@ -396,7 +404,8 @@ error subscriber_core::why_failed() noexcept {
 void subscriber_core::set_only() noexcept {
   only_ = nullptr;
   only_link_ = nullptr;
-  if (parts_->observes() || parts_->links.size() != 1 || parts_->links.front()->drained ||
+  // Who has a descriptor sees to it whenever there is nothing.
+  if (parts_->foreign || parts_->observes() || parts_->links.size() != 1 || parts_->links.front()->drained ||
       parts_->links.front()->broken || parts_->lane_missing) {
     return;
   }

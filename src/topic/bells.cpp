@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <new>
 
 #include "base/call_counts.hpp"
@@ -24,12 +25,15 @@ void write_to(int descriptor) noexcept {
   [[maybe_unused]] const auto written = ::write(descriptor, &one, sizeof one);
 }
 
-fd open_pipe(const char* path) noexcept {
-  fd descriptor(::open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+// `inode`: of one without a name, whose path is a link; 0: whatever pipe has the name.
+fd open_pipe(const char* path, u64 inode = 0) noexcept {
+  const int no_link = inode == 0 ? O_NOFOLLOW : 0;
+  fd descriptor(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | no_link));
   struct stat status{};
   // Whatever else may lie under that name is not written to.
   if (!descriptor) return descriptor;
-  const bool is_pipe = ::fstat(descriptor.get(), &status) == 0 && S_ISFIFO(status.st_mode);
+  const bool is_pipe =
+      ::fstat(descriptor.get(), &status) == 0 && S_ISFIFO(status.st_mode) && (inode == 0 || status.st_ino == inode);
   if (!is_pipe) {
     descriptor.reset();
     errno = EINVAL;
@@ -39,55 +43,80 @@ fd open_pipe(const char* path) noexcept {
 
 }  // namespace
 
+// Nobody looks for it before it is named in the words of whoever it is for.
+fd make_pipe(const std::string& file_name, const shm_permissions& permissions) {
+  const std::string path = path_of(file_name);
+  if (::mkfifo(path.c_str(), 0600) != 0) return {};
+  fd made = open_pipe(path.c_str());
+  const bool whole = made &&
+                     (permissions.group < 0 ||
+                      ::fchown(made.get(), static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) == 0) &&
+                     ::fchmod(made.get(), permissions.mode) == 0;
+  if (whole) return made;
+  const int why = errno;
+  ::unlink(path.c_str());
+  errno = why;
+  return {};
+}
+
 int bells::own(const std::string& file_name, const shm_permissions& permissions) noexcept try {
   if (own_) return own_.get();
   if (file_name.empty()) {
     own_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     return own_.get();
   }
-  const std::string path = path_of(file_name);
-  // Nobody looks for it before it is named in `sleeping`.
-  if (::mkfifo(path.c_str(), 0600) != 0) return -1;
-  fd made = open_pipe(path.c_str());
-  const bool given =
-      permissions.group < 0 || ::fchown(made.get(), static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) == 0;
-  if (!made || !given || ::fchmod(made.get(), permissions.mode) != 0) {
-    ::unlink(path.c_str());
-    return -1;
-  }
-  own_ = std::move(made);
+  own_ = make_pipe(file_name, permissions);
   return own_.get();
 } catch (const std::bad_alloc&) {
   return -1;
+}
+
+int bells::own_unnamed(u64& inode) noexcept {
+  int ends[2];
+  if (!own_ && ::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
+    const fd reads(ends[0]), writes(ends[1]);
+    // One descriptor for both, as that of a named one.
+    char path[32];
+    std::snprintf(path, sizeof path, "/proc/self/fd/%d", reads.get());
+    own_ = fd(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  }
+  struct stat status{};
+  if (!own_ || ::fstat(own_.get(), &status) != 0) return -1;
+  inode = status.st_ino;
+  return own_.get();
 }
 
 void bells::ring_own() const noexcept {
   if (own_) write_to(own_.get());
 }
 
-const bells::other* bells::find(u32 node, u64 generation) const noexcept {
+const bells::other* bells::find(u32 node, u64 generation, u32 pipe) const noexcept {
   for (const other& o : others_) {
-    if (o.node == node && o.generation == generation) return &o;
+    if (o.node == node && o.generation == generation && o.pipe == pipe) return &o;
   }
   return nullptr;
 }
 
-bool bells::ring(u32 node, u64 generation, const std::string& file_name) noexcept try {
-  if (const other* const known = find(node, generation)) {
-    write_to(known->descriptor.get());
-    return true;
-  }
-  fd descriptor = open_pipe(path_of(file_name).c_str());
+bool bells::ring_known(u32 node, u64 generation, u32 pipe) const noexcept {
+  const other* const known = find(node, generation, pipe);
+  if (known != nullptr) write_to(known->descriptor.get());
+  return known != nullptr;
+}
+
+bool bells::ring(u32 node, u64 generation, u32 pipe, const std::string& name, u64 inode) noexcept try {
+  if (ring_known(node, generation, pipe)) return true;
+  const std::string path = inode == 0 ? path_of(name) : name;
+  fd descriptor = open_pipe(path.c_str(), inode);
   if (!descriptor && (errno == EMFILE || errno == ENFILE) && !others_.empty()) {
     others_.pop_back();
-    descriptor = open_pipe(path_of(file_name).c_str());
+    descriptor = open_pipe(path.c_str(), inode);
   }
   if (!descriptor) return false;
   write_to(descriptor.get());
   if (others_.size() < others_max) {
-    others_.push_back({node, generation, std::move(descriptor)});
+    others_.push_back({node, generation, pipe, std::move(descriptor)});
   } else {
-    others_[next_to_go_++ % others_max] = {node, generation, std::move(descriptor)};
+    others_[next_to_go_++ % others_max] = {node, generation, pipe, std::move(descriptor)};
   }
   return true;
 } catch (const std::bad_alloc&) {

@@ -54,8 +54,9 @@ std::string bus_temporary_prefix(std::string_view bus) { return bus_file(bus) + 
 
 std::string bell_file_prefix(std::string_view bus) { return bus_file(bus) + "@bell-"; }
 
-std::string bell_file(std::string_view bus, std::uint32_t node, std::uint64_t generation) {
-  return bell_file_prefix(bus) + std::to_string(node) + "-" + std::to_string(generation);
+std::string bell_file(std::string_view bus, std::uint32_t node, std::uint64_t generation, std::uint32_t pipe) {
+  const std::string of_node = bell_file_prefix(bus) + std::to_string(node) + "-" + std::to_string(generation);
+  return pipe == 0 ? of_node : of_node + "-" + std::to_string(pipe);
 }
 
 std::string topic_file_prefix(std::string_view bus) { return bus_file(bus) + "."; }

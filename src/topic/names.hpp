@@ -21,7 +21,8 @@ result<std::string> checked_topic_name(std::string_view name);
 std::string bus_file(std::string_view bus);
 std::string bus_temporary_prefix(std::string_view bus);
 std::string bell_file_prefix(std::string_view bus);
-std::string bell_file(std::string_view bus, std::uint32_t node, std::uint64_t generation);
+// The pipe of a node, or one of those of its endpoints.
+std::string bell_file(std::string_view bus, std::uint32_t node, std::uint64_t generation, std::uint32_t pipe = 0);
 std::string topic_file(std::string_view bus, std::string_view topic);
 std::string topic_file_prefix(std::string_view bus);  // of all topics, and of their lanes
 std::string lane_data_file(std::string_view topic_file, std::uint64_t generation);

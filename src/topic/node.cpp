@@ -1,5 +1,6 @@
 #include "topic/node.hpp"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -133,6 +134,7 @@ void node::write_own_entry(u32 index, const bus_options& options) {
   e.pid = static_cast<u32>(::getpid());
   e.uid = static_cast<u32>(::geteuid());
   e.sleeps = e.late = e.vain = e.rung = 0;
+  e.bell_inode = e.bell_descriptor = 0;
   std::memset(e.name, 0, sizeof e.name);
   const std::string_view called = !options.node_name.empty() ? options.node_name : ::program_invocation_short_name;
   called.copy(e.name, sizeof e.name - 1);
@@ -259,7 +261,7 @@ node::~node() {
 void node::leave() noexcept {
   // A stopped holder of the lock must not keep us from leaving: whoever comes next cleans up.
   const bool locked = probe_.lock(shm_lock_byte, settings_.lock_timeout) == lock_status::taken;
-  if (bells_.has_own()) store_->remove(bell_file(bus_, index_, generation_));
+  if (bells_.has_own() && has_names()) unlink_shm(bell_file(bus_, index_, generation_));
   // sync(node.record): free, for whoever takes the byte after us
   store_release(entry(index_).state, 0);
   life_.reset();
@@ -311,11 +313,19 @@ void node::clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout) {
   const bool in_use = load_acquire(e.state) == entry_in_use;
   const node_id found{id.index, load_relaxed(e.generation)};  // relaxed: the byte is ours
   const node_id whom = in_use ? found : id;
-  store_->remove(bell_file(bus_, whom.index, whom.generation));
+  remove_pipes_of(whom);
   const bool clean = clean_topics_after(*this, whom, lock_timeout);
   // sync(node.record): cleaned up, for whoever takes the entry
   if (in_use && clean) store_release(e.state, 0);
   probe_.unlock(byte);
+}
+
+void node::remove_pipes_of(node_id id) {
+  if (!has_names()) return;
+  const std::string own = bell_file(bus_, id.index, id.generation);
+  for (const std::string& name : list_shm(own)) {
+    if (name == own || name[own.size()] == '-') unlink_shm(name);
+  }
 }
 
 void node::clean_all_dead() {
@@ -348,14 +358,75 @@ void node::ring_pipe(node_id id) noexcept {
   if (id == this->id()) return bells_.ring_own();
   // relaxed: whoever said that it sleeps there has written its record before
   const u64 generation = load_relaxed(entry(id.index).generation);
+  if (bells_.ring_known(id.index, generation, 0)) return;
   try {
-    bells_.ring(id.index, generation, bell_file(bus_, id.index, generation));
+    if (has_names()) {
+      bells_.ring(id.index, generation, 0, bell_file(bus_, id.index, generation));
+      return;
+    }
+    const node_entry& e = entry(id.index);
+    // relaxed: as above
+    const u32 pid = load_relaxed(e.pid), descriptor = load_relaxed(e.bell_descriptor);
+    const u64 inode = load_relaxed(e.bell_inode);  // relaxed: as above
+    if (inode == 0) return;
+    const std::string path = "/proc/" + std::to_string(pid) + "/fd/" + std::to_string(descriptor);
+    bells_.ring(id.index, generation, 0, path, inode);
   } catch (const std::bad_alloc&) {
   }
 }
 
+bool node::has_names() const noexcept { return store_ == shm_store(); }
+
+bool node::ring_endpoint(node_id id, u32 pipe) noexcept try {
+  if (pipe == 0) return false;
+  if (bells_.ring_known(id.index, id.generation, pipe)) return true;
+  bells_.ring(id.index, id.generation, pipe, bell_file(bus_, id.index, id.generation, pipe));
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
+}
+
+result<node::endpoint_pipe> node::make_endpoint_pipe() {
+  if (!has_names()) {
+    return tl::unexpected(error(errc::invalid_argument,
+                                "fd() needs a pipe that others find by its name, and a bus in inherited memory has no "
+                                "names: co_await, or put an executor into the other loop (executor.fd())"));
+  }
+  const u32 number = pipes_made_ + 1;
+  const std::string name = bell_file(bus_, index_, generation_, number);
+  fd made = make_pipe(name, settings_.permissions);
+  if (!made) {
+    const int why = errno;
+    const std::string words = "making the pipe " + store_->path(name) + ": " + std::strerror(why);
+    const errc code = why == EMFILE || why == ENFILE  ? errc::limit_reached
+                      : why == EACCES || why == EPERM ? errc::no_permission
+                      : why == ENOSPC                 ? errc::no_space
+                                                      : errc::system;
+    return tl::unexpected(error(code, words, 0, why));
+  }
+  pipes_made_ = number;
+  return endpoint_pipe{std::move(made), number};
+}
+
+void node::remove_endpoint_pipe(u32 number) noexcept try {
+  store_->remove(bell_file(bus_, index_, generation_, number));
+} catch (const std::bad_alloc&) {
+  // Whoever is the last on the bus removes it.
+}
+
 int node::bell_descriptor() noexcept try {
-  const int own = bells_.own(on_kernel_ ? std::string() : bell_file(bus_, index_, generation_), settings_.permissions);
+  int own = -1;
+  if (!on_kernel_ && !has_names()) {
+    u64 inode = 0;
+    own = bells_.own_unnamed(inode);
+    if (own >= 0) {
+      // relaxed: read by who took the `sleeping` that is set after this
+      store_relaxed(own_entry().bell_descriptor, static_cast<u32>(own));
+      store_relaxed(own_entry().bell_inode, inode);  // relaxed: as above
+    }
+  } else {
+    own = bells_.own(on_kernel_ ? std::string() : bell_file(bus_, index_, generation_), settings_.permissions);
+  }
   // relaxed: whoever rings for the dead looks at it after the fence of its own, and before that nobody sleeps there
   if (own >= 0) store_relaxed(own_entry().rung, sleeps_on_pipe);
   return own;

@@ -101,6 +101,8 @@ class node {
   // The same, whether the node says that it sleeps or not: somebody who died may have taken that.
   void mark_and_ring_anyway(node_id id, u32 ready_bit) noexcept;
   void ring_node_anyway(node_id id) noexcept;
+  // Writes to the pipe of an endpoint of that node; nothing for 0. True: it took a system call.
+  bool ring_endpoint(node_id id, u32 pipe) noexcept;
 
   // For listings.
   u32 node_count_max() const noexcept { return nodes_; }
@@ -115,6 +117,14 @@ class node {
   // The descriptor on which the node is rung if it sleeps on its pipe, made at the first call; -1: it could not be
   // made.
   int bell_descriptor() noexcept;
+  // A pipe for an endpoint of this node, which does not block, and its number for others. Errors: invalid_argument (a
+  // bus without files), limit_reached (descriptors), no_space, no_permission, system.
+  struct endpoint_pipe {
+    fd descriptor;
+    u32 number = 0;
+  };
+  result<endpoint_pipe> make_endpoint_pipe();
+  void remove_endpoint_pipe(u32 number) noexcept;
   enum class wake { in_time, late, vain };  // late: the recheck found something; vain: it was rung for nothing
   void count_sleep(wake how) noexcept;
   // For the node's own thread: subscription `ready_bit` may have something. Rings nobody.
@@ -138,6 +148,9 @@ class node {
   void tidy_temporaries();
 
   void ring_pipe(node_id id) noexcept;
+  // Whether the bus has files, which pipes can lie beside.
+  bool has_names() const noexcept;
+  void remove_pipes_of(node_id id);
   static constexpr std::size_t entry_offset(u32 index) noexcept {
     return bus_header_bytes + sizeof(node_entry) * index;
   }
@@ -158,6 +171,7 @@ class node {
   u64 generation_ = 0;
   u32 epoch_ = 0;
   u32 next_ready_bit_ = 0;
+  u32 pipes_made_ = 0;
   std::vector<std::pair<node_id, bool>> probed_;
   bells bells_;
   u64 sleeps_ = 0;

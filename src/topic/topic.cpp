@@ -286,6 +286,7 @@ void topic::ring_all(node& self) const noexcept {
     if (state(entry) != participant_state::active) continue;
     // relaxed: ordered by state()
     self.mark_and_ring_anyway(owner_of(entry), load_relaxed(entry.ready_bit));
+    self.ring_endpoint(owner_of(entry), load_relaxed(entry.pipe));  // relaxed: either this, or its first look is later
   }
 }
 

@@ -87,6 +87,7 @@ int main() {
   FIELD(subscription_entry, mode);
   FIELD(subscription_entry, samples_max);
   FIELD(subscription_entry, id);
+  FIELD(subscription_entry, pipe);
   SIZE(subscription_entry, sizeof(subscription_entry));
 
   FIELD(memory_header, flags);
@@ -115,6 +116,8 @@ int main() {
   FIELD(node_entry, late);
   FIELD(node_entry, vain);
   FIELD(node_entry, rung);
+  FIELD(node_entry, bell_inode);
+  FIELD(node_entry, bell_descriptor);
   FIELD(node_entry, bell);
   FIELD(node_entry, ready);
   SIZE(node_entry, sizeof(node_entry));

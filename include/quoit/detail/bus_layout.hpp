@@ -43,6 +43,9 @@ struct alignas(line_pair_bytes) node_entry {
   u32 rung;  // how the node slept last: sleeps_on_word, sleeps_on_pipe; 0: it has not slept yet
 
   alignas(line_pair_bytes) doorbell bell;
+  // The node's pipe, on a bus without names: what it is in its process, and by what others know it. 0: none.
+  u64 bell_inode;
+  u32 bell_descriptor;
 
   alignas(line_pair_bytes) u64 ready[ready_words];
 };

@@ -71,7 +71,7 @@ class QUOIT_EXPORT receive_wait : private bus_wait {
   ~receive_wait();
 
   bool look() noexcept {
-    status_ = core_.poll(out_);
+    status_ = core_.poll(out_, true);
     return status_ != subscriber_core::polled::nothing;
   }
   // Looks, and waits if there is nothing. False: the answer is there, and may be taken at once. Errors:

@@ -45,7 +45,8 @@ class QUOIT_EXPORT subscriber_core {
 
   enum class polled : u8 { message, nothing, failed };
   // The next message, into `out`, which is the inside of a sample: it is not copied on its way. failed: why_failed().
-  polled poll(held_message& out) noexcept {
+  // `asked_by_loop`: not, by a loop of ours, which looks often; the descriptor stays as it is then.
+  polled poll(held_message& out, bool asked_by_loop = false) noexcept {
     // sync(topic.roster): lanes that were entered before this number are found by whoever reads it
     if (epoch_ == fork_epoch && load_acquire(*roster_) == roster_seen_ && only_ != nullptr) [[likely]] {
       const take_status status = only_->take(out.frame);
@@ -58,7 +59,7 @@ class QUOIT_EXPORT subscriber_core {
       if (status == take_status::nothing) return polled::nothing;
       return failed(status, *only_link_);
     }
-    return poll_slow(out);
+    return poll_slow(out, asked_by_loop);
   }
   // Why the last poll() failed: lagged (value: lost), too_many_samples, corrupt, newer_version, forked, closed, and
   // what opening a lane answers. Once.
@@ -70,6 +71,11 @@ class QUOIT_EXPORT subscriber_core {
     if (--samples_ == 0 && !open_) [[unlikely]]
       finish();
   }
+
+  // The descriptor that is readable while poll() may have something; the core's. Errors: forked, closed,
+  // invalid_argument (an observer, a bus in inherited memory), limit_reached (descriptors), no_space, no_permission,
+  // system.
+  result<int> descriptor();
 
   // Waits until poll() would return something. Errors: timed_out, forked, closed.
   result<void> wait(std::chrono::nanoseconds timeout) noexcept;
@@ -99,7 +105,10 @@ class QUOIT_EXPORT subscriber_core {
   explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
   ~subscriber_core();
 
-  polled poll_slow(held_message& out) noexcept;
+  polled poll_slow(held_message& out, bool asked_by_loop) noexcept;
+  polled look_once(held_message& out) noexcept;
+  polled look_for_foreign_loop(held_message& out) noexcept;
+  void drop_descriptor() noexcept;
   polled take_from_links(held_message& out) noexcept;
   polled failed(take_status status, lane_link& link) noexcept;
   error leave_broken(lane_link& link, take_status status) noexcept;

@@ -42,6 +42,7 @@ struct alignas(line_pair_bytes) subscription_entry {
   u32 mode;       // as asked for
   u32 samples_max;
   u64 id[2];
+  u32 pipe;  // quoit.<bus>@bell-<node>-<generation>-<pipe>, to which whoever fires it writes too; 0: none
 };
 static_assert(sizeof(subscription_entry) == 128);
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -179,6 +180,53 @@ TEST_CASE("who sleeps on its pipe is woken by who rings, and by no thread of the
   REQUIRE(pub.publish(checked::make(1, 2)));
   reader.join();
   ::unsetenv("QUOIT_RUNG");
+}
+
+TEST_CASE("a bus in inherited memory leaves no bell behind") {
+  const auto bells = [] {
+    std::vector<std::string> found;
+    for_each_bus_file("inherited", [&](const std::string& file) { found.push_back(file); });
+    return found;
+  };
+  const auto before = bells();
+  {
+    const auto memory = quoit::inherited_memory::create({.bytes = 16 << 20}).value();
+    auto ex = quoit::executor::create({.wait = quoit::wait::block, .rung = rung::pipe}).value();
+    auto bus = quoit::bus::open(ex, memory).value();
+    auto sub = bus.subscriber<checked>("t").value();
+    const auto waits = [](quoit::subscriber<checked>& from) -> quoit::task<bool> {
+      const auto got = co_await quoit::timeout(5ms, from.next());
+      co_return !got;
+    };
+    CHECK(ex.run(waits(sub)));
+  }
+  for (const std::string& file : bells()) CHECK(std::find(before.begin(), before.end(), file) != before.end());
+}
+
+TEST_CASE("processes that inherited the memory of their bus wake each other through pipes without names") {
+  const auto memory = quoit::inherited_memory::create({.bytes = 16 << 20}).value();
+  constexpr std::uint64_t count = 200;
+  const auto side = [&](std::uint64_t first, const char* hears, const char* says) {
+    auto ex = quoit::executor::create({.wait = quoit::wait::block, .rung = rung::pipe}).value();
+    auto bus = quoit::bus::open(ex, memory, never_rechecks).value();
+    auto sub = bus.subscriber<checked>(hears).value();
+    auto pub = bus.publisher<checked>(says).value();
+    const auto talk = [](auto& from, auto& to, std::uint64_t n) -> quoit::task<bool> {
+      const auto there = co_await to.matched(1);
+      bool right = there.has_value();
+      if (n != 0) right = right && to.publish(checked::make(1, 0)).has_value();
+      for (std::uint64_t i = 0; i < count; ++i) {
+        const auto got = co_await from.next();
+        right = right && got && (*got)->number == i;
+        if (i + n < count) right = right && to.publish(checked::make(1, i + n)).has_value();
+      }
+      co_return right;
+    };
+    return ex.run(talk(sub, pub, first));
+  };
+  child other([&] { return side(0, "ask", "answer") ? 0 : 1; });
+  CHECK(side(1, "answer", "ask"));
+  CHECK(other.wait().status == 0);
 }
 
 TEST_CASE("the bell of a process that was killed goes when somebody cleans up after it") {
