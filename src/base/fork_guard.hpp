@@ -34,8 +34,7 @@ class guarded_fd {
   explicit operator bool() const noexcept { return value_ >= 0; }
   void reset() noexcept;
 
- private:
-  // While one exists, fork() waits.
+  // While one exists, fork() waits, and so does whoever opens or closes what is guarded.
   class fork_pause {
    public:
     fork_pause();
@@ -43,6 +42,8 @@ class guarded_fd {
     fork_pause(const fork_pause&) = delete;
     fork_pause& operator=(const fork_pause&) = delete;
   };
+
+ private:
   explicit guarded_fd(fd value);
 
   int value_ = -1;

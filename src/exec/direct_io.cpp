@@ -51,12 +51,21 @@ std::int32_t total_of(const partial_io& io, std::int32_t last) noexcept {
   return io.done != 0 ? static_cast<std::int32_t>(io.done) : last;
 }
 
+// Datagrams stay what they are: there is no whole of several.
+bool is_stream(int fd) noexcept {
+  int type = 0;
+  socklen_t bytes = sizeof type;
+  return answer_of(::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes)) == 0 &&
+         (type == SOCK_STREAM || type == SOCK_SEQPACKET);
+}
+
 std::int32_t receive(partial_io& io, int flags) noexcept {
+  const bool whole = (flags & MSG_WAITALL) != 0 && (flags & MSG_DONTWAIT) == 0 && is_stream(io.request.fd);
   for (;;) {
     const std::int32_t answer = answer_of(
         ::recv(io.request.fd, const_cast<void*>(io.request.address), io.request.length, flags | MSG_DONTWAIT));
     if (would_wait(answer) && (flags & MSG_DONTWAIT) == 0) return not_ready;
-    if ((flags & MSG_WAITALL) == 0 || (flags & MSG_DONTWAIT) != 0) return answer;
+    if (!whole) return answer;
     if (advance(io, answer)) return total_of(io, answer);
   }
 }

@@ -83,7 +83,7 @@ std::int32_t helper_threads::start(const partial_io& io, void* asked_by, helper_
   job->asked_by = asked_by;
   {
     const std::lock_guard hold(mutex_);
-    if (idle_ <= queued_ && threads_ < threads_max) {
+    if (idle_ <= queued_ && threads_ - stuck_ < threads_max) {
       const std::int32_t status = add_thread();
       if (status < 0 && threads_ == 0) return status;
     }
@@ -109,6 +109,9 @@ std::int32_t helper_threads::add_thread() noexcept {
   } catch (const std::system_error& e) {
     users_.fetch_sub(1, std::memory_order_relaxed);  // relaxed: ours is left
     status = -e.code().value();
+  } catch (const std::bad_alloc&) {
+    users_.fetch_sub(1, std::memory_order_relaxed);  // relaxed: as above
+    status = -ENOMEM;
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return status;
@@ -129,6 +132,7 @@ bool helper_threads::give_up(helper_job& job) noexcept {
   }
   if (borrows_memory(job.io.request)) return false;
   job.asked_by = nullptr;
+  ++stuck_;
   return true;
 }
 
@@ -166,6 +170,7 @@ void helper_threads::work() noexcept {
     hold.lock();
     job->answer = answer;
     job->now = helper_job::state::over;
+    if (job->asked_by == nullptr) --stuck_;
     if (job->asked_by == nullptr || closing_) {
       drop(job);
       continue;

@@ -23,7 +23,7 @@ struct helper_job {
   std::string path;          // of an open
   sockaddr_storage address;  // of a connect
   void* asked_by = nullptr;  // nullptr: nobody takes the answer any more
-  std::int32_t answer = 0;
+  std::int32_t answer = -1;
   enum class state : std::uint8_t { queued, running, over } now = state::queued;
   helper_job* next = nullptr;
 };
@@ -64,6 +64,7 @@ class helper_threads {
   unsigned threads_ = 0;
   unsigned idle_ = 0;
   unsigned queued_ = 0;
+  unsigned stuck_ = 0;  // threads at something that was given up: they may never come back, and count for nothing
   bool closing_ = false;
   std::atomic<unsigned> users_{1};
   std::atomic<bool> ready_{false};

@@ -13,6 +13,7 @@
 #include <limits>
 #include <new>
 
+#include "base/call_counts.hpp"
 #include "base/fork_guard.hpp"
 #include "exec/loop_parts.hpp"
 #include "quoit/detail/atomic.hpp"
@@ -38,13 +39,14 @@ constexpr std::int64_t retry_ns = 100'000;
 thread_local loop* loop_here = nullptr;
 
 // What the bells' reads write, and nobody reads. It is here for good: the kernel may end a read after its loop is gone.
-std::uint64_t bell_count;
+// As much as a pipe holds: one read empties it.
+std::byte bell_bytes[64 * 1024];
 
 io_request read_of_bell(int descriptor) noexcept {
   io_request request{.code = io_code::bell};
   request.fd = descriptor;
-  request.address = &bell_count;
-  request.length = sizeof bell_count;
+  request.address = bell_bytes;
+  request.length = sizeof bell_bytes;
   return request;
 }
 
@@ -149,7 +151,8 @@ void loop::start(operation& op, const io_request& request) noexcept {
 }
 
 void loop::cancel(operation& op) noexcept {
-  if (op.now != operation::state::in_flight || op.cancelling) return;
+  // In a forked child it is the parent's, and so is what the kernel has of it.
+  if (op.now != operation::state::in_flight || op.cancelling || epoch_ != fork_epoch) return;
   op.cancelling = true;
   // Not given up: somebody would wait for ever. The kernel takes entries again when it has memory.
   while (!parts_->ring.prepare_cancel(op)) {
@@ -201,7 +204,8 @@ void loop::add(loop_source& source) {
       self.next_spent = std::exchange(*self.spent, &self);
     } else if (self.to_read >= 0 && self.result > 0) {
       // Before the source says that it sleeps again: what is read here was for a sleep that is over.
-      [[maybe_unused]] const auto bytes = ::read(self.to_read, &bell_count, sizeof bell_count);
+      [[maybe_unused]] const auto bytes = ::read(self.to_read, bell_bytes, sizeof bell_bytes);
+      count_call(calls_made.enters);
     }
   };
   source.in_loop.next = sources_;
@@ -218,14 +222,14 @@ void loop::remove(loop_source& source) noexcept {
   word_wait* const wait = std::exchange(source.in_loop.wait, nullptr);
   if (wait == nullptr) return;
   const int descriptor = std::exchange(source.in_loop.descriptor, -1);
-  const bool ours = epoch_ == fork_epoch && here();
+  const bool ours = epoch_ == fork_epoch;
   if (wait->now != operation::state::in_flight) {
     delete wait;
   } else {
     // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
     wait->orphaned = true;
     wait->spent = &parts_->spent;
-    if (ours) cancel(*wait);
+    if (ours && here()) cancel(*wait);
   }
   if (ours && descriptor >= 0) parts_->ring.forget(descriptor);
 }

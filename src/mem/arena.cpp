@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 
@@ -292,31 +293,38 @@ result<arena::made> arena::make(std::size_t bytes, const std::optional<place>& e
     if (!at) return tl::unexpected(no_room(bytes, purpose));
     where.offset = *at;
   }
-  for (u32 i = 0; i < entries_; ++i) {
-    directory_entry& e = entry(i);
-    // sync(memory.object): as in taken()
-    const u64 before = load_acquire(e.word);
-    if (state_of(before) != object_state::free) continue;
-    auto hold = use(i);
-    if (!hold) return tl::unexpected(std::move(hold.error()));
-    // Somebody is at it for a moment: who freed it, or who looked for what was here.
-    if (*hold == nullptr) continue;
-    // Generations are 62 bits, and what is written there by others is no reason to fail.
-    const u64 generation = (generation_of(before) + 1) & (~u64{0} >> 2);
-    used object{i, generation, std::move(*hold)};
-    auto locks = locks_of(object, access::read_write);
-    if (!locks) return tl::unexpected(std::move(locks.error()));
-    if (locks->try_lock(shm_lock_byte) != lock_status::taken) continue;
-    store_relaxed(e.offset, where.offset);                                      // relaxed: ordered by the word
-    store_relaxed(e.bytes, where.bytes);                                        // relaxed: as above
-    store_relaxed(e.inode, where.inode);                                        // relaxed: as above
-    store_relaxed(e.device, where.device);                                      // relaxed: as above
-    store_relaxed(e.pid, where.pid);                                            // relaxed: as above
-    store_relaxed(e.descriptor, where.descriptor);                              // relaxed: as above
-    if (i >= entries_used()) store_release(header().entries_used, u64{i} + 1);  // sync(memory.used): before the word
-    // sync(memory.object): its extent is taken for whoever allocates next, and its maker holds the lock (E4)
-    store_release(e.word, object_word(generation, object_state::making));
-    return made{std::move(object), std::move(*locks), where};
+  // Twice, if need be: what makers left that are dead may be all that is in the way.
+  for (const bool again : {false, true}) {
+    if (again) {
+      remove_abandoned();
+      free_all_unused();
+    }
+    for (u32 i = 0; i < entries_; ++i) {
+      directory_entry& e = entry(i);
+      // sync(memory.object): as in taken()
+      const u64 before = load_acquire(e.word);
+      if (state_of(before) != object_state::free) continue;
+      auto hold = use(i);
+      if (!hold) return tl::unexpected(std::move(hold.error()));
+      // Somebody is at it for a moment: who freed it, or who looked for what was here.
+      if (*hold == nullptr) continue;
+      // Generations are 62 bits, and what is written there by others is no reason to fail.
+      const u64 generation = (generation_of(before) + 1) & (~u64{0} >> 2);
+      used object{i, generation, std::move(*hold)};
+      auto locks = locks_of(object, access::read_write);
+      if (!locks) return tl::unexpected(std::move(locks.error()));
+      if (locks->try_lock(shm_lock_byte) != lock_status::taken) continue;
+      store_relaxed(e.offset, where.offset);                                      // relaxed: ordered by the word
+      store_relaxed(e.bytes, where.bytes);                                        // relaxed: as above
+      store_relaxed(e.inode, where.inode);                                        // relaxed: as above
+      store_relaxed(e.device, where.device);                                      // relaxed: as above
+      store_relaxed(e.pid, where.pid);                                            // relaxed: as above
+      store_relaxed(e.descriptor, where.descriptor);                              // relaxed: as above
+      if (i >= entries_used()) store_release(header().entries_used, u64{i} + 1);  // sync(memory.used): before the word
+      // sync(memory.object): its extent is taken for whoever allocates next, and its maker holds the lock (E4)
+      store_release(e.word, object_word(generation, object_state::making));
+      return made{std::move(object), std::move(*locks), where};
+    }
   }
   return tl::unexpected(error(errc::no_space,
                               "the directory of the inherited memory is full: it has " + std::to_string(entries_) +
@@ -388,6 +396,7 @@ std::vector<std::string> arena::list(const std::string& prefix) const {
     const u64 word = load_acquire(e.word);
     if (state_of(word) != object_state::placed) continue;
     std::string name = read_name(e);
+    std::atomic_thread_fence(std::memory_order_acquire);  // sync(memory.object): the name was read before the word
     // sync(memory.object): the name was this object's
     if (name.starts_with(prefix) && load_acquire(e.word) == word) names.push_back(std::move(name));
   }

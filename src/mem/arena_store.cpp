@@ -123,12 +123,8 @@ class arena_segments final : public segment_store {
     auto data = make_memfd("quoit-lane", bytes);
     if (!data) return tl::unexpected(std::move(data.error()));
     if (auto ok = allocate(data->get(), 0, bytes, purpose.object); !ok) return tl::unexpected(std::move(ok.error()));
-    auto memory = map_file(data->get(), bytes, access::read_write, purpose.object.c_str());
+    auto memory = map_for_this_process(data->get(), bytes, purpose.object);
     if (!memory) return tl::unexpected(std::move(memory.error()));
-    if (::madvise(memory->data(), bytes, MADV_DONTFORK) != 0) {
-      return tl::unexpected(error(errc::system, "MADV_DONTFORK of a sealed lane", 0, errno));
-    }
-    memory->stay_behind_in_parent();
     populate(*memory);
     if (auto ok = seal(data->get(), fixed_size_and_content); !ok) return tl::unexpected(std::move(ok.error()));
     struct stat status{};
@@ -142,6 +138,18 @@ class arena_segments final : public segment_store {
     if (!made) return tl::unexpected(std::move(made.error()));
     memory->hold(std::make_shared<const mapped_object>(made->object.hold, std::move(*data)));
     return as_segment(prefix, std::move(*made), std::move(*memory));
+  }
+
+  // No child of another thread comes between the two calls.
+  static result<mapping> map_for_this_process(int memory, std::size_t bytes, const std::string& what) {
+    const guarded_fd::fork_pause pause;
+    auto mapped = map_file(memory, bytes, access::read_write, what.c_str());
+    if (!mapped) return mapped;
+    if (::madvise(mapped->data(), bytes, MADV_DONTFORK) != 0) {
+      return tl::unexpected(error(errc::system, "MADV_DONTFORK of a sealed lane", 0, errno));
+    }
+    mapped->stay_behind_in_parent();
+    return mapped;
   }
 
   result<mapping> map_sealed(const std::string& name, const arena::used& object, const arena::place& where,

@@ -61,20 +61,18 @@ off_t use_byte(u32 object) noexcept { return static_cast<off_t>(object_locks(obj
 }  // namespace
 
 result<std::shared_ptr<arena>> arena::over(fd& memory, mapping directory, u64 bytes, u32 entries, bool sealed) {
+  std::shared_ptr<arena> made(new arena(std::move(directory), bytes, entries, sealed));
   arenas_of_process& all = arenas_of_process::all();
   // No child of another thread gets a copy of the description that we do not know of.
   const std::lock_guard hold(all.mutex);
-  fd uses;
-  if (!describe(memory.get(), uses)) return tl::unexpected(cannot_describe(errno));
-  std::shared_ptr<arena> made(new arena(std::move(memory), std::move(directory), bytes, entries, sealed));
-  made->uses_ = std::move(uses);
+  if (!describe(memory.get(), made->uses_)) return tl::unexpected(cannot_describe(errno));
   all.arenas.push_back(made.get());
+  made->memory_ = std::move(memory);
   return made;
 }
 
-arena::arena(fd memory, mapping directory, u64 bytes, u32 entries, bool sealed) noexcept
-    : memory_(std::move(memory)),
-      directory_(std::move(directory)),
+arena::arena(mapping directory, u64 bytes, u32 entries, bool sealed) noexcept
+    : directory_(std::move(directory)),
       bytes_(bytes),
       entries_(entries),
       sealed_(sealed),
@@ -112,7 +110,8 @@ bool arena::hold_anew(fd& uses, const std::vector<u32>& counts) noexcept {
   fd fresh;
   if (!describe(memory_.get(), fresh)) return false;
   for (u32 i = 0; i < entries_; ++i) {
-    if (counts[i] > 0) try_lock_shared(fresh.get(), use_byte(i));
+    // Without it somebody could free what is mapped here: then the one before is kept.
+    if (counts[i] > 0 && try_lock_shared(fresh.get(), use_byte(i)) != lock_status::taken) return false;
   }
   uses = std::move(fresh);
   return true;
@@ -153,8 +152,10 @@ result<std::shared_ptr<const void>> arena::use(u32 object) {
         return tl::unexpected(error(errc::system, "locking an object of the inherited memory", 0, errno));
     }
   }
+  // Counted by hand only once there is somebody who counts down.
+  auto used = std::make_shared<arena_use>(shared_from_this(), object);
   ++counts_[object];
-  return std::make_shared<const arena_use>(shared_from_this(), object);
+  return std::shared_ptr<const void>(std::move(used));
 }
 
 void arena::drop(u32 object, u32 epoch) noexcept {

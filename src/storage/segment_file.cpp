@@ -14,6 +14,7 @@
 #include "base/boot_id.hpp"
 #include "base/clock.hpp"
 #include "base/file_lock.hpp"
+#include "base/fork_guard.hpp"
 #include "base/random.hpp"
 
 #ifndef MADV_POPULATE_WRITE
@@ -332,11 +333,16 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
   }
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return undo(failed("fstat of", temporary, errno));
-  auto memory = map_file(file.get(), geometry->segment_bytes, access::read_write, temporary.c_str());
-  if (!memory) return undo(std::move(memory.error()));
-  segment->memory = std::move(*memory);
-  // A forked child that could store here would be a second writer.
-  ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK);
+  {
+    // A forked child that could store here would be a second writer: none comes between the two calls.
+    const guarded_fd::fork_pause pause;
+    auto memory = map_file(file.get(), geometry->segment_bytes, access::read_write, temporary.c_str());
+    if (!memory) return undo(std::move(memory.error()));
+    segment->memory = std::move(*memory);
+    if (::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) != 0) {
+      return undo(failed("MADV_DONTFORK of", temporary, errno));
+    }
+  }
   write_header(*segment, kind, status);
   // Before the rest is touched: a page that is touched is one to write.
   if (durable && calls.synchronize(file.get()) != 0) return undo(failed("writing back", temporary, errno));

@@ -1,8 +1,10 @@
 #include "topic/bells.hpp"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,21 +27,38 @@ void write_to(int descriptor) noexcept {
   [[maybe_unused]] const auto written = ::write(descriptor, &one, sizeof one);
 }
 
-// `inode`: of one without a name, whose path is a link; 0: whatever pipe has the name.
-fd open_pipe(const char* path, u64 inode = 0) noexcept {
-  const int no_link = inode == 0 ? O_NOFOLLOW : 0;
-  fd descriptor(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | no_link));
+constexpr int pipe_flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+
+bool is_pipe(int descriptor, struct stat& status) noexcept {
+  return ::fstat(descriptor, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+fd open_named(const char* path) noexcept {
+  fd descriptor(::open(path, pipe_flags | O_NOFOLLOW));
   struct stat status{};
+  if (!descriptor || is_pipe(descriptor.get(), status)) return descriptor;
   // Whatever else may lie under that name is not written to.
-  if (!descriptor) return descriptor;
-  const bool is_pipe =
-      ::fstat(descriptor.get(), &status) == 0 && S_ISFIFO(status.st_mode) && (inode == 0 || status.st_ino == inode);
-  if (!is_pipe) {
-    descriptor.reset();
-    errno = EINVAL;
-  }
+  descriptor.reset();
+  errno = EINVAL;
   return descriptor;
 }
+
+// Of another process. What it has there is looked at before it is opened: it may be something else by now.
+fd open_unnamed(const char* path, u64 inode) noexcept {
+  const fd place(::open(path, O_PATH | O_CLOEXEC));
+  if (!place) return {};
+  struct stat status{};
+  struct statfs kind{};
+  const bool same = is_pipe(place.get(), status) && status.st_ino == inode && ::fstatfs(place.get(), &kind) == 0 &&
+                    kind.f_type == PIPEFS_MAGIC;
+  errno = EINVAL;
+  if (!same) return {};
+  char link[32];
+  std::snprintf(link, sizeof link, "/proc/self/fd/%d", place.get());
+  return fd(::open(link, pipe_flags));
+}
+
+fd open_pipe(const char* path, u64 inode) noexcept { return inode == 0 ? open_named(path) : open_unnamed(path, inode); }
 
 }  // namespace
 
@@ -47,7 +66,7 @@ fd open_pipe(const char* path, u64 inode = 0) noexcept {
 fd make_pipe(const std::string& file_name, const shm_permissions& permissions) {
   const std::string path = path_of(file_name);
   if (::mkfifo(path.c_str(), 0600) != 0) return {};
-  fd made = open_pipe(path.c_str());
+  fd made = open_named(path.c_str());
   const bool whole = made &&
                      (permissions.group < 0 ||
                       ::fchown(made.get(), static_cast<uid_t>(-1), static_cast<gid_t>(permissions.group)) == 0) &&

@@ -229,6 +229,57 @@ TEST_CASE("processes that inherited the memory of their bus wake each other thro
   CHECK(other.wait().status == 0);
 }
 
+TEST_CASE("a node that rings itself again and again does not fill its bell") {
+  for (const place& here : places()) {
+    CAPTURE(here.name);
+    const bus_guard name;
+    auto ex = quoit::executor::create(here.options).value();
+    auto bus = quoit::bus::open(ex, name.name(), never_rechecks).value();
+    auto a = bus.subscriber<checked>("t").value();
+    auto b = bus.subscriber<checked>("t").value();
+    auto all = [](auto& on, auto& first, auto& second) -> quoit::task<> {
+      // Asleep once, so that there is a bell.
+      static_cast<void>(co_await quoit::timeout(1ms, first.next()));
+      static_cast<void>(co_await quoit::timeout(1ms, second.next()));
+      // A bell holds 64 KiB, and each of these rings it a few times.
+      for (int i = 0; i < 5000; ++i) {
+        auto pub = on.template publisher<checked>("t", small);
+        REQUIRE(pub.has_value());
+        if (i % 500 == 0) static_cast<void>(co_await quoit::sleep_for(1ms));
+      }
+    };
+    ex.run(all(bus, a, b));
+  }
+}
+
+TEST_CASE("a bus that was destroyed on another thread takes no wake from the next one") {
+  for (const place& here : places()) {
+    CAPTURE(here.name);
+    const bus_guard name;
+    auto keeps = quoit::bus::open(name.name()).value();
+    auto pub = keeps.publisher<checked>("t").value();
+    auto ex = quoit::executor::create(here.options).value();
+    auto takes = [](auto& from, std::uint64_t n) -> quoit::task<> {
+      const auto got = co_await from.next();
+      CHECK((got && (*got)->number == n));
+    };
+    for (std::uint64_t n = 0; n < 3; ++n) {
+      auto bus = std::make_optional(quoit::bus::open(ex, name.name(), never_rechecks).value());
+      auto sub = std::make_optional(bus->subscriber<checked>("t").value());
+      std::thread other([&] {
+        node_view(name.name(), never_rechecks.node_name).until_asleep();
+        CHECK(pub.publish(checked::make(1, n)));
+      });
+      ex.run(takes(*sub, n));
+      other.join();
+      std::thread([&] {
+        sub.reset();
+        bus.reset();
+      }).join();
+    }
+  }
+}
+
 TEST_CASE("the bell of a process that was killed goes when somebody cleans up after it") {
   const bus_guard name;
   auto bus = quoit::bus::open(name.name()).value();

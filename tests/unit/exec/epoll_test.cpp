@@ -285,3 +285,63 @@ TEST_CASE("on epoll, hundreds of waits for as many sockets end each with its own
   };
   quoit::sync_wait(all(), on_epoll);
 }
+
+TEST_CASE("on epoll, opens that were given up and never end keep no file waiting") {
+  const fifo f;
+  auto all = [](const std::string& path) -> quoit::task<> {
+    for (int i = 0; i < 70; ++i) {
+      const auto late = co_await quoit::timeout(1ms, quoit::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+      CHECK_FALSE(late.has_value());
+    }
+    const std::string file = "/tmp/quoit-epoll-stuck-" + std::to_string(::getpid());
+    const auto fd = co_await quoit::open(file.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    REQUIRE(fd.has_value());
+    ::unlink(file.c_str());
+    CHECK((co_await quoit::fsync(*fd)).has_value());
+    CHECK((co_await quoit::close(*fd)).has_value());
+  };
+  quoit::sync_wait(all(f.path), on_epoll);
+  // Those that wait go on, one after the other.
+  until([&] {
+    const int writer = ::open(f.path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    std::this_thread::sleep_for(2ms);
+    ::close(writer);
+    return open_at(f.path) == 0;
+  });
+}
+
+TEST_CASE("a stop in a forked child leaves what its parent waits for alone") {
+  for (const auto engine : {quoit::io_engine::automatic, quoit::io_engine::epoll}) {
+    auto ex = quoit::executor::create({.engine = engine}).value();
+    const pair p;
+    auto all = [](int from, int to) -> quoit::task<> {
+      quoit::scope s;
+      std::array<std::byte, 8> buffer{};
+      quoit::result<std::size_t> received{};
+      s.spawn(keep(quoit::recv(from, buffer), received));
+      CHECK(co_await quoit::sleep_for(2ms));
+      child stops([&] {
+        s.request_stop();
+        return 0;
+      });
+      CHECK(stops.wait().status == 0);
+      CHECK(co_await quoit::sleep_for(2ms));
+      REQUIRE(::send(to, "here", 4, 0) == 4);
+      co_await s.join();
+      CHECK(received.value() == 4);
+    };
+    ex.run(all(p.ends[0], p.ends[1]));
+  }
+}
+
+TEST_CASE("a receive of all bytes leaves datagrams what they are, on either engine") {
+  for (const auto engine : {quoit::io_engine::automatic, quoit::io_engine::epoll}) {
+    auto all = []() -> quoit::task<> {
+      const pair p(SOCK_DGRAM);
+      for (int i = 0; i < 3; ++i) REQUIRE(::send(p.ends[1], "0123456789", 10, 0) == 10);
+      std::array<std::byte, 25> buffer{};
+      for (int i = 0; i < 3; ++i) CHECK((co_await quoit::recv(p.ends[0], buffer, MSG_WAITALL)).value() == 10);
+    };
+    quoit::sync_wait(all(), {.engine = engine});
+  }
+}
