@@ -63,6 +63,22 @@ class executor {
     if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
   }
 
+  // ---- in a loop that is not quoit's ----
+  // A descriptor for that loop (poll, epoll, Asio, ...), which calls poll() when it is readable. Level-triggered, and
+  // readable at first: there is no need to call poll() before. One descriptor for all tasks, topics, sockets and timers
+  // of this executor. Do not read from it, write to it or close it; take it out of the loop before the executor goes.
+  // Takes three descriptors. Errors: forked, wrong_thread, limit_reached (descriptors), system.
+  result<int> fd() { return state_->where->descriptor(); }
+  // Runs what is ready, at most 32 turns of it, and leaves everything armed, so that fd() is readable when there is
+  // more. Never blocks, and does not spin. On one thread: the first call of this or of run() decides which; both may be
+  // mixed. True while there are tasks, or work that was posted. Throws as run(): also what leaves a spawned task.
+  bool poll() {
+    check("poll");
+    state_->where->poll();
+    if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
+    return state_->where->roots() != nullptr || !state_->where->nothing_posted();
+  }
+
   // A task that nobody awaits. Any thread; it begins in the loop. Its stop token is that of the executor.
   void spawn(task<void> work) {
     if (detail::loop::current() == state_->where.get()) {
@@ -144,10 +160,10 @@ class executor {
     }
   }
   // Before the loop knows of a task whose result lies in the caller's frame.
-  void check() {
+  void check(const char* call = "run") {
     const auto ok = state_->where->bind();
     if (ok) return;
-    const std::string words = "quoit::executor::run: " + ok.error().message();
+    const std::string words = std::string("quoit::executor::") + call + ": " + ok.error().message();
     if (ok.error() == errc::system) throw std::runtime_error(words);
     throw std::logic_error(words);
   }

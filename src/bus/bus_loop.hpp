@@ -39,6 +39,10 @@ class bus_loop final : public loop_source, public node_attachment {
   std::chrono::nanoseconds sleep_max() const noexcept override;
   void loop_gone() noexcept override;
   void ready_was_taken() noexcept override;
+  // A loop that lies in another one has said that it sleeps, and that is not so any more.
+  void slept_beside() noexcept override {
+    if (loop_ != nullptr) loop_->disturb();
+  }
 
  private:
   void disarm(receive_wait& w) noexcept;

@@ -210,6 +210,7 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
           self.bell(), [&](bool waits) { announce_waiting(waits); },
           [&] { return writer_->would_grant(payload_bytes); },
           [&](nap& pause) { pause.sleep(std::min(end.left(), settings.recheck)); });
+      if (self.attachment) self.attachment->slept_beside();
     }
     if (recheck.over()) {
       // Whoever is in the way may be dead.

@@ -137,6 +137,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
           rung = pause.rung();
         },
         [&] { self.take_ready(); });
+    if (self.attachment) self.attachment->slept_beside();
     if (timed_out && i == cores.size()) {
       if (first.recheck.over()) recheck_all();
       return tl::unexpected(error(errc::timed_out));

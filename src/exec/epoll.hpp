@@ -31,6 +31,8 @@ class epoll_queue {
   void forget(int descriptor) noexcept;
   // Sleeps until an answer is there or `timeout_ns` is over (below 0: no end).
   void wait(std::int64_t timeout_ns) noexcept;
+  // Readable when wait() would find something.
+  int descriptor() const noexcept { return set_.get(); }
   // Answers that are here, as far as memory tells.
   bool anything() const noexcept { return done_ != nullptr || helpers_->anything(); }
   // Something waits in the epoll set: only a system call tells whether it is ready.

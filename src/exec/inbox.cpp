@@ -1,5 +1,6 @@
 #include "exec/inbox.hpp"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -56,6 +57,14 @@ void inbox::ring() noexcept {
   // It cannot fail: the counter is far from its end.
   [[maybe_unused]] const auto written = ::write(bell_.get(), &one, sizeof one);
   errno = before;
+}
+
+void inbox::clear() noexcept {
+  pollfd written{bell_.get(), POLLIN, 0};
+  // It blocks, but nobody else reads it.
+  if (!owed_ || ::poll(&written, 1, 0) != 1) return;
+  std::uint64_t times = 0;
+  owed_ = ::read(bell_.get(), &times, sizeof times) != sizeof times;
 }
 
 bool inbox::run() noexcept {

@@ -33,16 +33,20 @@ class inbox {
   bool take_stop() noexcept;
   // True: the loop may sleep, and a poster will write to the descriptor.
   bool prepare_sleep() noexcept;
-  // relaxed: a poster that still takes the 1 writes for nothing
-  void woken() noexcept { sleeping_.store(0, std::memory_order_relaxed); }
+  // relaxed: a poster that has taken the 1 writes for nothing
+  void woken() noexcept { owed_ = sleeping_.exchange(0, std::memory_order_relaxed) == 0 || owed_; }
+  // Takes what posters have written, where no read of the loop's does.
+  void clear() noexcept;
   int descriptor() const noexcept { return bell_.get(); }
+  // Wakes the loop if it sleeps; any thread.
+  void ring() noexcept;
 
  private:
-  void ring() noexcept;
   static constexpr std::size_t nodes_at_first = 128;
 
   boost::lockfree::queue<posted*> queue_{nodes_at_first};
   fd bell_;
+  bool owed_ = false;  // somebody took `sleeping`: it has written, or is about to
   alignas(64) std::atomic<std::uint32_t> sleeping_{0};
   std::atomic<std::uint32_t> stop_{0};
 };

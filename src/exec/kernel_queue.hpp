@@ -39,6 +39,17 @@ class kernel_queue {
     if (epoll_) return epoll_->wait(timeout_ns);
     ring_.submit_and_wait(timeout_ns);
   }
+  // A descriptor that is readable when submit_and_wait() would find something. Errors: as uring::descriptor().
+  result<int> descriptor() {
+    if (epoll_) return epoll_->descriptor();
+    return ring_.descriptor();
+  }
+  // What comes after this makes the descriptor readable again; what is there is for anything() to find.
+  void acknowledge() noexcept {
+    if (!epoll_) ring_.acknowledge();
+  }
+  // True if an answer may come without making the descriptor readable.
+  bool may_miss_answers() const noexcept { return !epoll_; }
   template <class Each>
   unsigned take(Each each) noexcept {
     return epoll_ ? epoll_->take(each) : ring_.take(each);

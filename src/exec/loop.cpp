@@ -33,6 +33,11 @@ constexpr unsigned turns_between_checks = 16;
 constexpr unsigned looks_while_idle = 16;
 // Where a source can have nobody wake the loop.
 constexpr std::int64_t blind_sleep_ns = 1'000'000;
+// In a loop that is not ours, before that has its turn.
+constexpr unsigned turns_a_poll_max = 32;
+// There, the longest that an answer stays unheard: Linux 6.18 for one does not tell of the second one that comes of a
+// write to an eventfd, as its notice is an eventfd too.
+constexpr std::int64_t unheard_ns = 250'000'000;
 // Between two tries where the kernel has no memory.
 constexpr std::int64_t retry_ns = 100'000;
 
@@ -291,6 +296,7 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
   running_ = true;
   loop_here = this;
   stack_begin_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (lies_) get_up();
   unsigned turn = 0;
   idle_since_ns_ = 0;
   while (!over(context)) {
@@ -316,6 +322,8 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
   if (parts_->ring.pending()) parts_->ring.submit();
   // A stop is for the tasks that there were: those of the next run have not been asked.
   if (roots_ == nullptr) stop_.list_.requested = false;
+  // Nothing is armed: whoever goes on in another loop asks first.
+  if (parts_->face) parts_->face->readable_now();
   loop_here = nullptr;
   running_ = false;
 }
@@ -373,15 +381,30 @@ bool loop::idle() noexcept {
 
 void loop::sleep() noexcept {
   loop_parts& p = *parts_;
-  if (p.bell.now != operation::state::in_flight) {
-    p.bell.call = [](operation&) noexcept {};
-    start(p.bell, read_of_bell(p.in.descriptor()));
-  }
+  listen_to_inbox();
   if (!prepare_sources()) return;
   if (!p.in.prepare_sleep()) return wake_sources();
+  ++sleeps_;
+  p.ring.submit_and_wait(sleep_at_most());
+  p.in.woken();
+  reap();
+  wake_sources();
+  fire_timers();
+  run_posted();
+}
+
+void loop::listen_to_inbox() noexcept {
+  operation& bell = parts_->bell;
+  if (bell.now == operation::state::in_flight) return;
+  bell.call = [](operation&) noexcept {};
+  start(bell, read_of_bell(parts_->in.descriptor()));
+}
+
+// In ns; below 0: without an end.
+std::int64_t loop::sleep_at_most() const noexcept {
   std::int64_t timeout = -1;
   const auto at_most = [&](std::int64_t ns) { timeout = timeout < 0 ? ns : std::min(timeout, ns); };
-  for (loop_source* source = sources_; source != nullptr; source = source->in_loop.next) {
+  for (const loop_source* source = sources_; source != nullptr; source = source->in_loop.next) {
     at_most(source->in_loop.blind ? blind_sleep_ns : source->sleep_max().count());
   }
   if (!timers_.empty()) {
@@ -389,13 +412,85 @@ void loop::sleep() noexcept {
     const std::int64_t at = timers_.first().at_ns, now = now_ns();
     at_most(at <= now ? 0 : at - now);
   }
-  ++sleeps_;
-  p.ring.submit_and_wait(timeout);
-  p.in.woken();
+  return timeout;
+}
+
+// ---- in a loop that is not ours ------------------------------------------------------------------------
+
+result<int> loop::descriptor() {
+  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  if (!here()) return tl::unexpected(error(errc::wrong_thread));
+  loop_parts& p = *parts_;
+  if (!p.face) {
+    const auto engine = p.ring.descriptor();
+    if (!engine) return engine;
+    auto made = foreign_face::make(*engine, p.in.descriptor());
+    if (!made) return tl::unexpected(std::move(made.error()));
+    p.face = std::move(*made);
+  }
+  return p.face->descriptor();
+}
+
+void loop::poll() noexcept {
+  loop_parts& p = *parts_;
+  running_ = true;
+  loop_here = this;
+  stack_begin_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  get_up();
+  for (unsigned turn = 0; turn < turns_a_poll_max; ++turn) {
+    fire_timers();
+    run_posted();
+    run_ready();
+    destroy_retired();
+    look_at_sources();
+    if (p.ring.pending()) p.ring.submit();
+    if (p.ring.anything() || p.ring.must_ask()) reap();
+    if (ready_.empty() && lie_down()) break;
+  }
+  // There is more to do, and the other loop shall have its turn.
+  if (!lies_ && p.face) p.face->readable_now();
+  if (roots_ == nullptr) stop_.list_.requested = false;
+  loop_here = nullptr;
+  running_ = false;
+}
+
+// As sleep(), up to where it would sleep. False: there is something to do.
+bool loop::lie_down() noexcept {
+  loop_parts& p = *parts_;
+  if (!prepare_sources()) return false;
+  if (!p.in.prepare_sleep()) {
+    wake_sources();
+    return false;
+  }
+  if (p.ring.pending()) p.ring.submit();
+  const bool answered = p.ring.anything() && reap();
+  std::int64_t most = sleep_at_most();
+  if (in_flight_ != nullptr && p.ring.may_miss_answers() && (most < 0 || most > unheard_ns)) most = unheard_ns;
+  if (answered || !ready_.empty() || most == 0) {
+    p.in.woken();
+    wake_sources();
+    return false;
+  }
+  const std::int64_t now = now_ns();
+  if (p.face) p.face->readable_at(most < 0 || most > foreign_face::never - now ? foreign_face::never : now + most, now);
+  lies_ = true;
+  return true;
+}
+
+void loop::get_up() noexcept {
+  loop_parts& p = *parts_;
+  const bool lay = std::exchange(lies_, false);
+  p.ring.submit_and_wait(0);
+  // What comes after this makes the descriptor readable again; what came before is found before we lie down.
+  p.ring.acknowledge();
+  if (lay) p.in.woken();
+  p.in.clear();
   reap();
-  wake_sources();
-  fire_timers();
-  run_posted();
+  if (lay) wake_sources();
+}
+
+void loop::disturb() noexcept {
+  if (lies_) parts_->in.ring();
 }
 
 void loop::run_posted() noexcept {

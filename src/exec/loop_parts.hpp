@@ -2,9 +2,12 @@
 
 #include <sys/types.h>
 
+#include <limits>
+#include <memory>
 #include <thread>
 #include <utility>
 
+#include "base/fd.hpp"
 #include "exec/inbox.hpp"
 #include "exec/kernel_queue.hpp"
 
@@ -19,12 +22,30 @@ struct word_wait : operation {
   word_wait* next_spent = nullptr;
 };
 
+// What a loop shows to one that it is run in: an epoll descriptor over its engine's, its inbox's and a timer.
+class foreign_face {
+ public:
+  // Readable at first. Errors: limit_reached (descriptors), system.
+  static result<std::unique_ptr<foreign_face>> make(int engine, int inbox);
+  int descriptor() const noexcept { return set_.get(); }
+  // Readable from that time of CLOCK_MONOTONIC on, and perhaps once before. `never`: not for the sake of the time.
+  void readable_at(std::int64_t at_ns, std::int64_t now_ns) noexcept;
+  void readable_now() noexcept { readable_at(1, 0); }
+  static constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+
+ private:
+  fd timer_;
+  fd set_;
+  std::int64_t rings_ns_ = never;
+};
+
 struct loop_parts {
   kernel_queue ring;
   inbox in;
   operation bell;  // the read of the inbox's descriptor
   std::thread::id thread;
   word_wait* spent = nullptr;
+  std::unique_ptr<foreign_face> face;
 
   loop_parts() = default;
   loop_parts(const loop_parts&) = delete;

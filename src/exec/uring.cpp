@@ -1,5 +1,6 @@
 #include "exec/uring.hpp"
 
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -105,6 +106,25 @@ int uring::enable() noexcept {
   // A shortcut of 5.18 and later, of this thread; where there is none, the descriptor serves.
   io_uring_register_ring_fd(&ring_);
   return 0;
+}
+
+result<int> uring::descriptor() {
+  if (answers_) return answers_.get();
+  fd made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  int number = made ? 0 : errno;
+  if (made) number = -io_uring_register_eventfd(&ring_, made.get());
+  if (number != 0) {
+    const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
+    return tl::unexpected(error(code, std::string("an eventfd for io_uring: ") + std::strerror(number), 0, number));
+  }
+  answers_ = std::move(made);
+  return answers_.get();
+}
+
+void uring::acknowledge() noexcept {
+  if (!answers_) return;
+  std::uint64_t times = 0;
+  [[maybe_unused]] const auto taken = ::read(answers_.get(), &times, sizeof times);
 }
 
 io_uring_sqe* uring::entry() noexcept {

@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/call_counts.hpp"
+#include "base/fd.hpp"
 #include "quoit/detail/exec/operation.hpp"
 #include "quoit/result.hpp"
 
@@ -62,6 +63,13 @@ class uring {
   // True if take() may find something, as far as memory tells.
   bool anything() const noexcept { return io_uring_cq_ready(&ring_) != 0 || kernel_holds_some(); }
 
+  // A descriptor that is readable when there is something to take, made at the first call. The ring's own is not: with
+  // deferred completions nobody who waits for that is told of those that the kernel holds. Before the ring is enabled,
+  // or on its thread. Errors: limit_reached (descriptors), system.
+  result<int> descriptor();
+  // What becomes complete from now on makes it readable again.
+  void acknowledge() noexcept;
+
   bool waits_on_futexes() const noexcept { return futexes_; }
   const char* describe() const noexcept { return rung_; }
   // Calls of io_uring_enter so far.
@@ -80,6 +88,7 @@ class uring {
   bool kernel_holds_some() const noexcept { return (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0; }
 
   io_uring ring_{};
+  fd answers_;  // an eventfd that the kernel writes to
   bool open_ = false;
   bool disabled_ = false;
   bool futexes_ = false;

@@ -34,6 +34,8 @@ class node_attachment {
   virtual ~node_attachment() = default;
   // Somebody else took the ready bits of the node: whose they were is not known any more.
   virtual void ready_was_taken() noexcept = 0;
+  // A thread slept on the doorbell of the node, and took its `sleeping` back.
+  virtual void slept_beside() noexcept = 0;
 };
 
 // What is not over yet when its handle goes.

@@ -37,7 +37,11 @@ class QUOIT_EXPORT loop {
   static loop* current() noexcept;
 
   // ---- for coroutines on the loop's thread ----
-  void make_ready(ready_node& node) noexcept { ready_.push(node); }
+  void make_ready(ready_node& node) noexcept {
+    ready_.push(node);
+    if (lies_) [[unlikely]]
+      disturb();
+  }
   // For a node that is destroyed.
   void forget(ready_node& node) noexcept {
     if (node.queued()) ready_.remove(node);
@@ -84,6 +88,13 @@ class QUOIT_EXPORT loop {
   // Runs until `over` says so. Requires: bind() was true.
   void run(bool (*over)(void*), void* context) noexcept;
   bool nothing_posted() const noexcept;
+  // In a loop that is not ours: does what there is to do, and lies down as if to sleep. Requires: bind() was true.
+  void poll() noexcept;
+  // Readable when poll() may have something to do; at first too. Errors: forked, wrong_thread, limit_reached
+  // (descriptors), system.
+  result<int> descriptor();
+  // Something is to be done that the kernel does not tell of. Nothing if the loop does not lie.
+  void disturb() noexcept;
 
   // ---- any thread ----
   // Throws std::bad_alloc: then the work is still the caller's.
@@ -114,6 +125,10 @@ class QUOIT_EXPORT loop {
   bool fire_timers() noexcept;
   void run_posted() noexcept;
   void sleep() noexcept;
+  std::int64_t sleep_at_most() const noexcept;
+  void listen_to_inbox() noexcept;
+  bool lie_down() noexcept;
+  void get_up() noexcept;
   bool idle() noexcept;
   bool prepare_sources() noexcept;
   void wake_sources() noexcept;
@@ -131,6 +146,7 @@ class QUOIT_EXPORT loop {
   operation* in_flight_ = nullptr;
   stop_source stop_;
   bool running_ = false;
+  bool lies_ = false;   // everything is armed, and whoever wakes it makes its descriptor readable
   bool bound_ = false;  // to the thread that ran it first
   std::uint32_t epoch_;
   bool spinning_pays_ = true;
