@@ -299,6 +299,38 @@ TEST_CASE("100,000 messages of two publishers, through epoll with pauses at any 
   }
 }
 
+// One at a time, and none comes after it: so a wake that is lost is not made good by the next.
+TEST_CASE("a message that comes while a poll finds nothing makes the descriptor readable, whenever that is") {
+  const std::uint64_t rounds = fast() ? 5'000 : 100'000;
+  const bus_guard name;
+  auto bus = quoit::bus::open(name.name(), patient()).value();
+  auto sub = bus.subscriber<checked>("t").value();
+  const int fd = sub.fd().value();
+  std::atomic<std::uint64_t> taken{0};
+  std::thread publishes([&] {
+    auto theirs = quoit::bus::open(name.name(), patient()).value();
+    auto pub = theirs.publisher<checked>("t").value();
+    std::minstd_rand dice(5);
+    for (std::uint64_t i = 0; i < rounds; ++i) {
+      while (taken != i) {
+      }
+      for (unsigned n = dice() % 4096; n != 0; --n) quoit::detail::cpu_relax();
+      if (!pub.publish(checked::make(1, i))) std::abort();
+    }
+  });
+  while (taken < rounds) {
+    REQUIRE(readable(fd, -1));
+    for (;;) {
+      const auto got = sub.poll();
+      REQUIRE(got.has_value());
+      if (!*got) break;
+      REQUIRE((**got).number == taken);
+      ++taken;
+    }
+  }
+  publishes.join();
+}
+
 TEST_CASE("a wake that died with its waker costs a recheck: the descriptor is readable then") {
   const bus_guard name;
   quoit::bus_options options = patient();
