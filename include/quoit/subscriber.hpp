@@ -144,7 +144,7 @@ class subscriber {
   //
   // Once in bus_options recheck it is readable in any case, for a wake that died with its waker. With as many samples
   // held as the subscription may hold it stays readable, as poll() has an error then: give one back first. From the
-  // first call on a poll() that finds nothing costs two system calls, and the publisher's wake one more. Other threads
+  // first call on a poll() that finds nothing costs one system call, and the publisher's wake one more. Other threads
   // may wait for the descriptor; poll() is for the subscriber's. wait() and next() may be mixed with it.
   //
   // Takes three descriptors, until the subscriber goes. Errors: forked, closed; invalid_argument for an observer, whom
