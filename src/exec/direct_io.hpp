@@ -23,6 +23,9 @@ struct partial_io {
 // at a blocking descriptor, one may find that another was faster, and block: give those O_NONBLOCK.
 std::int32_t do_now(partial_io& io) noexcept;
 
+// Takes what was written to a bell that does not block, so that the next ring is heard. As read(2) answers.
+std::int32_t empty_bell(int descriptor) noexcept;
+
 // The same to its end, on a thread that may wait.
 std::int32_t do_blocking(partial_io& io) noexcept;
 

@@ -15,6 +15,7 @@
 
 #include "base/call_counts.hpp"
 #include "base/fork_guard.hpp"
+#include "exec/direct_io.hpp"
 #include "exec/loop_parts.hpp"
 #include "quoit/detail/atomic.hpp"
 #include "quoit/detail/exec/root.hpp"
@@ -44,14 +45,13 @@ constexpr std::int64_t retry_ns = 100'000;
 thread_local loop* loop_here = nullptr;
 
 // What the bells' reads write, and nobody reads. It is here for good: the kernel may end a read after its loop is gone.
-// As much as a pipe holds: one read empties it.
-std::byte bell_bytes[64 * 1024];
+std::uint64_t bell_count;
 
 io_request read_of_bell(int descriptor) noexcept {
   io_request request{.code = io_code::bell};
   request.fd = descriptor;
-  request.address = bell_bytes;
-  request.length = sizeof bell_bytes;
+  request.address = &bell_count;
+  request.length = sizeof bell_count;
   return request;
 }
 
@@ -209,8 +209,7 @@ void loop::add(loop_source& source) {
       self.next_spent = std::exchange(*self.spent, &self);
     } else if (self.to_read >= 0 && self.result > 0) {
       // Before the source says that it sleeps again: what is read here was for a sleep that is over.
-      [[maybe_unused]] const auto bytes = ::read(self.to_read, bell_bytes, sizeof bell_bytes);
-      count_call(calls_made.enters);
+      empty_bell(self.to_read);
     }
   };
   source.in_loop.next = sources_;
