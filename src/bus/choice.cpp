@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/choice_of.hpp"
 #include "base/file_lock.hpp"
 #include "mem/shm_file.hpp"
 #include "topic/names.hpp"
@@ -21,21 +22,8 @@ namespace {
 // Beside the bus itself: a topic and some ten lanes of default size. What lanes it will be is not known here.
 constexpr u64 free_bytes_beside = 2 * 1024 * 1024;
 
-result<transport> asked_for(const bus_options& options) {
-  if (options.transport > transport::automatic) {
-    return tl::unexpected(error(errc::invalid_argument, "transport is none of its values"));
-  }
-  if (options.transport != transport::unspecified) return options.transport;
-  const char* const text = std::getenv("QUOIT_TRANSPORT");
-  if (text == nullptr || *text == '\0') return transport::shared_memory;
-  const std::string_view word = text;
-  if (word == "shared_memory") return transport::shared_memory;
-  if (word == "kernel") return transport::kernel;
-  if (word == "automatic") return transport::automatic;
-  return tl::unexpected(error(errc::invalid_argument, "the environment variable QUOIT_TRANSPORT is \"" +
-                                                          std::string(word.substr(0, 80)) +
-                                                          "\": it must be shared_memory, kernel or automatic"));
-}
+constexpr choice_word<transport> words[] = {
+    {"shared_memory", transport::shared_memory}, {"kernel", transport::kernel}, {"automatic", transport::automatic}};
 
 const char* who_said(const bus_options& options) {
   if (options.transport != transport::unspecified) return "asked for";
@@ -84,7 +72,7 @@ bool speaks_for_kernel(const error& e) {
 
 result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options& options) {
   if (auto ok = check_bus_name(bus); !ok) return tl::unexpected(std::move(ok.error()));
-  const auto way = asked_for(options);
+  const auto way = choice_of(options.transport, "transport", "QUOIT_TRANSPORT", transport::shared_memory, words);
   if (!way) return tl::unexpected(way.error());
   if (*way == transport::kernel) {
     auto made = node::open_private(bus, options, who_said(options));

@@ -6,18 +6,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
-#include <string>
+
+#include "base/call_failed.hpp"
 
 namespace quoit::inline v1::detail {
 
 namespace {
-
-error refused(const char* what) {
-  const int number = errno;
-  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
-  return error(code, std::string("fd(): ") + what + ": " + std::strerror(number), 0, number);
-}
 
 timespec as_timespec(std::chrono::nanoseconds d) noexcept {
   return {static_cast<time_t>(d.count() / 1'000'000'000), static_cast<long>(d.count() % 1'000'000'000)};
@@ -37,7 +31,7 @@ result<std::unique_ptr<foreign_bell>> foreign_bell::make(node& owner, int socket
 result<void> foreign_bell::set_up(int sockets) {
   if (sockets >= 0) {
     written_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (!written_) return tl::unexpected(refused("eventfd"));
+    if (!written_) return tl::unexpected(call_failed("fd(): eventfd", errno));
   } else {
     auto pipe = owner_.make_endpoint_pipe();
     if (!pipe) return tl::unexpected(std::move(pipe.error()));
@@ -45,15 +39,15 @@ result<void> foreign_bell::set_up(int sockets) {
     pipe_ = pipe->number;
   }
   timer_ = fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!timer_) return tl::unexpected(refused("timerfd_create"));
+  if (!timer_) return tl::unexpected(call_failed("fd(): timerfd_create", errno));
   wind_up();
   set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!set_) return tl::unexpected(refused("epoll_create1"));
+  if (!set_) return tl::unexpected(call_failed("fd(): epoll_create1", errno));
   for (const int part : {written_.get(), timer_.get(), sockets}) {
     epoll_event readable{};
     readable.events = EPOLLIN;
     if (part >= 0 && ::epoll_ctl(set_.get(), EPOLL_CTL_ADD, part, &readable) != 0) {
-      return tl::unexpected(refused("epoll_ctl"));
+      return tl::unexpected(call_failed("fd(): epoll_ctl", errno));
     }
   }
   ring();

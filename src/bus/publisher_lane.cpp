@@ -211,10 +211,8 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   if (index == control.publishers()) {
     // Publishers that come and go faster than somebody reads fill the table with lanes that are not read yet.
     if (adopt_lane(parts, geometry, options.loans_max, participant_state::closed)) return {};
-    return tl::unexpected(error(errc::limit_reached,
-                                "topic " + control.name() + " has " + std::to_string(control.publishers()) +
-                                    " lanes; whoever makes the topic chooses limits.publishers_max",
-                                control.publishers()));
+    const u32 count = control.publishers();
+    return tl::unexpected(topic_is_full(control.name(), count, "lanes", "publishers_max", count));
   }
   auto made = prepared.take(bus_temporary_prefix(parts.owner->bus()), control, geometry);
   if (!made) return tl::unexpected(std::move(made.error()));

@@ -192,10 +192,7 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
     ++index;
   }
   if (index == control.subscriptions()) {
-    return tl::unexpected(error(errc::limit_reached,
-                                "topic " + control.name() + " has " + std::to_string(control.subscriptions()) +
-                                    " subscriptions; whoever makes the topic chooses limits.subscriptions_max",
-                                control.subscriptions()));
+    return tl::unexpected(topic_is_full(control.name(), index, "subscriptions", "subscriptions_max", index));
   }
   parts->index = index;
   parts->ready_bit = owner->take_ready_bit();

@@ -6,12 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <new>
-#include <string>
 #include <utility>
 
 #include "base/call_counts.hpp"
+#include "base/call_failed.hpp"
 #include "quoit/detail/fork_epoch.hpp"
 
 namespace quoit::inline v1::detail {
@@ -20,19 +19,13 @@ namespace {
 
 constexpr int events_a_time = 64;
 
-error refused(const char* what) {
-  const int number = errno;
-  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
-  return error(code, std::string(what) + ": " + std::strerror(number), 0, number);
-}
-
 }  // namespace
 
 epoll_queue::epoll_queue() noexcept : epoch_(fork_epoch) {}
 
 result<void> epoll_queue::open(epoll_queue& out) {
   out.set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!out.set_) return tl::unexpected(refused("epoll_create1"));
+  if (!out.set_) return tl::unexpected(call_failed("epoll_create1", errno));
   auto helpers = helper_threads::make();
   if (!helpers) return tl::unexpected(std::move(helpers.error()));
   out.helpers_ = *helpers;
@@ -40,7 +33,7 @@ result<void> epoll_queue::open(epoll_queue& out) {
   bell.events = EPOLLIN;
   bell.data.ptr = nullptr;
   if (::epoll_ctl(out.set_.get(), EPOLL_CTL_ADD, out.helpers_->bell(), &bell) != 0) {
-    return tl::unexpected(refused("epoll_ctl"));
+    return tl::unexpected(call_failed("epoll_ctl", errno));
   }
   return {};
 }

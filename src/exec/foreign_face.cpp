@@ -2,33 +2,23 @@
 #include <sys/timerfd.h>
 
 #include <cerrno>
-#include <cstring>
-#include <string>
 
+#include "base/call_failed.hpp"
 #include "exec/loop_parts.hpp"
 
 namespace quoit::inline v1::detail {
 
-namespace {
-
-error refused(const char* what) {
-  const int number = errno;
-  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
-  return error(code, std::string("fd(): ") + what + ": " + std::strerror(number), 0, number);
-}
-
-}  // namespace
-
 result<std::unique_ptr<foreign_face>> foreign_face::make(int engine, int inbox) {
   auto made = std::make_unique<foreign_face>();
   made->timer_ = fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!made->timer_) return tl::unexpected(refused("timerfd_create"));
+  if (!made->timer_) return tl::unexpected(call_failed("fd(): timerfd_create", errno));
   made->set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
-  if (!made->set_) return tl::unexpected(refused("epoll_create1"));
+  if (!made->set_) return tl::unexpected(call_failed("fd(): epoll_create1", errno));
   for (const int part : {made->timer_.get(), engine, inbox}) {
     epoll_event readable{};
     readable.events = EPOLLIN;
-    if (::epoll_ctl(made->set_.get(), EPOLL_CTL_ADD, part, &readable) != 0) return tl::unexpected(refused("epoll_ctl"));
+    if (::epoll_ctl(made->set_.get(), EPOLL_CTL_ADD, part, &readable) != 0)
+      return tl::unexpected(call_failed("fd(): epoll_ctl", errno));
   }
   made->readable_now();
   return made;

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "base/call_counts.hpp"
+#include "base/call_failed.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -34,9 +35,7 @@ result<helper_threads*> helper_threads::make() {
   std::unique_ptr<helper_threads> made(new helper_threads);
   made->bell_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (made->bell_) return made.release();
-  const int number = errno;
-  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
-  return tl::unexpected(error(code, std::string("eventfd: ") + std::strerror(number), 0, number));
+  return tl::unexpected(call_failed("eventfd", errno));
 }
 
 void helper_threads::unref() noexcept {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/call_counts.hpp"
+#include "base/call_failed.hpp"
 #include "quoit/detail/atomic.hpp"
 
 namespace quoit::inline v1::detail {
@@ -16,9 +17,7 @@ namespace quoit::inline v1::detail {
 result<void> inbox::open() {
   bell_ = fd(::eventfd(0, EFD_CLOEXEC));
   if (bell_) return {};
-  const int number = errno;
-  const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
-  return tl::unexpected(error(code, std::string("eventfd: ") + std::strerror(number), 0, number));
+  return tl::unexpected(call_failed("eventfd", errno));
 }
 
 inbox::~inbox() {

@@ -1,42 +1,15 @@
 #include "exec/kernel_queue.hpp"
 
-#include <cerrno>
-#include <cstdlib>
-#include <string_view>
+#include "base/choice_of.hpp"
 
 namespace quoit::inline v1::detail {
 
 namespace {
 
-result<io_engine> asked_for(const executor_options& options) {
-  if (options.engine > io_engine::epoll) {
-    return tl::unexpected(error(errc::invalid_argument, "engine is none of its values"));
-  }
-  if (options.engine != io_engine::unspecified) return options.engine;
-  const char* const text = std::getenv("QUOIT_ENGINE");
-  if (text == nullptr || *text == '\0') return io_engine::automatic;
-  const std::string_view word = text;
-  if (word == "automatic") return io_engine::automatic;
-  if (word == "io_uring") return io_engine::io_uring;
-  if (word == "epoll") return io_engine::epoll;
-  return tl::unexpected(error(errc::invalid_argument, "the environment variable QUOIT_ENGINE is \"" +
-                                                          std::string(word.substr(0, 80)) +
-                                                          "\": it must be automatic, io_uring or epoll"));
-}
-
-result<rung> rung_asked_for(const executor_options& options) {
-  if (options.rung > rung::pipe) return tl::unexpected(error(errc::invalid_argument, "rung is none of its values"));
-  if (options.rung != rung::unspecified) return options.rung;
-  const char* const text = std::getenv("QUOIT_RUNG");
-  if (text == nullptr || *text == '\0') return rung::automatic;
-  const std::string_view word = text;
-  if (word == "automatic") return rung::automatic;
-  if (word == "futex") return rung::futex;
-  if (word == "pipe") return rung::pipe;
-  return tl::unexpected(error(errc::invalid_argument, "the environment variable QUOIT_RUNG is \"" +
-                                                          std::string(word.substr(0, 80)) +
-                                                          "\": it must be automatic, futex or pipe"));
-}
+constexpr choice_word<io_engine> engine_words[] = {
+    {"automatic", io_engine::automatic}, {"io_uring", io_engine::io_uring}, {"epoll", io_engine::epoll}};
+constexpr choice_word<rung> rung_words[] = {
+    {"automatic", rung::automatic}, {"futex", rung::futex}, {"pipe", rung::pipe}};
 
 // Whether epoll might do where io_uring is refused like this. Descriptors it needs too.
 bool epoll_may_do(const error& why) noexcept { return why != errc::limit_reached; }
@@ -44,7 +17,7 @@ bool epoll_may_do(const error& why) noexcept { return why != errc::limit_reached
 }  // namespace
 
 result<void> kernel_queue::open(kernel_queue& out, const executor_options& options) {
-  const auto rung = rung_asked_for(options);
+  const auto rung = choice_of(options.rung, "rung", "QUOIT_RUNG", rung::automatic, rung_words);
   if (!rung) return tl::unexpected(rung.error());
   if (auto ok = open_engine(out, options); !ok) return ok;
   const bool can = !out.epoll_ && out.ring_.waits_on_futexes();
@@ -57,7 +30,7 @@ result<void> kernel_queue::open(kernel_queue& out, const executor_options& optio
 }
 
 result<void> kernel_queue::open_engine(kernel_queue& out, const executor_options& options) {
-  const auto engine = asked_for(options);
+  const auto engine = choice_of(options.engine, "engine", "QUOIT_ENGINE", io_engine::automatic, engine_words);
   if (!engine) return tl::unexpected(engine.error());
   std::string why;
   if (*engine != io_engine::epoll) {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/call_failed.hpp"
 #include "quoit/io.hpp"
 
 namespace quoit::inline v1 {
@@ -38,8 +39,7 @@ result<signals> signals::open(std::initializer_list<int> numbers) {
   if (fd < 0) {
     const int why = errno;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return tl::unexpected(error(why == EMFILE || why == ENFILE ? errc::limit_reached : errc::system,
-                                std::string("signalfd: ") + std::strerror(why), 0, why));
+    return tl::unexpected(detail::call_failed("signalfd", why));
   }
   std::uint64_t bits = 0;
   for (const int number : numbers) bits |= std::uint64_t{1} << number;

@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include "base/call_failed.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -113,10 +115,7 @@ result<int> uring::descriptor() {
   fd made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   int number = made ? 0 : errno;
   if (made) number = -io_uring_register_eventfd(&ring_, made.get());
-  if (number != 0) {
-    const errc code = number == EMFILE || number == ENFILE ? errc::limit_reached : errc::system;
-    return tl::unexpected(error(code, std::string("an eventfd for io_uring: ") + std::strerror(number), 0, number));
-  }
+  if (number != 0) return tl::unexpected(call_failed("an eventfd for io_uring", number));
   answers_ = std::move(made);
   return answers_.get();
 }

@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/boot_id.hpp"
+#include "base/segment_prefix.hpp"
 #include "mem/arena_parts.hpp"
 #include "mem/memfd.hpp"
 #include "quoit/detail/atomic.hpp"
@@ -73,14 +73,7 @@ result<std::shared_ptr<arena>> arena::create(u64 wanted, bool sealed) {
   auto directory = map_file(memory->get(), directory_bytes, access::read_write, "inherited memory");
   if (!directory) return tl::unexpected(std::move(directory.error()));
   memory_header& h = directory->object<memory_header>();
-  h.prefix.magic = memory_magic;
-  h.prefix.layout_major = layout_major;
-  h.prefix.layout_minor = layout_minor;
-  h.prefix.header_bytes = memory_header_bytes;
-  h.prefix.entry_bytes = sizeof(directory_entry);
-  h.prefix.entry_count = entries;
-  h.prefix.segment_bytes = bytes;
-  std::memcpy(h.prefix.boot_id, boot_id().data(), sizeof h.prefix.boot_id);
+  h.prefix = prefix_of_now(memory_magic, memory_header_bytes, sizeof(directory_entry), entries, bytes);
   h.flags = sealed ? memory_sealed : 0;
   if (auto ok = seal(memory->get(), fixed_size); !ok) return tl::unexpected(std::move(ok.error()));
   return over(*memory, std::move(*directory), bytes, entries, sealed);

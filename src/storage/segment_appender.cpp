@@ -63,16 +63,7 @@ append_status segment_appender::claim_slow(u32 payload_bytes, lane_claim& out) n
     out.index = first_claim_;
   } else {
     spill_single();
-    if (table_count_ > 0) {
-      entry& newest = at(first_claim_ + table_count_ - 1);
-      if (!newest.resolved && !newest.claimed_stored) {
-        newest.claimed_stored = true;
-        // sync(segment.commit): a reader waits here; what is behind it may be whole already
-        store_release(
-            *newest.header,
-            frame_header::make(newest.payload_bytes, frame_kind::claimed, segment_frame_flags, newest.sequence).word);
-      }
-    }
+    show_newest_claim();
     out.index = first_claim_ + table_count_++;
     at(out.index) = {&segment_.word(tail_), tail_,         tail_ + extent, next_sequence_, 0,
                      payload_bytes,         segment_.salt, false,          false,          false};
@@ -101,21 +92,24 @@ void segment_appender::spill_single() noexcept {
                       false};
 }
 
+// Before anything is put behind the newest claim.
+void segment_appender::show_newest_claim() noexcept {
+  if (table_count_ == 0) return;
+  entry& newest = at(first_claim_ + table_count_ - 1);
+  if (newest.resolved || newest.claimed_stored) return;
+  newest.claimed_stored = true;
+  // sync(segment.commit): a reader waits here; what is behind it may be whole already
+  store_release(
+      *newest.header,
+      frame_header::make(newest.payload_bytes, frame_kind::claimed, segment_frame_flags, newest.sequence).word);
+}
+
 append_status segment_appender::roll(u64 asked_to_leave) noexcept {
   if (segment_count_ == hidden_max) return append_status::would_block;
   segment_memory next;
   if (const append_status status = supply_.next(end_, next); status != append_status::ok) return status;
   spill_single();
-  if (table_count_ > 0) {
-    entry& newest = at(first_claim_ + table_count_ - 1);
-    if (!newest.resolved && !newest.claimed_stored) {
-      newest.claimed_stored = true;
-      // sync(segment.commit): as in claim_slow()
-      store_release(
-          *newest.header,
-          frame_header::make(newest.payload_bytes, frame_kind::claimed, segment_frame_flags, newest.sequence).word);
-    }
-  }
+  show_newest_claim();
   // sync(segment.commit): S4: whoever reads this goes on in the next segment, once that has its start
   store_release(segment_.word(tail_), segment_skip(segment_.salt, tail_, end_ - tail_).word);
   segments_[segment_count_ - 1].left_at = tail_;

@@ -16,6 +16,7 @@
 #include "base/file_lock.hpp"
 #include "base/fork_guard.hpp"
 #include "base/random.hpp"
+#include "base/segment_prefix.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -67,14 +68,8 @@ void copy_text(char (&to)[Size], const std::string& from) noexcept {
 void write_header(segment_file& segment, const segment_kind& kind, const struct stat& status) noexcept {
   segment_header& head = segment.header();
   const segment_geometry& g = segment.geometry;
-  head.prefix.magic = segment_magic;
-  head.prefix.layout_major = layout_major;
-  head.prefix.layout_minor = layout_minor;
-  head.prefix.header_bytes = segment_header_bytes;
-  head.prefix.entry_bytes = sizeof(segment_index_entry);
-  head.prefix.entry_count = g.index_entries;
-  head.prefix.segment_bytes = g.segment_bytes;
-  std::memcpy(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id);
+  head.prefix =
+      prefix_of_now(segment_magic, segment_header_bytes, sizeof(segment_index_entry), g.index_entries, g.segment_bytes);
   head.number = segment.number;
   head.data_offset = g.data_offset;
   head.data_bytes = g.data_bytes;

@@ -9,10 +9,10 @@
 #include <cstring>
 #include <new>
 
-#include "base/boot_id.hpp"
 #include "base/clock.hpp"
 #include "base/file_lock.hpp"
 #include "base/random.hpp"
+#include "base/segment_prefix.hpp"
 #include "topic/names.hpp"
 #include "topic/topic_cleanup.hpp"
 
@@ -178,14 +178,8 @@ result<bool> node::create(const bus_options& options) {
                            {"the nodes of bus " + bus_, "bus_options nodes_max"});
   if (!made) return tl::unexpected(std::move(made.error()));
   bus_header& header = made->memory.object<bus_header>();
-  header.prefix.magic = bus_magic;
-  header.prefix.layout_major = layout_major;
-  header.prefix.layout_minor = layout_minor;
-  header.prefix.header_bytes = bus_header_bytes;
-  header.prefix.entry_bytes = sizeof(node_entry);
-  header.prefix.entry_count = options.nodes_max;
-  header.prefix.segment_bytes = made->memory.bytes();
-  std::memcpy(header.prefix.boot_id, boot_id().data(), sizeof header.prefix.boot_id);
+  header.prefix =
+      prefix_of_now(bus_magic, bus_header_bytes, sizeof(node_entry), options.nodes_max, made->memory.bytes());
   bus_.copy(header.name, sizeof header.name - 1);
   auto placed = store_->place(*made, file_name_, settings_.permissions);
   if (!placed) {

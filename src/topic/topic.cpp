@@ -2,8 +2,8 @@
 
 #include <cstring>
 
-#include "base/boot_id.hpp"
 #include "base/file_lock.hpp"
+#include "base/segment_prefix.hpp"
 #include "ring/waiting_writer.hpp"
 #include "topic/names.hpp"
 
@@ -45,14 +45,8 @@ result<void> check_limits(const topic_limits& limits) {
 
 void write_header(topic_header& h, std::size_t segment_bytes, std::string_view name, const type_info& type,
                   const topic_limits& limits) {
-  h.prefix.magic = topic_magic;
-  h.prefix.layout_major = layout_major;
-  h.prefix.layout_minor = layout_minor;
-  h.prefix.header_bytes = topic_header_bytes;
-  h.prefix.entry_bytes = sizeof(publisher_entry);
-  h.prefix.entry_count = limits.publishers_max;
-  h.prefix.segment_bytes = segment_bytes;
-  std::memcpy(h.prefix.boot_id, boot_id().data(), sizeof h.prefix.boot_id);
+  h.prefix =
+      prefix_of_now(topic_magic, topic_header_bytes, sizeof(publisher_entry), limits.publishers_max, segment_bytes);
   h.subscription_bytes = sizeof(subscription_entry);
   h.subscriptions = limits.subscriptions_max;
   h.type_bytes = type.bytes;
@@ -243,6 +237,13 @@ result<topic_lock> topic::lock(std::chrono::nanoseconds timeout) const {
   if (!locked) return tl::unexpected(std::move(locked.error()));
   if (!*locked) return tl::unexpected(error(errc::not_found, store_->path(file_name_) + " was removed"));
   return topic_lock(std::move(*locks));
+}
+
+error topic_is_full(const std::string& topic, std::size_t count, const char* what, const char* option, u32 max) {
+  return error(errc::limit_reached,
+               "topic " + topic + " has " + std::to_string(count) + " " + what +
+                   "; whoever makes the topic chooses limits." + option,
+               max);
 }
 
 // ---- reading -------------------------------------------------------------------------------------------

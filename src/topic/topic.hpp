@@ -24,6 +24,9 @@ struct type_info {
   std::string_view fields;
 };
 
+// limit_reached, value `max`: the topic has `count` of `what`, and `option` of topic_limits was `max`.
+error topic_is_full(const std::string& topic, std::size_t count, const char* what, const char* option, u32 max);
+
 // Holds the lock of a topic as long as it lives.
 class topic_lock {
  public:

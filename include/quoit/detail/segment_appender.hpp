@@ -159,6 +159,7 @@ class QUOIT_EXPORT segment_appender {
   append_status roll(u64 asked_to_leave) noexcept;
   bool resolve_slow(const lane_claim& claim, u32 payload_bytes, bool voided) noexcept;
   void spill_single() noexcept;
+  void show_newest_claim() noexcept;
   u64 ordered_stamp(u32 index) noexcept;
   void pop_resolved() noexcept;
   void pass_segments() noexcept;

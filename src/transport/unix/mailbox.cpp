@@ -81,11 +81,8 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
     };
     auto subscribers = place_.members(member_role::subscriber);
     if (!subscribers) return failed(std::move(subscribers.error()));
-    if (!observes && subscribers->size() >= place_.record().subscriptions_max) {
-      return failed(error(errc::limit_reached,
-                          "topic " + place_.name() + " has " + std::to_string(subscribers->size()) +
-                              " subscriptions; whoever makes the topic chooses limits.subscriptions_max",
-                          place_.record().subscriptions_max));
+    if (const u32 max = place_.record().subscriptions_max; !observes && subscribers->size() >= max) {
+      return failed(topic_is_full(place_.name(), subscribers->size(), "subscriptions", "subscriptions_max", max));
     }
     auto found = place_.members(member_role::publisher);
     if (!found) return failed(std::move(found.error()));

@@ -69,11 +69,8 @@ result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
   };
   auto publishers = place_.members(member_role::publisher);
   if (!publishers) return failed(std::move(publishers.error()));
-  if (publishers->size() >= place_.record().publishers_max) {
-    return failed(error(errc::limit_reached,
-                        "topic " + place_.name() + " has " + std::to_string(publishers->size()) +
-                            " publishers; whoever makes the topic chooses limits.publishers_max",
-                        place_.record().publishers_max));
+  if (const u32 max = place_.record().publishers_max; publishers->size() >= max) {
+    return failed(topic_is_full(place_.name(), publishers->size(), "publishers", "publishers_max", max));
   }
   auto subscribers = place_.members(member_role::subscriber);
   if (!subscribers) return failed(std::move(subscribers.error()));
