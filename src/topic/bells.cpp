@@ -79,7 +79,6 @@ fd make_pipe(const std::string& file_name, const shm_permissions& permissions) {
 }
 
 int bells::own(const std::string& file_name, const shm_permissions& permissions) noexcept try {
-  if (own_) return own_.get();
   if (file_name.empty()) {
     own_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     return own_.get();
@@ -92,13 +91,12 @@ int bells::own(const std::string& file_name, const shm_permissions& permissions)
 
 int bells::own_unnamed(u64& inode) noexcept {
   int ends[2];
-  if (!own_ && ::pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
-    const fd reads(ends[0]), writes(ends[1]);
-    // One descriptor for both, as that of a named one.
-    char path[32];
-    std::snprintf(path, sizeof path, "/proc/self/fd/%d", reads.get());
-    own_ = fd(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  }
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
+  const fd reads(ends[0]), writes(ends[1]);
+  // One descriptor for both, as that of a named one.
+  char path[32];
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", reads.get());
+  own_ = fd(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
   struct stat status{};
   if (!own_ || ::fstat(own_.get(), &status) != 0) return -1;
   inode = status.st_ino;

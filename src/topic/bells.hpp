@@ -27,12 +27,13 @@ fd make_pipe(const std::string& file_name, const shm_permissions& permissions);
 
 class bells {
  public:
-  // The descriptor of the node's own bell, which is readable when somebody rings, and does not block. Made at the first
-  // call: under this name, or, without one, for this process alone. -1: it could not be made.
+  // Makes the node's own bell, once: under this name, or, without one, for this process alone. Its descriptor, which is
+  // readable when somebody rings, and does not block. -1: it could not be made.
   int own(const std::string& file_name, const shm_permissions& permissions) noexcept;
   // The same on a bus without names: others open it as /proc/<pid>/fd/<the descriptor>, and know it by its inode.
   int own_unnamed(u64& inode) noexcept;
   bool has_own() const noexcept { return static_cast<bool>(own_); }
+  int own_descriptor() const noexcept { return own_.get(); }
   void ring_own() const noexcept;
 
   // Rings a bell that is open already. False: it is not.

@@ -409,6 +409,8 @@ void node::remove_endpoint_pipe(u32 number) noexcept try {
 }
 
 int node::bell_descriptor() noexcept try {
+  // Asked before each sleep.
+  if (bells_.has_own()) return bells_.own_descriptor();
   int own = -1;
   if (!on_kernel_ && !has_names()) {
     u64 inode = 0;

@@ -246,3 +246,32 @@ TEST_CASE("coroutines that publish and receive make no system call when their lo
     auto bus = quoit::bus::open(name.name()).value();
   }
 }
+
+TEST_CASE("an executor that sleeps between two messages allocates nothing, on whatever it sleeps") {
+  if (under_tsan) QUOIT_SKIP("the sanitizer allocates by itself");
+  for (const auto engine : {quoit::io_engine::automatic, quoit::io_engine::epoll}) {
+    for (const auto rung : {quoit::rung::automatic, quoit::rung::pipe}) {
+      CAPTURE(static_cast<int>(engine));
+      CAPTURE(static_cast<int>(rung));
+      const bus_guard name;
+      auto ex = quoit::executor::create({.wait = quoit::wait::block, .engine = engine, .rung = rung}).value();
+      auto bus = quoit::bus::open(ex, name.name()).value();
+      auto pub = bus.publisher<checked>("t").value();
+      auto sub = bus.subscriber<checked>("t").value();
+      auto exchange = [](auto& to, auto& from) -> quoit::task<unsigned long> {
+        unsigned long before = 0;
+        for (int i = 0; i < 100; ++i) {
+          // What the first sleeps make is kept.
+          if (i == 10) before = allocations;
+          const auto slept = co_await quoit::sleep_for(100us);
+          const auto sent = to.publish(checked::make(0, 0));
+          const auto got = co_await from.next();
+          if (!slept || !sent || !got) co_return ~0ul;
+        }
+        co_return allocations - before;
+      };
+      CHECK(ex.run(exchange(pub, sub)) == 0);
+      CHECK(ex.sleeps() > 50);
+    }
+  }
+}
