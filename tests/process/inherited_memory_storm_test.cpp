@@ -1,8 +1,6 @@
 // Processes of a bus in inherited memory that are killed at any moment, and others that must not notice.
 #include <doctest/doctest.h>
 
-#include <sys/mman.h>
-
 #include <array>
 #include <atomic>
 #include <cstring>
@@ -15,6 +13,7 @@
 #include "support/child.hpp"
 #include "support/messages.hpp"
 #include "support/skip.hpp"
+#include "support/storm.hpp"
 
 using namespace quoit::test;
 using namespace std::chrono_literals;
@@ -22,11 +21,6 @@ using quoit::errc;
 using quoit::inherited_memory;
 
 namespace {
-
-int storm_seconds() {
-  const char* const wanted = std::getenv("QUOIT_STORM_SECONDS");
-  return wanted != nullptr ? std::atoi(wanted) : fast() ? 2 : 6;
-}
 
 // Publishes on a few topics until it is killed, and opens and closes them meanwhile.
 int publish_for_ever(const inherited_memory& memory, std::uint64_t id, quoit::policy policy) {
@@ -79,76 +73,32 @@ int subscribe_for_ever(const inherited_memory& memory, const bool* over, std::ui
   return 0;
 }
 
-struct shared {
-  bool over;
-  std::uint64_t received_by_survivor;
-  std::uint64_t received_by_all;
-};
-
-void storm(quoit::policy policy, bool sealed) {
+void kill_under(quoit::policy policy, bool sealed) {
   const auto memory = inherited_memory::create({.bytes = 64 << 20, .sealed = sealed}).value();
   const auto free_before = memory.free_bytes();
-  auto* const s =
-      static_cast<shared*>(::mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  *s = {};
-  {
-    child survivor([&] { return subscribe_for_ever(memory, &s->over, &s->received_by_survivor); });
-    std::uint64_t ids = 0;
-    const auto publisher = [&] {
-      const std::uint64_t id = ++ids;
-      return std::make_unique<child>([&, id] { return publish_for_ever(memory, id, policy); });
-    };
-    const auto subscriber = [&] {
-      return std::make_unique<child>([&] { return subscribe_for_ever(memory, &s->over, &s->received_by_all); });
-    };
-    std::vector<std::unique_ptr<child>> publishers, subscribers;
-    for (int i = 0; i < 2; ++i) publishers.push_back(publisher());
-    for (int i = 0; i < 2; ++i) subscribers.push_back(subscriber());
-    std::mt19937 random(42);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(storm_seconds());
-    int kills = 0;
-    while (std::chrono::steady_clock::now() < end) {
-      timespec pause{0, static_cast<long>(random() % 15'000'000)};
-      ::nanosleep(&pause, nullptr);
-      auto& role = random() % 2 == 0 ? publishers : subscribers;
-      auto& victim = role[random() % role.size()];
-      victim->kill(SIGKILL);
-      const ending how = victim->wait();
-      CHECK_MESSAGE((how.signal == SIGKILL || how.status == 0), "status ", how.status, " signal ", how.signal);
-      ++kills;
-      victim = &role == &publishers ? publisher() : subscriber();
-    }
-    const std::uint64_t so_far = __atomic_load_n(&s->received_by_survivor, __ATOMIC_RELAXED);
-    bool survived = true;
-    until([&] {
-      siginfo_t info{};
-      survived = ::waitid(P_PID, static_cast<id_t>(survivor.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-                 info.si_pid == 0;
-      return !survived || __atomic_load_n(&s->received_by_survivor, __ATOMIC_RELAXED) > so_far + 1000;
-    });
-    __atomic_store_n(&s->over, true, __ATOMIC_RELAXED);
-    CHECK(survivor.wait().status == 0);
-    MESSAGE(kills << " kills, " << s->received_by_survivor << " messages to the survivor");
-    CHECK(kills > 20);
-    for (auto& c : subscribers) c->wait();
-  }
+  // Not stopped: whoever is while it has the lock of the memory keeps the others from opening anything.
+  kill_at_any_moment(
+      {.seconds_at_most = 6, .stops_some = false},
+      [&](std::uint64_t id) { return publish_for_ever(memory, id, policy); },
+      [&](const bool* over, std::uint64_t* received) { return subscribe_for_ever(memory, over, received); });
   // All gone, most of them killed. The next process of the bus cleans up, and is the last one out.
   {
     auto bus = quoit::bus::open(memory).value();
   }
   CHECK(memory.free_bytes() == free_before);
-  ::munmap(s, sizeof *s);
 }
 
 }  // namespace
 
 TEST_CASE("kills of publishers and subscribers under block, in inherited memory") {
-  storm(quoit::policy::block, false);
+  kill_under(quoit::policy::block, false);
 }
 TEST_CASE("kills of publishers and subscribers under overwrite, in inherited memory") {
-  storm(quoit::policy::overwrite, false);
+  kill_under(quoit::policy::overwrite, false);
 }
-TEST_CASE("kills of publishers and subscribers under block, in sealed memory") { storm(quoit::policy::block, true); }
+TEST_CASE("kills of publishers and subscribers under block, in sealed memory") {
+  kill_under(quoit::policy::block, true);
+}
 
 TEST_CASE("a process of many threads forks at any moment, and what each child inherited is whole") {
   const auto memory = inherited_memory::create({.bytes = 64 << 20}).value();

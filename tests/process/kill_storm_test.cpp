@@ -10,17 +10,13 @@
 #include "support/child.hpp"
 #include "support/messages.hpp"
 #include "support/skip.hpp"
+#include "support/storm.hpp"
 
 using namespace quoit::test;
 using namespace std::chrono_literals;
 using quoit::errc;
 
 namespace {
-
-int storm_seconds() {
-  const char* const wanted = std::getenv("QUOIT_STORM_SECONDS");
-  return wanted != nullptr ? std::atoi(wanted) : fast() ? 2 : 8;
-}
 
 // Publishes until it is killed. Its id says whose messages are whose.
 int publish_for_ever(const std::string& bus_name, std::uint64_t id, quoit::policy policy) {
@@ -92,82 +88,24 @@ int subscribe_for_ever(const std::string& bus_name, const bool* over, std::uint6
   return 0;
 }
 
-struct shared {
-  bool over;
-  std::uint64_t received_by_survivor;
-  std::uint64_t received_by_all;
-};
-
-void storm(quoit::policy policy) {
+void kill_under(quoit::policy policy) {
   const bus_guard name;
-  auto* const s =
-      static_cast<shared*>(::mmap(nullptr, sizeof(shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  *s = {};
-  {
-    const std::string bus = name.name();
-    child survivor([&] { return subscribe_for_ever(bus, &s->over, &s->received_by_survivor); });
-    std::uint64_t ids = 0;
-    const auto publisher = [&] {
-      const std::uint64_t id = ++ids;
-      return std::make_unique<child>([&, id] { return publish_for_ever(bus, id, policy); });
-    };
-    const auto subscriber = [&] {
-      return std::make_unique<child>([&] { return subscribe_for_ever(bus, &s->over, &s->received_by_all); });
-    };
-    std::vector<std::unique_ptr<child>> publishers, subscribers;
-    for (int i = 0; i < 2; ++i) publishers.push_back(publisher());
-    for (int i = 0; i < 2; ++i) subscribers.push_back(subscriber());
-    std::mt19937 random(42);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(storm_seconds());
-    int kills = 0;
-    while (std::chrono::steady_clock::now() < end) {
-      // From while it opens the bus to well into its work.
-      timespec pause{0, static_cast<long>(random() % 15'000'000)};
-      ::nanosleep(&pause, nullptr);
-      auto& role = random() % 2 == 0 ? publishers : subscribers;
-      auto& victim = role[random() % role.size()];
-      if (random() % 5 == 0) {
-        // Stopped, not dead: nobody may take it for dead.
-        victim->kill(SIGSTOP);
-        ::nanosleep(&pause, nullptr);
-        victim->kill(SIGCONT);
-      }
-      victim->kill(SIGKILL);
-      const ending how = victim->wait();
-      // It was alive until then: no fault had ended it.
-      CHECK_MESSAGE((how.signal == SIGKILL || how.status == 0), "status ", how.status, " signal ", how.signal);
-      ++kills;
-      victim = &role == &publishers ? publisher() : subscriber();
-    }
-    // The survivor goes on to receive from publishers that came after all those deaths.
-    const std::uint64_t so_far = __atomic_load_n(&s->received_by_survivor, __ATOMIC_RELAXED);
-    bool survived = true;
-    until([&] {
-      siginfo_t info{};
-      survived = ::waitid(P_PID, static_cast<id_t>(survivor.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
-                 info.si_pid == 0;
-      return !survived || __atomic_load_n(&s->received_by_survivor, __ATOMIC_RELAXED) > so_far + 1000;
-    });
-    __atomic_store_n(&s->over, true, __ATOMIC_RELAXED);
-    const ending end_of_survivor = survivor.wait();
-    CHECK(end_of_survivor.status == 0);
-    MESSAGE(kills << " kills, " << s->received_by_survivor << " messages to the survivor");
-    CHECK(kills > 20);
-    for (auto& c : subscribers) c->wait();
-  }
+  const std::string bus = name.name();
+  kill_at_any_moment(
+      {}, [&](std::uint64_t id) { return publish_for_ever(bus, id, policy); },
+      [&](const bool* over, std::uint64_t* received) { return subscribe_for_ever(bus, over, received); });
   // All gone, most of them killed. The next process of the bus cleans up, and is the last one out.
   {
-    auto bus = quoit::bus::open(name.name()).value();
+    auto last = quoit::bus::open(bus).value();
   }
   CHECK(name.files().empty());
-  ::munmap(s, sizeof *s);
 }
 
 }  // namespace
 
-TEST_CASE("kills of publishers and subscribers under block") { storm(quoit::policy::block); }
-TEST_CASE("kills of publishers and subscribers under overwrite") { storm(quoit::policy::overwrite); }
-TEST_CASE("kills of publishers and subscribers under fail") { storm(quoit::policy::fail); }
+TEST_CASE("kills of publishers and subscribers under block") { kill_under(quoit::policy::block); }
+TEST_CASE("kills of publishers and subscribers under overwrite") { kill_under(quoit::policy::overwrite); }
+TEST_CASE("kills of publishers and subscribers under fail") { kill_under(quoit::policy::fail); }
 
 TEST_CASE("processes that open and close the same topic are killed in the middle of it") {
   const bus_guard name;
