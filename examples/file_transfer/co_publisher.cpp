@@ -115,7 +115,7 @@ quoit::task<int> send(quoit::publisher<part>& publisher, transfer& t, std::uint3
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--subscribers N] FILE");
+  const arguments args(argc, argv, "[--bus NAME] [--transport shared_memory|kernel|automatic] [--subscribers N] FILE");
   if (args.rest.size() != 1) args.fail();
   const char* const path = args.rest[0].c_str();
   const int file = ::open(path, O_RDONLY | O_CLOEXEC);

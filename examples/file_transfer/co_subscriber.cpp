@@ -57,7 +57,7 @@ quoit::task<int> receive(quoit::subscriber<part>& subscriber, int file, const ch
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] OUTPUT");
+  const arguments args(argc, argv, "[--bus NAME] [--transport shared_memory|kernel|automatic] OUTPUT");
   if (args.rest.size() != 1) args.fail();
   const char* const path = args.rest[0].c_str();
   const int file = ::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

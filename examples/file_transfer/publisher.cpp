@@ -15,7 +15,7 @@
 using namespace std::chrono_literals;
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--subscribers N] FILE");
+  const arguments args(argc, argv, "[--bus NAME] [--transport shared_memory|kernel|automatic] [--subscribers N] FILE");
   if (args.rest.size() != 1) args.fail();
   stop_on_ctrl_c();
   const char* const path = args.rest[0].c_str();

@@ -30,7 +30,7 @@ bool write_all(int file, const std::byte* data, std::size_t bytes, cost& spent) 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] OUTPUT");
+  const arguments args(argc, argv, "[--bus NAME] [--transport shared_memory|kernel|automatic] OUTPUT");
   if (args.rest.size() != 1) args.fail();
   stop_on_ctrl_c();
   const char* const path = args.rest[0].c_str();

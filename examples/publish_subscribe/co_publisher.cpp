@@ -46,7 +46,9 @@ quoit::task<int> publish(quoit::publisher<quote>& publisher, const arguments& ar
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--count N] [--interval-ms N] [--subscribers N]");
+  const arguments args(
+      argc, argv,
+      "[--bus NAME] [--transport shared_memory|kernel|automatic] [--count N] [--interval-ms N] [--subscribers N]");
   auto executor = quoit::executor::create();
   if (!executor) return failed("making the executor", executor.error());
   if (auto ok = stop_on_ctrl_c(*executor); !ok) return failed("waiting for signals", ok.error());

@@ -33,7 +33,7 @@ quoit::task<int> print(quoit::subscriber<quote>& subscriber, long count) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--count N]");
+  const arguments args(argc, argv, "[--bus NAME] [--transport shared_memory|kernel|automatic] [--count N]");
   auto executor = quoit::executor::create();
   if (!executor) return failed("making the executor", executor.error());
   if (auto ok = stop_on_ctrl_c(*executor); !ok) return failed("waiting for signals", ok.error());

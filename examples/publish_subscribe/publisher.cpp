@@ -10,7 +10,9 @@
 using namespace std::chrono_literals;
 
 int main(int argc, char** argv) {
-  const arguments args(argc, argv, "[--bus NAME] [--transport WAY] [--count N] [--interval-ms N] [--subscribers N]");
+  const arguments args(
+      argc, argv,
+      "[--bus NAME] [--transport shared_memory|kernel|automatic] [--count N] [--interval-ms N] [--subscribers N]");
   stop_on_ctrl_c();
 
   auto bus = quoit::bus::open(args.bus(), {.node_name = "publisher", .transport = args.transport()});
