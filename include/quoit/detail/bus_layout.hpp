@@ -40,7 +40,7 @@ struct alignas(line_pair_bytes) node_entry {
   u64 sleeps;
   u64 late;  // sleeps that the recheck ended, with something there
   u64 vain;  // sleeps that a waker ended, with nothing there
-  u32 rung;  // how the node slept last: sleeps_on_word, sleeps_on_pipe; 0: it has not slept yet
+  u32 rung;  // sleeps_on_pipe once it has a pipe, else sleeps_on_word once it has slept, else 0
 
   alignas(line_pair_bytes) doorbell bell;
   // The node's pipe, on a bus without names: what it is in its process, and by what others know it. 0: none.
