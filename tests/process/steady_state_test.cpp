@@ -53,13 +53,17 @@ bool busy(quoit::publisher<checked>& pub, quoit::subscriber<checked>& sub) {
 
 }  // namespace
 
-// ThreadSanitizer has an operator new of its own.
+// ThreadSanitizer has an operator new of its own. Both forms: what one gives, delete takes, whichever it came from.
 #if !defined(QUOIT_TSAN)
 void* operator new(std::size_t bytes) {
   ++allocations;
   void* const p = std::malloc(bytes == 0 ? 1 : bytes);
   if (p == nullptr) throw std::bad_alloc();
   return p;
+}
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+  ++allocations;
+  return std::malloc(bytes == 0 ? 1 : bytes);
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }

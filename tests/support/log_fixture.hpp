@@ -54,12 +54,12 @@ inline log_writer_options small_log(const scratch_directory& directory) {
 inline u32 size_of(u64 n) { return static_cast<u32>(8 + n * 7919 % 400); }
 inline void write_message(std::byte* to, u32 bytes, u64 n) {
   for (u32 at = 0; at < bytes; ++at) to[at] = static_cast<std::byte>(n + at * 31);
-  std::memcpy(to, &n, std::min<u32>(bytes, 8));
+  if (bytes != 0) std::memcpy(to, &n, std::min<u32>(bytes, 8));
 }
 inline bool is_message(const std::byte* from, u32 bytes, u64 n) {
   std::vector<std::byte> expected(bytes);
   write_message(expected.data(), bytes, n);
-  return std::memcmp(from, expected.data(), bytes) == 0;
+  return bytes == 0 || std::memcmp(from, expected.data(), bytes) == 0;
 }
 
 // Waits for the next segment where it is still being made.
