@@ -63,20 +63,40 @@ enum class rung : std::uint8_t {
   pipe = 3,       // a named pipe beside the files of the bus
 };
 
+// From when on what is published to a topic on disk survives the machine. It survives the process at once.
+enum class durability : std::uint8_t {
+  os = 0,        // whenever the kernel writes it back; what a power failure tears is cut off
+  interval = 1,  // flush_interval after it was published, at the latest
+  each = 2,      // once a flush() has answered, which may be after each message
+};
+
+class cursor;
+
 // Where a subscription begins on the lanes that are there already. A lane that appears later is always read
 // from its first message.
 struct start {
-  enum class from : std::uint8_t { latest, earliest, last };
+  enum class from : std::uint8_t { latest, earliest, last, sequence, time, cursor };
   from kind = from::latest;
-  std::uint64_t messages = 0;
+  std::uint64_t value = 0;  // messages, a sequence, or CLOCK_REALTIME in ns
+  const quoit::cursor* where = nullptr;
 
   static const start latest;    // what is published from now on
   static const start earliest;  // everything that is still there
   // The last n messages of each publisher, or as many as are still there.
   static constexpr start last(std::uint64_t n) noexcept { return {from::last, n}; }
+
+  // ---- of topics on disk ----
+  // The message with this sequence of each publisher, or the first one after it that is there.
+  static constexpr start sequence(std::uint64_t n) noexcept { return {from::sequence, n}; }
+  // The first message of each publisher that was published then or later.
+  static constexpr start time(std::chrono::sys_time<std::chrono::nanoseconds> when) noexcept {
+    return {from::time, static_cast<std::uint64_t>(when.time_since_epoch().count())};
+  }
+  // Where a subscriber was (subscriber::position()). It has to live until the call returns that this is given to.
+  static constexpr start at(const quoit::cursor& place) noexcept { return {from::cursor, 0, &place}; }
 };
-inline constexpr start start::latest{from::latest, 0};
-inline constexpr start start::earliest{from::earliest, 0};
+inline constexpr start start::latest{from::latest};
+inline constexpr start start::earliest{from::earliest};
 
 struct bus_options {
   // Of the shared-memory files that this process makes; the umask does not change it. Everybody on a bus
@@ -133,6 +153,21 @@ struct publisher_options {
   bool stamped = false;           // each message carries the time of its publishing; costs a clock read
   bool lossy_subscribers = true;  // false: messages may be up to half the ring, and lossy subscribers are refused
   topic_limits limits{};
+
+  // ---- a topic on disk: every message is kept, and publishing waits for nobody ----
+  // Messages are kept in files under this directory, which is made if it is missing; all publishers of the topic name
+  // the same one. Empty: the topic is in memory alone. Of the options above, policy, capacity_bytes, history, strides,
+  // stamped and lossy_subscribers mean nothing then: each message is stamped.
+  std::string_view directory{};
+  // Of this publisher in the directory: 1 to 64 of [A-Za-z0-9_.-], not beginning with a dot. One that comes back goes
+  // on behind what it published before; while one lives, another of its name is refused (busy).
+  std::string_view publisher_name = "0";
+  quoit::durability durability = quoit::durability::os;
+  std::chrono::nanoseconds flush_interval = std::chrono::milliseconds(10);  // of durability::interval
+  std::uint64_t segment_bytes = std::uint64_t{64} << 20;  // of a file; messages are at most about half as large
+  // What is kept at most: whole files are removed from the oldest on, but none that a reader is in. 0: everything.
+  std::uint64_t retention_bytes = 0;
+  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);  // 0: for ever
 };
 
 struct subscriber_options {
@@ -140,6 +175,14 @@ struct subscriber_options {
   quoit::start start{};
   std::uint32_t samples_max = 4;  // samples held at once
   topic_limits limits{};
+
+  // ---- a topic on disk ----
+  // Where it is kept, as its publishers name it. Empty: as the topic says that is open on this bus, if it is on disk.
+  std::string_view directory{};
+  // A named subscription: it is remembered in the directory how far it came (subscriber::commit()), and whoever opens
+  // it again goes on there; `start` counts for the first time. 1 to 64 of [A-Za-z0-9_.-], not beginning with a dot. One
+  // holder at a time; another is refused (busy).
+  std::string_view subscription_name{};
 };
 
 }  // namespace quoit::inline v1

@@ -94,7 +94,7 @@ result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 
   const start& from = parts.options.start;
   const bool started = from.kind == start::from::latest     ? reader.start_at_latest()
                        : from.kind == start::from::earliest ? reader.start_with_history(~u64{0})
-                                                            : reader.start_with_history(from.messages);
+                                                            : reader.start_with_history(from.value);
   if (!started) {
     return tl::unexpected(corrupt_lane(control.store(), lane_data_file(control.file_name(), link->generation),
                                        "it holds what no publisher writes"));

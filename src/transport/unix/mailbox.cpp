@@ -146,7 +146,7 @@ result<void> mailbox::say_hello(const member& whom, const request& r) {
   h.version = wire_version;
   h.mode = static_cast<u32>(r.mode);
   h.start_kind = static_cast<u32>(r.start.kind);
-  h.start_messages = r.start.messages;
+  h.start_messages = r.start.value;
   h.samples_max = r.samples_max;
   h.pid = static_cast<u32>(::getpid());
   std::memcpy(h.node_name, owner_.own_entry().name, sizeof h.node_name);
