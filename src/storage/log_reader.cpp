@@ -310,9 +310,9 @@ result<void> log_reader::seek(const by_key& key) {
   const auto not_behind = [&](u64 number) -> result<bool> {
     auto segment = open_segment(parts_->lane.directory, number, access::read);
     if (!segment) {
-      // Removed meanwhile: then it was before. Not whole: what is there is before it.
+      // Removed meanwhile: then it was before. Not whole, or not to be understood: what can be read is before it.
       if (segment.error() == errc::not_found) return true;
-      if (segment.error() == errc::corrupt) return false;
+      if (segment.error() == errc::corrupt || segment.error() == errc::newer_version) return false;
       return tl::unexpected(std::move(segment.error()));
     }
     segment_start start{};

@@ -89,12 +89,16 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
 
 log_writer::~log_writer() {
   if (appender_) appender_->close();
-  if (keeper_ && durability_ != log_durability::os) {
+  if (!keeper_) return;
+  thread_.reset();
+  keeper_->stop();
+  if (durability_ != log_durability::os) {
     // What was published last is written back once more: nobody waits for it any longer.
-    thread_.reset();
     keeper_->request(appender_->frontier());
     keeper_->work();
   }
+  // A child that has inherited this has none of its mappings, and its parent goes on.
+  if (epoch_ == fork_epoch) keeper_->remove_spares();
 }
 
 result<void> log_writer::flush(std::chrono::nanoseconds timeout) {

@@ -1,8 +1,10 @@
 // A lane on disk that is open for writing: its lock, its appender, and who makes segments and writes them back.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
+#include "quoit/detail/fork_epoch.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/recovery.hpp"
 #include "storage/segment_keeper.hpp"
@@ -53,6 +55,7 @@ class log_writer {
   std::unique_ptr<segment_appender> appender_;
   std::optional<keeper_thread> thread_;
   log_durability durability_ = log_durability::os;
+  std::uint32_t epoch_ = fork_epoch;
 };
 
 }  // namespace quoit::inline v1::detail

@@ -175,7 +175,7 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
 }  // namespace
 
 const storage_calls& storage_calls::of_system() noexcept {
-  static constexpr storage_calls calls{allocate_by_system, synchronize_by_system};
+  static constexpr storage_calls calls{allocate_by_system, synchronize_by_system, populate_pages};
   return calls;
 }
 
@@ -284,6 +284,11 @@ result<segment_geometry> make_segment_geometry(const segment_kind& kind) {
   return g;
 }
 
+void advise_large_pages(const mapping& memory) noexcept {
+  // Where there are none it is refused, and nothing is lost.
+  ::madvise(memory.data(), memory.bytes(), MADV_HUGEPAGE);
+}
+
 void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept {
   begin = align_down(begin, page_bytes);
   end = std::min<u64>(align_up(end, page_bytes), memory.bytes());
@@ -338,6 +343,7 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
       return undo(failed("MADV_DONTFORK of", temporary, errno));
     }
   }
+  if (!durable) advise_large_pages(segment->memory);
   write_header(*segment, kind, status);
   // Before the rest is touched: a page that is touched is one to write.
   if (durable && calls.synchronize(file.get()) != 0) return undo(failed("writing back", temporary, errno));
@@ -346,7 +352,11 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
   }
   if (durable) {
     const fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder || ::fsync(folder.get()) != 0) return tl::unexpected(failed("writing back", directory, errno));
+    if (!folder || ::fsync(folder.get()) != 0) {
+      const int why = errno;
+      ::unlink(segment->path.c_str());  // or its number would be taken at the next try
+      return tl::unexpected(failed("writing back", directory, why));
+    }
   }
   segment->descriptor = std::move(file);
   return segment;

@@ -13,10 +13,18 @@
 
 namespace quoit::inline v1::detail {
 
-// The system calls of storage that can fail for want of a disk; tests put others in their place.
+// Touches the pages of [begin, end) of a mapping for writing, so that nobody else meets a page for the first time.
+void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept;
+
+// Pages of two mebibytes from now on, where the file system has such: touching them takes half the time. Not for what
+// is flushed message by message, as the kernel writes a page back whole.
+void advise_large_pages(const mapping& memory) noexcept;
+
+// The system calls of storage that can fail for want of a disk, or wait for one; tests put others in their place.
 struct storage_calls {
   int (*allocate)(int fd, off_t bytes) noexcept;  // 0, or -1 and errno, as fallocate
   int (*synchronize)(int fd) noexcept;            // as fdatasync
+  void (*populate)(const mapping& memory, u64 begin, u64 end) noexcept = populate_pages;
   static const storage_calls& of_system() noexcept;
 };
 
@@ -79,9 +87,6 @@ result<void> remove_segment(const std::string& directory, u64 number);
 
 // Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`.
 std::vector<u64> list_segments(const std::string& directory, bool tidy = false);
-
-// Touches the pages of [begin, end) of a mapping for writing, so that nobody else meets a page for the first time.
-void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept;
 
 u64 start_check(const segment_start& start, u32 salt) noexcept;
 u32 entry_check(const segment_index_entry& entry, u32 salt) noexcept;

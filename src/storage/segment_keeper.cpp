@@ -18,6 +18,19 @@ using std::chrono::steady_clock;
 constexpr u64 window_bytes = u64{1} << 20;
 constexpr u64 window_step_bytes = u64{256} << 10;
 constexpr auto retry_after = std::chrono::milliseconds(50);
+// Where everything is touched, it is done in steps, between which the helper does what is more urgent, and may be
+// stopped: each can wait for a disk, as the kernel slows those down who write more than it takes.
+constexpr u64 populate_step_bytes = u64{8} << 20;
+// So much publishing shall fit into what is ready: the helper may be kept waiting that long by a file system that
+// writes its journal.
+constexpr auto covered_time = std::chrono::milliseconds(250);
+
+// Retention is for bytes on a disk, and segments that wait to be used are some: a quarter of what is kept at most.
+u32 limit_of_spares(const keeper_options& o) noexcept {
+  u64 limit = segment_keeper::spare_bytes_max / o.kind.segment_bytes;
+  if (o.retention_bytes != 0) limit = std::min(limit, o.retention_bytes / 4 / o.kind.segment_bytes);
+  return static_cast<u32>(std::clamp<u64>(limit, 1, segment_keeper::spares_max));
+}
 
 segment_memory memory_of(const segment_file& file, u64 begin) noexcept {
   return {file.data(), &file.entry(0), begin, file.number, file.salt};
@@ -27,10 +40,20 @@ segment_memory memory_of(const segment_file& file, u64 begin) noexcept {
 
 segment_keeper::segment_keeper(keeper_options options, log_lane_header& lane, std::shared_ptr<segment_file> current,
                                const log_place& place)
-    : options_(std::move(options)), lane_(lane), newest_(current->number), next_sync_(steady_clock::now()) {
+    : options_(std::move(options)),
+      spares_limit_(limit_of_spares(options_)),
+      lane_(lane),
+      taken_at_(steady_clock::now()),
+      newest_(current->number),
+      next_sync_(steady_clock::now()) {
   segment_start start{};
   current->read_start(start);
   populate_ahead(*current, place.position - start.position);
+  if (options_.durability == log_durability::os) {
+    advise_large_pages(current->memory);
+    whole_ = current;
+    whole_from_ = current->geometry.data_offset + (place.position - start.position) + window_bytes;
+  }
   kept_.push_back({std::move(current), start.position, false, false});
   // relaxed: nobody else writes it while the lane is ours
   requested_ = durable_ = load_relaxed(lane_.durable_position);
@@ -42,18 +65,30 @@ segment_memory segment_keeper::current() const noexcept { return memory_of(*kept
 
 append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
   append_status status = append_status::ok;
+  const auto now = steady_clock::now();
   {
     const std::lock_guard hold(mutex_);
-    if (spare_ == nullptr) {
+    if (spares_.empty()) {
+      // It came for one before it was there: as many as may be, from now on.
+      wanted_ = spares_limit_;
       status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
     } else {
-      out = memory_of(*spare_, begin);
-      kept_.push_back({std::move(spare_), begin, false, false});
-      spare_ = nullptr;
+      out = memory_of(*spares_.front(), begin);
+      kept_.push_back({std::move(spares_.front()), begin, false, false});
+      spares_.pop_front();
+      want_spares(now);
     }
   }
   work_.notify_one();
   return status;
+}
+
+// More at once, fewer one by one.
+void segment_keeper::want_spares(steady_clock::time_point now) noexcept {
+  const auto lasted = std::max<steady_clock::duration>(now - taken_at_, std::chrono::microseconds(1));
+  taken_at_ = now;
+  const u32 needed = static_cast<u32>(std::min<u64>(1 + static_cast<u64>(covered_time / lasted), spares_limit_));
+  wanted_ = std::max(needed, wanted_ - (wanted_ > 1 ? 1 : 0));
 }
 
 void segment_keeper::starts(u64 number, const log_place& place) noexcept {
@@ -105,6 +140,16 @@ u64 segment_keeper::durable_position() const {
   return durable_;
 }
 
+u32 segment_keeper::spares() const {
+  const std::lock_guard hold(mutex_);
+  return static_cast<u32>(spares_.size());
+}
+
+u32 segment_keeper::spares_wanted() const {
+  const std::lock_guard hold(mutex_);
+  return wanted_;
+}
+
 error segment_keeper::supply_failure() const {
   const std::lock_guard hold(mutex_);
   return supply_failure_;
@@ -118,23 +163,29 @@ error segment_keeper::sync_failure() const {
 // ---- the helper's side ---------------------------------------------------------------------------------
 
 bool segment_keeper::work() {
-  bool did = make_spare();
-  did = write_back() || did;
+  // What is waited for comes first.
+  bool did = write_back();
+  did = populate_current() || did;
+  did = make_spare() || did;
   return drop_passed() || did;
+}
+
+bool segment_keeper::spare_due() const noexcept {
+  return spares_.size() < wanted_ && steady_clock::now() >= next_attempt_;
 }
 
 void segment_keeper::wait_for_work() {
   std::unique_lock hold(mutex_);
   const auto due = [&] {
-    return stop_ || (spare_ == nullptr && steady_clock::now() >= next_attempt_) ||
-           (options_.durability != log_durability::os && requested_ > durable_);
+    return stop_ || spare_due() || (options_.durability != log_durability::os && requested_ > durable_);
   };
-  if (options_.durability == log_durability::interval) {
-    work_.wait_until(hold, next_sync_, due);
-  } else if (spare_ == nullptr) {
-    work_.wait_until(hold, next_attempt_, due);
-  } else {
+  auto until = steady_clock::time_point::max();
+  if (options_.durability == log_durability::interval) until = next_sync_;
+  if (spares_.size() < wanted_) until = std::min(until, next_attempt_);
+  if (until == steady_clock::time_point::max()) {
     work_.wait(hold, due);
+  } else {
+    work_.wait_until(hold, until, due);
   }
 }
 
@@ -154,19 +205,23 @@ bool segment_keeper::stopped() const {
 bool segment_keeper::make_spare() {
   {
     const std::lock_guard hold(mutex_);
-    if (spare_ != nullptr || steady_clock::now() < next_attempt_) return false;
+    if (stop_ || !spare_due()) return false;
   }
   const bool durable = options_.durability != log_durability::os;
   auto made = make_segment(options_.directory, newest_ + 1, options_.kind, durable, options_.calls);
   if (made) {
-    const u64 ahead = durable ? window_bytes : (*made)->geometry.data_bytes;
-    populate_pages((*made)->memory, 0, (*made)->geometry.data_offset + std::min(ahead, (*made)->geometry.data_bytes));
+    const segment_file& file = **made;
     ++newest_;
+    if (durable) {
+      options_.calls.populate(file.memory, 0, file.geometry.data_offset + window_bytes);
+    } else {
+      populate_whole(file);
+    }
   }
   {
     const std::lock_guard hold(mutex_);
     if (made) {
-      spare_ = std::move(*made);
+      spares_.push_back(std::move(*made));
       supply_failure_ = error(errc{});
     } else {
       supply_failure_ = std::move(made.error());
@@ -176,6 +231,36 @@ bool segment_keeper::make_spare() {
   retain();
   if (done_) done_();
   return true;
+}
+
+// Or as much as is done when it is stopped: nobody will come there then.
+void segment_keeper::populate_whole(const segment_file& file) {
+  const u64 end = file.memory.bytes();
+  for (u64 at = 0; at < end && !stopped(); at += populate_step_bytes) {
+    options_.calls.populate(file.memory, at, std::min(at + populate_step_bytes, end));
+  }
+}
+
+// The segment in which the publisher began has all of its pages before long, and opening the lane does not wait for it.
+bool segment_keeper::populate_current() {
+  if (whole_ == nullptr) return false;
+  {
+    const std::lock_guard hold(mutex_);
+    if (stop_ || kept_.back().file != whole_) whole_ = nullptr;
+  }
+  if (whole_ == nullptr) return false;
+  const u64 end = std::min(whole_from_ + populate_step_bytes, whole_->memory.bytes());
+  if (whole_from_ < end) options_.calls.populate(whole_->memory, whole_from_, end);
+  whole_from_ = end;
+  if (end == whole_->memory.bytes()) whole_ = nullptr;
+  return true;
+}
+
+void segment_keeper::remove_spares() noexcept {
+  // The last first: whoever dies here leaves no gap.
+  for (; !spares_.empty(); spares_.pop_back()) {
+    if (!remove_segment(options_.directory, spares_.back()->number)) return;
+  }
 }
 
 bool segment_keeper::write_back() {
@@ -252,16 +337,12 @@ void segment_keeper::show_durable(u64 position) noexcept {
 }
 
 void segment_keeper::populate_ahead(const segment_file& file, u64 offset) {
-  if (options_.durability == log_durability::os) {
-    populate_pages(file.memory, file.geometry.data_offset + offset, file.memory.bytes());
-    return;
-  }
   const u64 base = file.number << 32;  // positions of another segment count from there
   const u64 wanted = std::min(offset + window_bytes, file.geometry.data_bytes);
   const u64 from = populated_ >= base ? std::max(populated_ - base, offset) : offset;
   if (wanted < from + window_step_bytes && wanted != file.geometry.data_bytes) return;
   if (wanted <= from) return;
-  populate_pages(file.memory, file.geometry.data_offset + from, file.geometry.data_offset + wanted);
+  options_.calls.populate(file.memory, file.geometry.data_offset + from, file.geometry.data_offset + wanted);
   populated_ = base + wanted;
 }
 

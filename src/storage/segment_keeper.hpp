@@ -3,6 +3,9 @@
 // The publisher asks (next, starts, request); whoever runs work(), a thread of its own or an executor's, does what is
 // due. Between the two is a lock that is held for as long as a pointer takes, never during a system call on a file.
 //
+// Segments are made ahead: one at first, and more, up to spare_bytes_max, where the publisher takes them quickly, so
+// that a disk that keeps the helper waiting for a moment does not keep the publisher waiting.
+//
 // After an error of writing back, the kernel has forgotten which pages it lost: the segment is never synced again, what
 // was asked for in it is answered with the error, and the publisher leaves it.
 #pragma once
@@ -43,6 +46,10 @@ enum class flush_status : u8 {
 
 class segment_keeper final : public segment_supply {
  public:
+  // Segments that are made ahead have so many bytes together, and are so many; one there is in any case.
+  static constexpr u64 spare_bytes_max = u64{256} << 20;
+  static constexpr u32 spares_max = 16;
+
   // `current` is where the publisher goes on, at `place`. `lane` is its lane's file, where the durable position is
   // shown.
   segment_keeper(keeper_options options, log_lane_header& lane, std::shared_ptr<segment_file> current,
@@ -66,6 +73,9 @@ class segment_keeper final : public segment_supply {
   // Waits until it is not pending any more. Pending: the time was over first.
   flush_status wait(u64 position, std::chrono::nanoseconds timeout);
   u64 durable_position() const;
+  // Segments that are ready to be taken, and how many there shall be.
+  u32 spares() const;
+  u32 spares_wanted() const;
   // Why the last segment could not be made, or be written back. errc 0 if nothing ever failed.
   error supply_failure() const;
   error sync_failure() const;
@@ -80,6 +90,8 @@ class segment_keeper final : public segment_supply {
   // Ends wait_for_work().
   void stop();
   bool stopped() const;
+  // Removes the segments that were made ahead and never taken. The last call: nobody works or publishes any more.
+  void remove_spares() noexcept;
 
  private:
   struct kept_segment {
@@ -94,6 +106,10 @@ class segment_keeper final : public segment_supply {
   };
 
   bool make_spare();
+  void populate_whole(const segment_file& file);
+  bool populate_current();
+  bool spare_due() const noexcept;
+  void want_spares(std::chrono::steady_clock::time_point now) noexcept;
   bool write_back();
   bool synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);
   bool drop_passed();
@@ -103,6 +119,7 @@ class segment_keeper final : public segment_supply {
   flush_status status_locked(u64 position) const noexcept;
 
   const keeper_options options_;
+  const u32 spares_limit_;
   log_lane_header& lane_;
   segment_appender* appender_ = nullptr;
   std::function<void()> done_;
@@ -110,8 +127,10 @@ class segment_keeper final : public segment_supply {
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable moved_;
-  std::deque<kept_segment> kept_;  // oldest first; the last is the one being written
-  std::shared_ptr<segment_file> spare_;
+  std::deque<kept_segment> kept_;                     // oldest first; the last is the one being written
+  std::deque<std::shared_ptr<segment_file>> spares_;  // the next one first
+  u32 wanted_ = 1;
+  std::chrono::steady_clock::time_point taken_at_;  // when the publisher came to the last segment
   std::vector<range> failed_;
   u64 requested_ = 0;
   u64 durable_ = 0;
@@ -121,7 +140,9 @@ class segment_keeper final : public segment_supply {
 
   // The helper's.
   u64 newest_;
-  u64 populated_ = 0;  // position
+  u64 populated_ = 0;                    // position
+  std::shared_ptr<segment_file> whole_;  // the first segment, until all its pages were touched
+  u64 whole_from_ = 0;                   // offset in its file
   std::chrono::steady_clock::time_point next_sync_;
   std::chrono::steady_clock::time_point next_attempt_{};
 };

@@ -139,3 +139,52 @@ TEST_CASE("nothing that was committed is lost when a publisher on disk is killed
   }
   ::munmap(shared, sizeof(shown));
 }
+
+TEST_CASE("what a killed publisher had made ahead is removed by the next one, and a forked child removes nothing") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  options.own_thread = false;
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  child publisher([&] {
+    auto opened = log_writer::open(options);
+    if (!opened) return 10;
+    log_writer& w = **opened;
+    const auto work = [&] {
+      while (w.keeper().work()) {
+      }
+    };
+    work();
+    lane_claim claim;
+    u64 n = 0;
+    while (w.appender().claim(size_of(n), claim) == append_status::ok) {
+      write_message(claim.payload, size_of(n), n);
+      w.appender().commit(claim, size_of(n));
+      ++n;
+    }
+    work();
+    child heir([&] { return opened->reset(), 0; });
+    if (heir.wait().status != 0) return 11;
+    // A loan in the first of the segments that were made ahead, and no segment after it has been begun.
+    if (w.appender().claim(size_of(n), claim) != append_status::ok) return 12;
+    std::memset(claim.payload, 0xee, size_of(n));
+    if (::write(ready[1], &n, sizeof n) != sizeof n) return 13;
+    ::pause();
+    return 14;
+  });
+  ::close(ready[1]);
+  u64 n = 0;
+  REQUIRE(::read(ready[0], &n, sizeof n) == sizeof n);
+  ::close(ready[0]);
+  publisher.kill();
+  REQUIRE(publisher.wait().signal == SIGKILL);
+  const std::string lane = lane_directory(options.directory, options.topic, options.name);
+  CHECK(list_segments(lane).size() == 2 + segment_keeper::spares_max);
+  CHECK(verify_lane(lane).value().messages == n);
+  auto w = open_log(options);
+  CHECK(list_segments(lane).size() == 3);
+  append_all(*w, n, n + 10);
+  CHECK(verify_lane(lane).value().whole());
+  auto all = read_from_begin(options);
+  CHECK(read_on(*all, 0) == n + 10);
+}
