@@ -6,6 +6,10 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
+// Who waits that long, or for ever, writes back itself: two threads that wake each other take longer than a good disk.
+// A system call cannot be left when the time is over, so who has less lets the helper do it.
+constexpr auto written_here_from = std::chrono::seconds(10);
+
 bool same_text(const char* stored, std::size_t capacity, const std::string& wanted) noexcept {
   return std::string_view(stored, ::strnlen(stored, capacity)) == wanted;
 }
@@ -104,8 +108,12 @@ log_writer::~log_writer() {
 result<void> log_writer::flush(std::chrono::nanoseconds timeout) {
   if (durability_ == log_durability::os) return tl::unexpected(error(errc::invalid_argument));
   const u64 position = appender_->frontier();
-  keeper_->request(position);
-  if (!thread_) keeper_->work();
+  if (timeout >= written_here_from) {
+    keeper_->write_back_here(position);
+  } else {
+    keeper_->request(position);
+    if (!thread_) keeper_->work();
+  }
   switch (keeper_->wait(position, timeout)) {
     case flush_status::durable: return {};
     case flush_status::failed: return tl::unexpected(error(errc::system, 0, keeper_->sync_failure().system_errno()));

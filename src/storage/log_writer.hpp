@@ -41,7 +41,8 @@ class log_writer {
   const recovery_report& report() const noexcept { return report_; }
   const std::string& directory() const noexcept { return lane_.directory; }
 
-  // Waits until everything that was committed is on the disk.
+  // Waits until everything that was committed is on the disk. With a timeout of ten seconds or more the calling thread
+  // writes it back itself, and a disk that does not answer can keep it longer.
   // Errors: timed_out; system (it could not be written back: what is not durable now may never be, and what is
   // published from now on goes to another segment); invalid_argument with durability `os`.
   result<void> flush(std::chrono::nanoseconds timeout);

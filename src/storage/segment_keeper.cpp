@@ -44,8 +44,8 @@ segment_keeper::segment_keeper(keeper_options options, log_lane_header& lane, st
       spares_limit_(limit_of_spares(options_)),
       lane_(lane),
       taken_at_(steady_clock::now()),
-      newest_(current->number),
-      next_sync_(steady_clock::now()) {
+      next_sync_(steady_clock::now()),
+      newest_(current->number) {
   segment_start start{};
   current->read_start(start);
   populate_ahead(*current, place.position - start.position);
@@ -113,6 +113,14 @@ void segment_keeper::request(u64 position) noexcept {
     requested_ = position;
   }
   work_.notify_one();
+}
+
+void segment_keeper::write_back_here(u64 position) {
+  {
+    const std::lock_guard hold(mutex_);
+    requested_ = std::max(requested_, position);
+  }
+  write_back();
 }
 
 // ---- what anybody asks ---------------------------------------------------------------------------------
@@ -265,12 +273,13 @@ void segment_keeper::remove_spares() noexcept {
 
 bool segment_keeper::write_back() {
   if (options_.durability == log_durability::os || appender_ == nullptr) return false;
-  const bool interval_over = options_.durability == log_durability::interval && steady_clock::now() >= next_sync_;
+  const std::lock_guard one(writing_back_);
   // Everything that is there goes with what was asked for: group commit.
   const u64 position = appender_->frontier();
   std::vector<kept_segment> to_sync;
   {
     const std::lock_guard hold(mutex_);
+    const bool interval_over = options_.durability == log_durability::interval && steady_clock::now() >= next_sync_;
     if (position <= durable_) requested_ = std::min(requested_, std::max(position, durable_));
     if (position <= durable_ || (requested_ <= durable_ && !interval_over)) {
       if (interval_over) next_sync_ = steady_clock::now() + options_.interval;
@@ -283,7 +292,10 @@ bool segment_keeper::write_back() {
   for (const kept_segment& kept : to_sync) {
     if (!synchronize(kept.file, kept.begin, position)) break;
   }
-  next_sync_ = steady_clock::now() + options_.interval;
+  {
+    const std::lock_guard hold(mutex_);
+    next_sync_ = steady_clock::now() + options_.interval;
+  }
   if (done_) done_();
   return true;
 }

@@ -67,6 +67,9 @@ class segment_keeper final : public segment_supply {
   void starts(u64 number, const log_place& place) noexcept override;
   // What is before `position` is to be on the disk. With durability `os`, nothing ever is.
   void request(u64 position) noexcept;
+  // The same, written back before this returns, by the caller: without a helper that has to wake, and to wake it again.
+  // Or it has failed: status_of() says.
+  void write_back_here(u64 position);
 
   // ---- from any thread ----
   flush_status status_of(u64 position) const;
@@ -79,7 +82,8 @@ class segment_keeper final : public segment_supply {
   // Why the last segment could not be made, or be written back. errc 0 if nothing ever failed.
   error supply_failure() const;
   error sync_failure() const;
-  // Called on the helper's thread when the durable position moved, or a segment became ready. Set before work() begins.
+  // Called when the durable position moved, or a segment became ready, by whoever did it: the helper's thread, or the
+  // one in write_back_here(). Set before work() begins.
   void when_done(std::function<void()> callback) { done_ = std::move(callback); }
 
   // ---- on the helper's thread ----
@@ -124,6 +128,7 @@ class segment_keeper final : public segment_supply {
   segment_appender* appender_ = nullptr;
   std::function<void()> done_;
 
+  std::mutex writing_back_;  // one at a time; taken before the other
   mutable std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable moved_;
@@ -138,12 +143,13 @@ class segment_keeper final : public segment_supply {
   error supply_failure_{errc{}};
   error sync_failure_{errc{}};
 
+  std::chrono::steady_clock::time_point next_sync_;
+  u64 populated_ = 0;  // position; of who writes back
+
   // The helper's.
   u64 newest_;
-  u64 populated_ = 0;                    // position
   std::shared_ptr<segment_file> whole_;  // the first segment, until all its pages were touched
   u64 whole_from_ = 0;                   // offset in its file
-  std::chrono::steady_clock::time_point next_sync_;
   std::chrono::steady_clock::time_point next_attempt_{};
 };
 
