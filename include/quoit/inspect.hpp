@@ -38,6 +38,9 @@ struct publisher_info {
   std::uint64_t refused = 0;        // loans that found no room
   std::uint64_t wakes = 0;          // system calls made to wake a subscriber; on the kernel path, to send
   std::uint64_t lane = 0;           // of its files: quoit.<bus>.<topic>@<lane>
+  // Of a topic on disk: its publisher_name, whatever another process wrote there. It has no files in shared memory, and
+  // the numbers above, from capacity_bytes to wakes, are not known from here: 0.
+  std::string name;
   // On the kernel path: its process, and why it is there; it has no node that others see.
   std::uint32_t pid = 0;
   std::string why;
@@ -65,7 +68,8 @@ struct topic_info {
   std::uint32_t type_alignment = 0;
   std::vector<publisher_info> publishers;
   std::vector<subscription_info> subscriptions;
-  std::string problem;  // why it could not be read, if it could not
+  std::string directory;  // where it is kept, if it is on disk
+  std::string problem;    // why it could not be read, if it could not
 };
 
 struct bus_info {

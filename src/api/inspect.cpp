@@ -105,6 +105,7 @@ std::optional<topic_info> read_topic(segment_store& store, const std::string& na
   info.type_fields = control->type_fields();
   info.type_bytes = control->type_bytes();
   info.type_alignment = control->type_alignment();
+  info.directory = control->place().directory;
   for (u32 i = 0; i < control->subscriptions(); ++i) {
     const subscription_entry& entry = control->subscription(i);
     if (control->state(entry) != participant_state::active) continue;
@@ -124,7 +125,8 @@ std::optional<topic_info> read_topic(segment_store& store, const std::string& na
     publisher.state = state_name(control->state(entry));
     publisher.policy = static_cast<policy>(load_relaxed(entry.policy));  // relaxed: ordered by state()
     publisher.lane = load_relaxed(entry.lane_generation);                // relaxed: ordered by state()
-    read_lane(store, file, publisher.lane, publisher, info.subscriptions);
+    publisher.name = topic::lane_name_of(entry);
+    if (!topic::is_on_disk(entry)) read_lane(store, file, publisher.lane, publisher, info.subscriptions);
     info.publishers.push_back(std::move(publisher));
   }
   return info;

@@ -74,6 +74,8 @@ bool everybody_is_on(const topic& control, const lane_slots& slots) {
 void write_entry(publisher_parts& parts, publisher_entry& entry, const lane_header& head) {
   const node_id self = parts.owner->id();
   // relaxed: ordered by the release of the state
+  store_relaxed(entry.on_disk, 0);
+  // relaxed: as above
   store_relaxed(entry.lane_generation, parts.lane_generation);
   store_relaxed(entry.node_generation, self.generation);        // relaxed: as above
   store_relaxed(entry.node, self.index);                        // relaxed: as above
@@ -89,7 +91,7 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
   topic& control = parts.control;
   for (u32 i = 0; i < control.publishers(); ++i) {
     publisher_entry& entry = control.publisher(i);
-    if (control.state(entry) != left_as) continue;
+    if (control.state(entry) != left_as || topic::is_on_disk(entry)) continue;
     const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
     auto lane = open_lane(control.store(), control.file_name(), generation, access::read_write);
     if (!lane || !same_geometry(lane->geometry, geometry) ||

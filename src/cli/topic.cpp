@@ -66,7 +66,8 @@ nlohmann::ordered_json to_json(const std::string& bus, const quoit::topic_info& 
                           {"refused", p.refused},
                           {"wakes", p.wakes},
                           {"pid", p.pid},
-                          {"why", p.why}});
+                          {"why", p.why},
+                          {"name", p.name}});
   }
   nlohmann::ordered_json subscriptions = nlohmann::ordered_json::array();
   for (const auto& s : t.subscriptions) {
@@ -88,6 +89,7 @@ nlohmann::ordered_json to_json(const std::string& bus, const quoit::topic_info& 
           {"type_alignment", t.type_alignment},
           {"publishers", publishers},
           {"subscriptions", subscriptions},
+          {"directory", t.directory},
           {"problem", t.problem}};
 }
 
@@ -129,16 +131,16 @@ void list_topics(const choices& c, int& status) {
         continue;
       }
       if (!head) {
-        fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10}\n", "bus", "topic", "type", "bytes", "pubs",
-                   "subs", "messages", "lost");
+        fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10} {}\n", "bus", "topic", "type", "bytes", "pubs",
+                   "subs", "messages", "lost", "kept in");
         head = true;
       }
       std::uint64_t messages = 0, lost = 0;
       for (const auto& p : t.publishers) messages += p.messages;
       for (const auto& s : t.subscriptions) lost += s.lost;
-      fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10}\n", name, t.name,
+      fmt::print("{:<12} {:<28} {:<20} {:>8} {:>4} {:>4} {:>12} {:>10} {}\n", name, t.name,
                  t.problem.empty() ? t.type_name : t.problem, size_of(t), t.publishers.size(), t.subscriptions.size(),
-                 messages, lost);
+                 messages, lost, t.directory.empty() ? "-" : t.directory);
     }
   }
 }

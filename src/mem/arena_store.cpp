@@ -52,8 +52,8 @@ class arena_segments final : public segment_store {
       : memory_(std::move(memory)), lock_timeout_(lock_timeout) {}
 
   result<segment> make(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose,
-                       segment_kind kind) override {
-    if (kind == segment_kind::lane_data && memory_->sealed()) return make_sealed(prefix, bytes, purpose);
+                       segment_content what) override {
+    if (what == segment_content::lane_data && memory_->sealed()) return make_sealed(prefix, bytes, purpose);
     auto made = memory_->make(bytes, std::nullopt, purpose, lock_timeout_);
     if (!made) return tl::unexpected(std::move(made.error()));
     auto memory = fill(*made, bytes, purpose);

@@ -66,7 +66,7 @@ struct segment {
 };
 
 // What of it a segment is for decides where a sealed memory puts it.
-enum class segment_kind { words, lane_data };
+enum class segment_content { words, lane_data };
 
 class segment_store {
  public:
@@ -75,9 +75,9 @@ class segment_store {
   // Makes a segment under a temporary name that begins with `prefix`, with its lock (shm_lock_byte) held, zeroed,
   // allocated and mapped. Errors: no_space (value: bytes), no_permission, limit_reached (descriptors), busy, system.
   virtual result<segment> make(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose,
-                               segment_kind kind) = 0;
+                               segment_content what) = 0;
   result<segment> make(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose) {
-    return make(prefix, bytes, purpose, segment_kind::words);
+    return make(prefix, bytes, purpose, segment_content::words);
   }
   // Gives it its permissions and its final name. False: somebody else was first, and the temporary is gone.
   virtual result<bool> place(segment& made, const std::string& name, const shm_permissions& permissions) = 0;

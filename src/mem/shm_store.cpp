@@ -9,7 +9,7 @@ namespace {
 class shm_directory_store final : public segment_store {
  public:
   result<segment> make(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose,
-                       segment_kind /*kind*/) override {
+                       segment_content /*what*/) override {
     auto file = make_shm(prefix, bytes, purpose);
     if (!file) return tl::unexpected(std::move(file.error()));
     return segment{segment_locks(std::move(file->descriptor)), std::move(file->memory), std::move(file->name), 0, 0};

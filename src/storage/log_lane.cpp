@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -33,8 +34,15 @@ error failed(const std::string& doing, const std::string& path, int why) {
 }
 
 result<void> make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0770) == 0 || errno == EEXIST) return {};
-  return tl::unexpected(failed("making the directory", path, errno));
+  if (::mkdir(path.c_str(), 0770) != 0) {
+    if (errno == EEXIST) return {};
+    return tl::unexpected(failed("making the directory", path, errno));
+  }
+  // Its name is to be there after a power failure, as what is flushed in it will be. A file system that has no such
+  // call for directories has no need of it.
+  const fd parent(::open((path + "/..").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (parent) ::fsync(parent.get());
+  return {};
 }
 
 // Locks and mappings of one file by two machines are not what they are on one.
@@ -134,13 +142,45 @@ result<log_lane> open_at(const std::string& directory, access how) {
   return lane;
 }
 
-std::string topic_directory(const std::string& root, const std::string& topic) {
+std::string path_of_topic(const std::string& root, const std::string& topic) {
   std::string name = topic;
   std::replace(name.begin(), name.end(), '/', '+');
   return root + "/" + name;
 }
 
+result<void> check_topic_directory_name(const std::string& topic) {
+  if (topic != "." && topic != "..") return {};
+  return tl::unexpected(error(errc::invalid_name, "a topic on disk is a directory, which can not be called " + topic));
+}
+
+result<topic_directory> look_at_topic_directory(const std::string& root, const std::string& topic) {
+  const std::unique_ptr<char, void (*)(void*)> whole(::realpath(root.c_str(), nullptr), ::free);
+  if (!whole) return tl::unexpected(failed("looking for the directory", root, errno));
+  topic_directory found{whole.get()};
+  const std::string path = path_of_topic(found.root, topic);
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) return tl::unexpected(failed("looking for the directory", path, errno));
+  if (!S_ISDIR(status.st_mode)) return tl::unexpected(failed("looking for the directory", path, ENOTDIR));
+  found.device = status.st_dev;
+  found.inode = status.st_ino;
+  return found;
+}
+
 }  // namespace
+
+result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic) {
+  if (auto ok = check_topic_directory_name(topic); !ok) return tl::unexpected(std::move(ok.error()));
+  for (const std::string& path : {root, path_of_topic(root, topic)}) {
+    if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
+  }
+  if (auto local = refuse_network(path_of_topic(root, topic)); !local) return tl::unexpected(std::move(local.error()));
+  return look_at_topic_directory(root, topic);
+}
+
+result<topic_directory> find_topic_directory(const std::string& root, const std::string& topic) {
+  if (auto ok = check_topic_directory_name(topic); !ok) return tl::unexpected(std::move(ok.error()));
+  return look_at_topic_directory(root, topic);
+}
 
 u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept {
   const u64 words[3] = {position, lane_id[0], lane_id[1]};
@@ -167,13 +207,13 @@ result<void> check_lane_name(std::string_view name) {
 }
 
 std::string lane_directory(const std::string& root, const std::string& topic, const std::string& name) {
-  return topic_directory(root, topic) + "/" + name;
+  return path_of_topic(root, topic) + "/" + name;
 }
 
 result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
   if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
   const std::string directory = lane_directory(root, topic, name);
-  for (const std::string& path : {root, topic_directory(root, topic), directory}) {
+  for (const std::string& path : {root, path_of_topic(root, topic), directory}) {
     if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
   }
   if (auto local = refuse_network(directory); !local) return tl::unexpected(std::move(local.error()));
@@ -223,7 +263,7 @@ bool lane_is_held(const std::string& directory) noexcept {
 
 std::vector<std::string> list_lanes(const std::string& root, const std::string& topic) {
   std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(topic_directory(root, topic).c_str()), ::closedir);
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path_of_topic(root, topic).c_str()), ::closedir);
   if (!folder) return names;
   while (const dirent* const entry = ::readdir(folder.get())) {
     if (check_lane_name(entry->d_name)) names.emplace_back(entry->d_name);

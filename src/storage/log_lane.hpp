@@ -28,6 +28,20 @@ u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept;
 // The position before which everything is known to be on the disk. 0 if that is not known.
 u64 known_durable(const log_lane_header& header) noexcept;
 
+// The directory of a topic, DIR/<topic>.
+struct topic_directory {
+  std::string root;  // DIR, absolute and without links
+  u64 device = 0;
+  u64 inode = 0;
+};
+
+// Makes DIR and DIR/<topic> where they are missing; the directory that DIR is in has to be there.
+// Errors: invalid_name (a topic that can be no directory), invalid_argument (a network file system), no_permission,
+// not_found (where DIR would be), no_space, system.
+result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic);
+// Makes nothing. Errors: as above; not_found: nobody has published this topic there.
+result<topic_directory> find_topic_directory(const std::string& root, const std::string& topic);
+
 // Errors: invalid_name (1 to 64 of [A-Za-z0-9_.-], not beginning with a dot).
 result<void> check_lane_name(std::string_view name);
 

@@ -16,7 +16,7 @@ result<new_lane> make_lane(segment_store& store, const std::string& temporary_pr
                           {"the slots" + of_topic, "limits.subscriptions_max"});
   if (!slots) return tl::unexpected(std::move(slots.error()));
   auto data = store.make(temporary_prefix, geometry.data_file_bytes(),
-                         {"the ring" + of_topic, "publisher_options capacity_bytes"}, segment_kind::lane_data);
+                         {"the ring" + of_topic, "publisher_options capacity_bytes"}, segment_content::lane_data);
   if (!data) {
     store.discard(*slots);
     return tl::unexpected(std::move(data.error()));

@@ -44,7 +44,7 @@ result<void> check_limits(const topic_limits& limits) {
 }
 
 void write_header(topic_header& h, std::size_t segment_bytes, std::string_view name, const type_info& type,
-                  const topic_limits& limits) {
+                  const topic_limits& limits, const topic_place& place) {
   h.prefix =
       prefix_of_now(topic_magic, topic_header_bytes, sizeof(publisher_entry), limits.publishers_max, segment_bytes);
   h.subscription_bytes = sizeof(subscription_entry);
@@ -55,6 +55,17 @@ void write_header(topic_header& h, std::size_t segment_bytes, std::string_view n
   name.copy(h.name, sizeof h.name - 1);
   type.name.copy(h.type_name, sizeof h.type_name - 1);
   type.fields.copy(h.type_fields, sizeof h.type_fields - 1);
+  if (place.directory.empty()) return;
+  h.prefix.required_features = topic_is_kept;
+  h.directory_device = place.device;
+  h.directory_inode = place.inode;
+  place.directory.copy(h.directory, sizeof h.directory - 1);
+}
+
+std::string described(const topic_place& place) {
+  if (place.directory.empty()) return "in memory alone";
+  return "in " + place.directory + " (device " + std::to_string(place.device) + ", inode " +
+         std::to_string(place.inode) + ")";
 }
 
 // Text that another process wrote: it may lack its end.
@@ -74,9 +85,15 @@ result<bool> lock_file(segment_locks& locks, const std::string& path, std::chron
 // ---- opening -------------------------------------------------------------------------------------------
 
 result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
-                                  const topic_limits& limits, std::chrono::nanoseconds lock_timeout) {
+                                  const topic_limits& limits, std::chrono::nanoseconds lock_timeout,
+                                  const topic_place& place) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
+  if (place.directory.size() > topic_directory_bytes_max) {
+    return tl::unexpected(
+        error(errc::invalid_argument, "the path of the directory has " + std::to_string(place.directory.size()) +
+                                          " bytes: at most " + std::to_string(topic_directory_bytes_max)));
+  }
   if (auto ok = check_limits(limits); !ok) return tl::unexpected(std::move(ok.error()));
   if (type.name.size() > type_name_bytes_max || type.fields.size() > type_fields_bytes_max) {
     return tl::unexpected(error(errc::invalid_argument, "the name of the type has " + std::to_string(type.name.size()) +
@@ -89,7 +106,9 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     auto opened = open_file(owner, file, lock_timeout);
     if (opened) {
-      if (auto ok = opened->control.check_type(type); !ok) {
+      auto ok = opened->control.check_type(type);
+      if (ok) ok = opened->control.check_place(place);
+      if (!ok) {
         // A topic that only the dead have left is nobody's.
         opened->control.clean_dead(*owner);
         opened->control.remove_if_unused();
@@ -100,7 +119,7 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
     }
     if (opened.error().code() != errc::not_found) return tl::unexpected(std::move(opened.error()));
     segment_locks locks;
-    auto made = make(*owner, file, *bare, type, limits, locks);
+    auto made = make(*owner, file, *bare, type, limits, place, locks);
     if (made) return topic::opened{std::move(*made), topic_lock(std::move(locks))};
     if (made.error().code() != errc::not_found) return tl::unexpected(std::move(made.error()));
   }
@@ -148,7 +167,8 @@ result<topic> topic::look(segment_store& store, const std::string& file_name) {
   return control;
 }
 
-result<topic> topic::observe(const node& owner, std::string_view name, const type_info& type) {
+result<topic> topic::observe(const node& owner, std::string_view name, const type_info& type,
+                             const topic_place& place) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
   auto control = look(owner.store(), topic_file(owner.bus(), *bare));
@@ -158,17 +178,18 @@ result<topic> topic::observe(const node& owner, std::string_view name, const typ
                                                      " does not exist: an observer makes none"));
   }
   if (auto ok = control->check_type(type); !ok) return tl::unexpected(std::move(ok.error()));
+  if (auto ok = control->check_place(place); !ok) return tl::unexpected(std::move(ok.error()));
   return control;
 }
 
 // `not_found`: somebody else was first, or took our temporary for abandoned.
 result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
-                          const topic_limits& limits, segment_locks& lock) {
+                          const topic_limits& limits, const topic_place& place, segment_locks& lock) {
   auto made = owner.store().make(bus_temporary_prefix(owner.bus()),
                                  topic_bytes(limits.publishers_max, limits.subscriptions_max),
                                  {"the tables of topic " + std::string(name), "limits"});
   if (!made) return tl::unexpected(std::move(made.error()));
-  write_header(made->memory.object<topic_header>(), made->memory.bytes(), name, type, limits);
+  write_header(made->memory.object<topic_header>(), made->memory.bytes(), name, type, limits, place);
   auto placed = owner.store().place(*made, file_name, owner.settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   if (!*placed) return tl::unexpected(error(errc::not_found));
@@ -176,6 +197,7 @@ result<topic> topic::make(node& owner, const std::string& file_name, std::string
   control.store_ = &owner.store();
   control.memory_ = std::move(made->memory);
   control.file_name_ = file_name;
+  if (!place.directory.empty()) control.place_ = place;
   control.lock_timeout_ = owner.settings().lock_timeout;
   control.publishers_ = limits.publishers_max;
   control.subscriptions_ = limits.subscriptions_max;
@@ -187,7 +209,7 @@ result<topic> topic::make_private(std::string_view name, const type_info& type, 
   if (auto ok = check_limits(limits); !ok) return tl::unexpected(std::move(ok.error()));
   auto memory = map_private(topic_bytes(limits.publishers_max, limits.subscriptions_max));
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  write_header(memory->object<topic_header>(), memory->bytes(), name, type, limits);
+  write_header(memory->object<topic_header>(), memory->bytes(), name, type, limits, {});
   topic control;
   control.memory_ = std::move(*memory);
   control.publishers_ = limits.publishers_max;
@@ -201,7 +223,7 @@ result<void> topic::check(const std::string& path, u64 bytes) {
   if (prefix.magic != topic_magic) {
     return tl::unexpected(error(errc::corrupt, path + " is no topic (wrong magic number): remove it"));
   }
-  if (prefix.layout_major != layout_major || prefix.required_features != 0) {
+  if (prefix.layout_major != layout_major || (prefix.required_features & ~topic_is_kept) != 0) {
     return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
                                                          std::to_string(prefix.layout_minor) +
                                                          ", this library has layout " + std::to_string(layout_major) +
@@ -216,7 +238,25 @@ result<void> topic::check(const std::string& path, u64 bytes) {
   }
   publishers_ = prefix.entry_count;
   subscriptions_ = subscription_count;
-  return {};
+  return (prefix.required_features & topic_is_kept) != 0 ? read_place(path) : result<void>();
+}
+
+result<void> topic::read_place(const std::string& path) {
+  const topic_header& h = header();
+  place_ = {text_of(h.directory, sizeof h.directory), h.directory_device, h.directory_inode, false};
+  // Copied once, and judged by the copy.
+  if (place_.directory.starts_with('/') && place_.directory.size() <= topic_directory_bytes_max) return {};
+  return tl::unexpected(error(errc::corrupt, path + " is kept in a directory without an absolute path: remove it"));
+}
+
+result<void> topic::check_place(const topic_place& asked) const {
+  const bool kept = !place_.directory.empty();
+  if (asked.any || (!kept && asked.directory.empty())) return {};
+  const bool same = kept && place_.device == asked.device && place_.inode == asked.inode;
+  if (same && !asked.directory.empty()) return {};
+  std::string words = "topic " + name() + " is kept " + described(place_) + ", and asked for " + described(asked);
+  if (place_.directory == asked.directory) words += ": the directory was replaced while somebody is on the topic";
+  return tl::unexpected(error(errc::policy_conflict, words));
 }
 
 result<void> topic::check_type(const type_info& type) const {
@@ -267,6 +307,13 @@ node_id topic::owner_of(const subscription_entry& entry) noexcept {
   return {load_relaxed(entry.node), load_relaxed(entry.node_generation)};  // relaxed: ordered by state()
 }
 
+bool topic::is_on_disk(const publisher_entry& entry) noexcept {
+  return load_relaxed(entry.on_disk) != 0;  // relaxed: ordered by state()
+}
+std::string topic::lane_name_of(const publisher_entry& entry) {
+  return is_on_disk(entry) ? text_of(entry.lane_name, sizeof entry.lane_name) : std::string();
+}
+
 u32 topic::count_active_subscriptions() const noexcept {
   u32 count = 0;
   for (u32 i = 0; i < subscriptions_; ++i) count += state(subscription(i)) == participant_state::active;
@@ -300,6 +347,8 @@ void topic::roster_changed(node& self, u32 index) {
 }
 
 bool topic::leave_lane(node& self, u32 publisher_index, u32 index) const {
+  // Readers of a directory have no slot, and no publisher waits for them.
+  if (is_on_disk(publisher(publisher_index))) return true;
   return leave_lane(self, publisher_index, publisher(publisher_index).lane_generation, index);
 }
 
@@ -334,11 +383,14 @@ void topic::remove_subscription(node& self, u32 index) {
 // Everybody is told before the entry changes: a cleaner that dies here leaves it to the next one to do all of this.
 void topic::close_lane(node& self, u32 index, participant_state becomes) {
   publisher_entry& entry = publisher(index);
-  if (auto lane = open_lane_slots(*store_, file_name_, entry.lane_generation)) {
-    // sync(lane.state): every frame of the lane is whole: its writer is gone
-    store_release(lane->slots().state, static_cast<u64>(lane_state::closed));
-  } else if (!is_gone(lane.error())) {
-    return;
+  // A lane on disk says by its lock whether somebody publishes in it.
+  if (!is_on_disk(entry)) {
+    if (auto lane = open_lane_slots(*store_, file_name_, entry.lane_generation)) {
+      // sync(lane.state): every frame of the lane is whole: its writer is gone
+      store_release(lane->slots().state, static_cast<u64>(lane_state::closed));
+    } else if (!is_gone(lane.error())) {
+      return;
+    }
   }
   roster_changed(self, index);
   // sync(topic.entry): closed, for whoever looks at the table
@@ -350,6 +402,12 @@ bool topic::retire_lane_if_left(u32 index) {
   publisher_entry& entry = publisher(index);
   const participant_state now = state(entry);
   if (now != participant_state::closed && now != participant_state::dead) return false;
+  if (is_on_disk(entry)) {
+    // What was published stays in the directory, and is read from there: nobody needs the entry for it.
+    // sync(topic.entry): free, for the next publisher
+    store_release(entry.state, static_cast<u64>(participant_state::free));
+    return true;
+  }
   if (auto lane = open_lane_slots(*store_, file_name_, entry.lane_generation)) {
     for (u32 word = 0; word * 64 < lane->subscriptions; ++word) {
       // sync(lane.active): nobody's loads come after this
@@ -380,9 +438,9 @@ void topic::clean_dead(node& self) {
 void topic::remove_if_unused() {
   if (count_active_publishers() + count_active_subscriptions() > 0) return;
   // A generation is spent before its files have names: a topic that is at its first one has no lanes. Looking for them
-  // reads the whole directory, which is slow where ten thousand topics go at once.
+  // reads the whole directory, which is slow where ten thousand topics go at once. One on disk has none either.
   // relaxed: under the topic's lock
-  if (load_relaxed(header().next_lane_generation) != first_lane_generation) {
+  if (place_.directory.empty() && load_relaxed(header().next_lane_generation) != first_lane_generation) {
     for (const std::string& lane : store_->list(file_name_ + "@")) store_->remove(lane);
   }
   store_->remove(file_name_);

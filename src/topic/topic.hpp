@@ -24,6 +24,14 @@ struct type_info {
   std::string_view fields;
 };
 
+// Where the messages of a topic are: in memory alone, or in the directory DIR/<topic> of a file system as well.
+struct topic_place {
+  std::string directory;  // DIR, absolute; empty: in memory alone
+  u64 device = 0;         // of DIR/<topic>: two names of one directory are the same place
+  u64 inode = 0;
+  bool any = false;  // what is asked for is whatever there is; where there is nothing yet, in memory
+};
+
 // limit_reached, value `max`: the topic has `count` of `what`, and `option` of topic_limits was `max`.
 error topic_is_full(const std::string& topic, std::size_t count, const char* what, const char* option, u32 max);
 
@@ -45,16 +53,19 @@ class topic {
   struct opened;
 
   // Opens the topic, or makes it. The lock is still held.
-  // Errors: invalid_name, type_mismatch, no_space, no_permission, busy, newer_version, corrupt, system.
+  // Errors: invalid_name, invalid_argument, type_mismatch, policy_conflict (it is kept elsewhere than asked for, or in
+  // memory), no_space, no_permission, busy, newer_version, corrupt, system.
   static result<opened> open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
-                             const topic_limits& limits, std::chrono::nanoseconds lock_timeout);
+                             const topic_limits& limits, std::chrono::nanoseconds lock_timeout,
+                             const topic_place& place = {});
   // Opens what is there, whatever its type, by the name of its file. Errors: also not_found.
   static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
                                   std::chrono::nanoseconds lock_timeout);
   // The same without the lock, and read as it stands: for listings.
   static result<topic> look(segment_store& store, const std::string& file_name);
-  // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch.
-  static result<topic> observe(const node& owner, std::string_view name, const type_info& type);
+  // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch, policy_conflict.
+  static result<topic> observe(const node& owner, std::string_view name, const type_info& type,
+                               const topic_place& place = {});
 
   // The segment of a topic on the kernel path, in memory of this process alone: nobody else reads it, and it has no
   // lock. Errors: invalid_argument, no_space.
@@ -72,6 +83,9 @@ class topic {
   u32 type_bytes() const noexcept { return header().type_bytes; }
   u32 type_alignment() const noexcept { return header().type_alignment; }
 
+  // Where it is kept; its directory is empty if it is in memory alone.
+  const topic_place& place() const noexcept { return place_; }
+
   topic_header& header() const noexcept { return memory_.object<topic_header>(); }
   u32 publishers() const noexcept { return publishers_; }
   u32 subscriptions() const noexcept { return subscriptions_; }
@@ -85,6 +99,10 @@ class topic {
   participant_state state(const publisher_entry& entry) const noexcept;
   participant_state state(const subscription_entry& entry) const noexcept;
   static node_id owner_of(const publisher_entry& entry) noexcept;
+  // True of a publisher without lane files: what it publishes is in the topic's directory, under lane_name_of().
+  static bool is_on_disk(const publisher_entry& entry) noexcept;
+  // Whatever another process wrote there: it may be no name of a lane. Empty if it is not on disk.
+  static std::string lane_name_of(const publisher_entry& entry);
   static node_id owner_of(const subscription_entry& entry) noexcept;
 
   // ---- with the lock held ----
@@ -114,12 +132,15 @@ class topic {
  private:
   result<void> check(const std::string& path, u64 bytes);
   result<void> check_type(const type_info& type) const;
+  result<void> check_place(const topic_place& asked) const;
+  result<void> read_place(const std::string& path);
   static result<topic> make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
-                            const topic_limits& limits, segment_locks& lock);
+                            const topic_limits& limits, const topic_place& place, segment_locks& lock);
 
   mapping memory_;
   segment_store* store_ = nullptr;  // of its node, which is there as long
   std::string file_name_;
+  topic_place place_;
   std::chrono::nanoseconds lock_timeout_{};
   u32 publishers_ = 0;
   u32 subscriptions_ = 0;

@@ -71,6 +71,9 @@ int main() {
   FIELD(topic_header, type_fields);
   FIELD(topic_header, roster);
   FIELD(topic_header, armed);
+  FIELD(topic_header, directory_device);
+  FIELD(topic_header, directory_inode);
+  FIELD(topic_header, directory);
   SIZE(topic_header, topic_header_bytes);
   FIELD(publisher_entry, state);
   FIELD(publisher_entry, lane_generation);
@@ -79,6 +82,8 @@ int main() {
   FIELD(publisher_entry, policy);
   FIELD(publisher_entry, id);
   FIELD(publisher_entry, epoch);
+  FIELD(publisher_entry, on_disk);
+  FIELD(publisher_entry, lane_name);
   SIZE(publisher_entry, sizeof(publisher_entry));
   FIELD(subscription_entry, state);
   FIELD(subscription_entry, node_generation);

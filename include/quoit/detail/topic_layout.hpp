@@ -15,6 +15,11 @@ inline constexpr u32 publishers_limit = 1024;
 inline constexpr std::size_t type_name_bytes_max = 191;
 inline constexpr std::size_t topic_name_bytes_max = 160;
 inline constexpr std::size_t type_fields_bytes_max = 1791;
+inline constexpr std::size_t topic_directory_bytes_max = 1511;
+inline constexpr std::size_t lane_name_bytes_max = 64;
+
+// prefix.required_features of a topic that is kept on disk: who does not know what that is can not take part.
+inline constexpr u64 topic_is_kept = 1;
 
 enum class participant_state : u64 {
   free = 0,
@@ -31,6 +36,10 @@ struct alignas(line_pair_bytes) publisher_entry {
   u32 policy;
   u64 id[2];
   u64 epoch;  // of the roster when this entry last changed
+  // 0: its lane is two files in shared memory. 1: a directory of segments on disk, with this name in that of the topic;
+  // no files have its generation.
+  u64 on_disk;
+  char lane_name[lane_name_bytes_max];  // ends with a zero byte if it is shorter
 };
 static_assert(sizeof(publisher_entry) == 128);
 
@@ -62,6 +71,11 @@ struct topic_header {
 
   // Bit i: subscription i wants to be woken. Set by it, taken by whoever makes something visible.
   alignas(line_pair_bytes) u64 armed[subscriptions_limit / 64];
+
+  // Of a topic that is kept: DIR, absolute, and which directory DIR/<topic> is. Set once, before the file has a name.
+  u64 directory_device;
+  u64 directory_inode;
+  char directory[topic_directory_bytes_max + 1];
 };
 inline constexpr std::size_t topic_header_bytes = 4096;
 static_assert(sizeof(topic_header) <= topic_header_bytes);
