@@ -55,6 +55,7 @@ result<std::unique_ptr<log_reader>> log_reader::open(const std::string& root, co
 }
 
 u64 log_reader::durable_position() const noexcept { return known_durable(parts_->lane.header()); }
+const u64* log_reader::lane_id() const noexcept { return parts_->lane.header().lane_id; }
 const std::string& log_reader::fault() const noexcept { return parts_->fault; }
 
 // ---- segments ------------------------------------------------------------------------------------------

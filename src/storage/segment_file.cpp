@@ -163,7 +163,9 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   if (!memory) return tl::unexpected(std::move(memory.error()));
   segment->memory = std::move(*memory);
   // Or a child would keep the lock, and with it the segment.
-  if (to_read) ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK);
+  if (to_read && ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) == 0) {
+    segment->memory.stay_behind_in_parent();
+  }
   if (auto checked = check_header(*segment, bytes); !checked) return tl::unexpected(std::move(checked.error()));
   const segment_header& head = segment->header();
   segment->of_this_boot = std::memcmp(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id) == 0 &&

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "quoit/detail/log_reader.hpp"
+#include "storage/frame_walk.hpp"
 #include "storage/log_writer.hpp"
 
 namespace quoit::test {
@@ -98,6 +99,29 @@ inline std::unique_ptr<log_reader> read_from_begin(const log_writer_options& o, 
   auto r = open_reader(o, 4, check_all);
   REQUIRE(r->start_at_earliest().has_value());
   return r;
+}
+
+// Gives the messages of a lane that nobody has open other times, which may not go back.
+inline void set_stamps(const log_writer_options& o, const std::vector<u64>& stamps) {
+  const std::string directory = lane_directory(o.directory, o.topic, o.name);
+  std::size_t at = 0;
+  for (const u64 number : list_segments(directory)) {
+    const auto segment = open_segment(directory, number, access::read_write).value();
+    segment_start start{};
+    if (!segment->read_start(start)) break;
+    log_place place{start.position, start.sequence, start.voids, 0};
+    for (;;) {
+      const frame_step step = look_at_frame(*segment, start.position, place, false);
+      if (step.kind == step_kind::message) {
+        REQUIRE(at < stamps.size());
+        std::memcpy(segment->data() + (place.position - start.position) + 8, &stamps[at++], 8);
+      } else if (step.kind != step_kind::voided && step.kind != step_kind::skip) {
+        break;
+      }
+      place = behind(place, step);
+    }
+  }
+  REQUIRE(at == stamps.size());
 }
 
 // The number of the next message, which has to be whole; nothing if there is none.

@@ -1,0 +1,327 @@
+#include "storage/kept_reader.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/clock.hpp"
+#include "storage/log_lane.hpp"
+#include "storage/segment_file.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr u64 never = ~u64{0};
+// Beside what the caller holds of a lane: what waits, and what is being looked at.
+constexpr u32 held_beside = 2;
+
+std::string text_of(const char* text, std::size_t bytes_max) { return {text, ::strnlen(text, bytes_max)}; }
+
+std::string shown(const kept_type& type) {
+  return (type.name.empty() ? "(no type)" : type.name) +
+         (type.bytes == 0 ? ", of variable size" : " of " + std::to_string(type.bytes) + " bytes") +
+         (type.fields.empty() ? "" : ", fields " + type.fields);
+}
+
+bool is_left_with(take_status status) noexcept {
+  return status == take_status::corrupt || status == take_status::newer_version;
+}
+
+}  // namespace
+
+kept_reader::~kept_reader() = default;
+
+// ---- lanes ---------------------------------------------------------------------------------------------
+
+result<std::unique_ptr<kept_reader>> kept_reader::open(std::string root, std::string topic,
+                                                       std::optional<kept_type> type, u32 held_max, const start& from,
+                                                       bool remembers_held) {
+  std::unique_ptr<kept_reader> reader(new kept_reader());
+  reader->root_ = std::move(root);
+  reader->topic_ = std::move(topic);
+  reader->type_ = std::move(type);
+  reader->held_max_ = held_max;
+  reader->remembers_held_ = remembers_held;
+  const std::string directory = lane_directory(reader->root_, reader->topic_, ".");
+  if (::access(directory.c_str(), R_OK | X_OK) != 0) {
+    const int why = errno;
+    const errc code = why == ENOENT || why == ENOTDIR ? errc::not_found
+                      : why == EACCES                 ? errc::no_permission
+                                                      : errc::system;
+    return tl::unexpected(error(code, "reading the topic in " + directory, 0, why));
+  }
+  if (auto looked = reader->look(from, true); !looked) return tl::unexpected(std::move(looked.error()));
+  return reader;
+}
+
+// What the segments of a lane carry. False: it has none that could be asked, yet.
+result<bool> kept_reader::check_type(const std::string& name) {
+  const std::string directory = lane_directory(root_, topic_, name);
+  const std::vector<u64> numbers = list_segments(directory);
+  std::optional<error> why;
+  for (auto at = numbers.rbegin(); at != numbers.rend(); ++at) {
+    auto segment = open_segment(directory, *at, access::read);
+    if (!segment) {
+      if (segment.error() != errc::not_found) why = std::move(segment.error());
+      continue;
+    }
+    const segment_header& head = (*segment)->header();
+    kept_type found{text_of(head.type_name, sizeof head.type_name), head.type_bytes, head.payload_alignment,
+                    text_of(head.type_fields, sizeof head.type_fields)};
+    // Alignment is each publisher's: it may ask for more than its type needs.
+    if (type_ && (found.name != type_->name || found.bytes != type_->bytes || found.fields != type_->fields ||
+                  found.alignment < type_->alignment)) {
+      return tl::unexpected(
+          error(errc::type_mismatch, (*segment)->path + " carries " + shown(found) + "; asked for " + shown(*type_)));
+    }
+    if (!carried_) carried_ = std::move(found);
+    return true;
+  }
+  if (why) return tl::unexpected(std::move(*why));
+  return false;
+}
+
+result<void> kept_reader::go_to(kept_lane& lane, const start& from) const {
+  log_reader& reader = *lane.reader;
+  switch (from.kind) {
+    case start::from::latest: return reader.start_at_latest();
+    case start::from::earliest: return reader.start_at_earliest();
+    case start::from::last: return reader.start_with_last(from.value);
+    case start::from::sequence: return reader.start_at_sequence(from.value);
+    case start::from::time: return reader.start_at_time(from.value);
+    case start::from::cursor: break;
+  }
+  const cursor::place* const place = from.where != nullptr ? from.where->find(lane.name) : nullptr;
+  if (place == nullptr || (place->lane != 0 && place->lane != lane.id[0])) return reader.start_at_earliest();
+  return reader.start_at_sequence(place->sequence);
+}
+
+// Empty: there is nothing in it yet.
+result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const std::string& name, const start& from) {
+  auto checked = check_type(name);
+  if (!checked) return tl::unexpected(std::move(checked.error()));
+  if (!*checked) return nullptr;
+  auto reader = log_reader::open(root_, topic_, name, held_max_ + held_beside);
+  if (!reader) return tl::unexpected(std::move(reader.error()));
+  auto lane = std::make_unique<kept_lane>();
+  lane->name = name;
+  lane->reader = std::move(*reader);
+  std::copy_n(lane->reader->lane_id(), 2, lane->id);
+  if (auto there = go_to(*lane, from); !there) return tl::unexpected(std::move(there.error()));
+  // Who was killed before we came may have left a loan open.
+  lane->reader->look_at_writer();
+  return lane;
+}
+
+void kept_reader::add(std::unique_ptr<kept_lane> lane) {
+  const auto at = std::lower_bound(lanes_.begin(), lanes_.end(), lane,
+                                   [](const auto& a, const auto& b) { return a->name < b->name; });
+  idle_.push_back(lane.get());
+  lanes_.insert(at, std::move(lane));
+  for (u32 i = 0; i < lanes_.size(); ++i) lanes_[i]->order = i;
+  // The bound was made without it.
+  if (current_ != nullptr) idle_.push_back(std::exchange(current_, nullptr));
+  looked_at_ns_ = 0;
+  waiting_.reserve(lanes_.size());
+  idle_.reserve(lanes_.size());
+}
+
+result<void> kept_reader::look(const start& from, bool first) {
+  lane_missing_ = false;
+  for (const std::string& name : list_lanes(root_, topic_)) {
+    const auto known = std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) { return lane->name == name; });
+    if (known) continue;
+    auto lane = open_lane(name, from);
+    if (lane && *lane != nullptr) {
+      std::erase(complained_of_, name);
+      add(std::move(*lane));
+      continue;
+    }
+    // Being made, or for a later look.
+    lane_missing_ = true;
+    if (lane || lane.error() == errc::not_found) continue;
+    const bool of_this_lane = lane.error() == errc::corrupt || lane.error() == errc::newer_version;
+    if (first && !of_this_lane) return tl::unexpected(std::move(lane.error()));
+    if (std::find(complained_of_.begin(), complained_of_.end(), name) != complained_of_.end()) continue;
+    complained_of_.push_back(name);
+    unsaid_.push_back(std::move(lane.error()));
+  }
+  return {};
+}
+
+void kept_reader::look_for_lanes() { (void)look(start::earliest, false); }
+
+void kept_reader::look_at_writers() noexcept {
+  for (const auto& lane : lanes_) lane->reader->look_at_writer();
+}
+
+// ---- taking --------------------------------------------------------------------------------------------
+
+bool kept_reader::comes_after(const kept_lane* a, const kept_lane* b) noexcept {
+  return a->next.stamp != b->next.stamp ? a->next.stamp > b->next.stamp : a->order > b->order;
+}
+
+// `lane` waits, with its status, and its message if it has one.
+void kept_reader::wait_in_line(kept_lane& lane) noexcept {
+  // What is wrong is said before anything else.
+  if (lane.status != take_status::message) lane.next.stamp = 0;
+  waiting_.push_back(&lane);
+  std::push_heap(waiting_.begin(), waiting_.end(), comes_after);
+}
+
+// The current lane has this next, and it is not its turn, or that is no message.
+void kept_reader::set_aside(take_status status, const lane_frame& frame) noexcept {
+  kept_lane& lane = *std::exchange(current_, nullptr);
+  if (status == take_status::nothing) {
+    idle_.push_back(&lane);
+    return;
+  }
+  lane.status = status;
+  lane.next = frame;
+  wait_in_line(lane);
+}
+
+void kept_reader::look_at_idle() noexcept {
+  // Before the look: what is published behind it is not seen.
+  looked_at_ns_ = realtime_ns();
+  std::erase_if(idle_, [&](kept_lane* lane) {
+    lane->status = lane->reader->take(lane->next);
+    if (lane->status == take_status::nothing) return false;
+    wait_in_line(*lane);
+    return true;
+  });
+}
+
+// Of a run that begins now, with the others in line.
+void kept_reader::set_bound() noexcept {
+  bound_stamp_ = waiting_.empty() ? never : waiting_.front()->next.stamp;
+  bound_order_ = waiting_.empty() ? ~u32{0} : waiting_.front()->order;
+  if (idle_.empty() || bound_stamp_ < looked_at_ns_) return;
+  bound_stamp_ = looked_at_ns_;
+  bound_order_ = 0;
+}
+
+take_status kept_reader::take_slow(lane_frame& out, kept_lane*& from) noexcept {
+  if (held_ >= held_max_) return take_status::too_many;
+  if (!idle_.empty() && (waiting_.empty() || waiting_.front()->next.stamp >= looked_at_ns_)) look_at_idle();
+  if (waiting_.empty()) {
+    // Alone, it is asked without a detour next time.
+    if (lanes_.size() == 1 && !idle_.empty()) {
+      current_ = idle_.front();
+      idle_.clear();
+      set_bound();
+    }
+    return take_status::nothing;
+  }
+  std::pop_heap(waiting_.begin(), waiting_.end(), comes_after);
+  kept_lane& lane = *waiting_.back();
+  waiting_.pop_back();
+  const take_status status = std::exchange(lane.status, take_status::nothing);
+  if (status == take_status::message) {
+    current_ = &lane;
+    set_bound();
+    out = lane.next;
+    return hand_out(out, from);
+  }
+  from = &lane;
+  lane.left = is_left_with(status);
+  if (!lane.left) {
+    idle_.push_back(&lane);
+    looked_at_ns_ = 0;  // it may have messages of any time
+  }
+  return status;
+}
+
+bool kept_reader::take_more(kept_lane& lane, const lane_frame& first, lane_frame& out) noexcept {
+  if (&lane != current_) return false;
+  lane_frame frame;
+  const take_status status = lane.reader->take(frame);
+  // The hold of the first is one of its segment.
+  const bool together =
+      status == take_status::message && is_next(frame.stamp) && first.position >= lane.reader->segment_position();
+  if (!together) {
+    set_aside(status, frame);
+    return false;
+  }
+  lane.reader->release(frame);
+  out = frame;
+  return true;
+}
+
+void kept_reader::release(kept_lane& lane, const lane_frame& frame) noexcept {
+  lane.reader->release(frame);
+  --held_;
+  if (!remembers_held_) return;
+  const auto at = std::find(lane.held.begin(), lane.held.end(), frame.sequence);
+  if (at != lane.held.end()) lane.held.erase(at);
+}
+
+bool kept_reader::ready() noexcept {
+  if (!unsaid_.empty() || !waiting_.empty()) return true;
+  if (current_ != nullptr) {
+    lane_frame frame;
+    const take_status status = current_->reader->take(frame);
+    set_aside(status, frame);
+  }
+  if (waiting_.empty()) look_at_idle();
+  return !waiting_.empty();
+}
+
+// ---- places --------------------------------------------------------------------------------------------
+
+// What waits of a lane is not taken after all.
+void kept_reader::take_back(kept_lane& lane) noexcept {
+  if (std::exchange(lane.status, take_status::nothing) == take_status::message) lane.reader->release(lane.next);
+}
+
+result<void> kept_reader::seek(const start& from) {
+  look_for_lanes();
+  for (kept_lane* const lane : waiting_) take_back(*lane);
+  waiting_.clear();
+  idle_.clear();
+  current_ = nullptr;
+  looked_at_ns_ = 0;
+  result<void> answer;
+  for (const auto& lane : lanes_) {
+    lane->held.clear();
+    lane->left = false;
+    if (auto there = go_to(*lane, from); !there) {
+      lane->left = true;
+      answer = std::move(there);
+      continue;
+    }
+    lane->reader->look_at_writer();
+    idle_.push_back(lane.get());
+  }
+  return answer;
+}
+
+u64 kept_reader::sequence_of_next(const kept_lane& lane) const noexcept {
+  return lane.status == take_status::message ? lane.next.sequence : lane.reader->sequence();
+}
+
+u64 kept_reader::done_of(const kept_lane& lane) const noexcept {
+  return lane.held.empty() ? sequence_of_next(lane) : lane.held.front();
+}
+
+cursor kept_reader::position() const {
+  cursor c;
+  for (const auto& lane : lanes_) c.set({lane->name, lane->id[0], sequence_of_next(*lane)});
+  return c;
+}
+
+cursor kept_reader::done() const {
+  cursor c;
+  for (const auto& lane : lanes_) c.set({lane->name, lane->id[0], done_of(*lane)});
+  return c;
+}
+
+u64 kept_reader::lost_total() const noexcept {
+  u64 sum = 0;
+  for (const auto& lane : lanes_) sum += lane->reader->lost_total();
+  return sum;
+}
+
+}  // namespace quoit::inline v1::detail
