@@ -39,9 +39,12 @@ struct kept_type {
 };
 
 struct kept_lane {
+  static constexpr u32 not_remembered = ~u32{0};
+
   std::string name;
   u64 id[2] = {};
   std::unique_ptr<log_reader> reader;
+  u32 remembered_as = not_remembered;  // in a named subscription's table
 
  private:
   friend class kept_reader;
@@ -104,7 +107,7 @@ class kept_reader {
   cursor done() const;
 
   std::size_t lanes() const noexcept { return lanes_.size(); }
-  const kept_lane& lane(std::size_t i) const noexcept { return *lanes_[i]; }
+  kept_lane& lane(std::size_t i) const noexcept { return *lanes_[i]; }
   u64 sequence_of_next(const kept_lane& lane) const noexcept;
   u64 done_of(const kept_lane& lane) const noexcept;
   u64 lost_total() const noexcept;

@@ -3,6 +3,7 @@
 
 #include "quoit/detail/memory_layout.hpp"
 #include "quoit/detail/segment_layout.hpp"
+#include "quoit/detail/subscription_layout.hpp"
 #include "quoit/detail/topic_layout.hpp"
 
 using namespace quoit::detail;
@@ -168,5 +169,22 @@ int main() {
   FIELD(log_lane_header, durable_check);
   FIELD(log_lane_header, failures);
   SIZE(log_lane_header, log_lane_bytes);
+
+  FIELD(subscription_header, salt);
+  FIELD(subscription_header, slots);
+  FIELD(subscription_header, check);
+  FIELD(subscription_header, holder_pid);
+  SIZE(subscription_header, subscription_header_bytes);
+  FIELD(remembered_lane, name);
+  FIELD(remembered_lane, lane_id);
+  FIELD(remembered_lane, check);
+  FIELD(remembered_lane, reserved);
+  SIZE(remembered_lane, sizeof(remembered_lane));
+  FIELD(commit_slot, commit);
+  FIELD(commit_slot, lanes);
+  FIELD(commit_slot, check);
+  FIELD(commit_slot, reserved);
+  FIELD(commit_slot, sequence);
+  SIZE(commit_slot, sizeof(commit_slot));
   return 0;
 }

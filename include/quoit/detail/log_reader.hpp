@@ -89,8 +89,8 @@ class QUOIT_EXPORT log_reader {
 
   u64 position() const noexcept { return position_; }
   u64 segment_position() const noexcept { return begin_; }  // of the begin of the segment that it is in
-  u64 sequence() const noexcept { return sequence_; }  // of the next message
-  u64 lost() const noexcept { return lost_; }          // messages, of the last `lagged`
+  u64 sequence() const noexcept { return sequence_; }       // of the next message
+  u64 lost() const noexcept { return lost_; }               // messages, of the last `lagged`
   u64 lost_total() const noexcept { return lost_total_; }
   u32 held() const noexcept { return held_; }
   // The position before which everything is on the disk, as the publisher last said.
