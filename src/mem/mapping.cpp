@@ -30,7 +30,8 @@ result<mapping> map_private(std::size_t bytes) {
 
 result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what, off_t offset) {
   const int protection = how == access::read ? PROT_READ : PROT_READ | PROT_WRITE;
-  void* const base = ::mmap(nullptr, bytes, protection, MAP_SHARED, fd, offset);
+  const int sharing = how == access::private_copy ? MAP_PRIVATE : MAP_SHARED;
+  void* const base = ::mmap(nullptr, bytes, protection, sharing, fd, offset);
   if (base == MAP_FAILED) {
     const int why = errno;
     return tl::unexpected(error(why == EACCES || why == EPERM ? errc::no_permission : errc::system,

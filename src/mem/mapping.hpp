@@ -70,7 +70,11 @@ class mapping {
   std::uint32_t epoch_ = 0;
 };
 
-enum class access { read, read_write };
+enum class access {
+  read,
+  read_write,
+  private_copy,  // may be written, and what is written stays here: the file does not change
+};
 
 // Memory of this process alone, zeroed. Errors: no_space (value: bytes).
 result<mapping> map_private(std::size_t bytes);

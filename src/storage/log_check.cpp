@@ -1,12 +1,58 @@
 #include "storage/log_check.hpp"
 
+#include <algorithm>
+#include <array>
 #include <map>
+#include <optional>
 
+#include "base/random.hpp"
 #include "storage/frame_walk.hpp"
+#include "storage/lane_header.hpp"
+#include "storage/segment_mending.hpp"
 
 namespace quoit::inline v1::detail {
 
 namespace {
+
+using lane_id = std::array<u64, 2>;
+
+lane_id id_of(const log_lane_header& header) noexcept { return {header.lane_id[0], header.lane_id[1]}; }
+
+// Whose the segments of a directory are: that of the lane's file if any of them says so, or else what most of them say;
+// nothing if none can be asked.
+std::optional<lane_id> id_that_counts(const std::string& directory, const log_lane* lane) {
+  std::map<lane_id, u64> votes;
+  for (const u64 number : list_segments(directory)) {
+    if (auto segment = open_segment(directory, number, access::read)) {
+      const segment_header& head = (*segment)->header();
+      ++votes[{head.lane_id[0], head.lane_id[1]}];
+    }
+  }
+  if (lane != nullptr && (votes.empty() || votes.contains(id_of(lane->header())))) return id_of(lane->header());
+  const auto most =
+      std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  if (most == votes.end()) return std::nullopt;
+  return most->first;
+}
+
+// What is wrong with the lane's own file, where segments can still say whose they are; empty: nothing.
+result<std::string> fault_of_lane_file(const std::string& directory, const result<log_lane>& lane) {
+  if (lane) {
+    if (id_that_counts(directory, &*lane) == id_of(lane->header())) return std::string();
+    return directory + "/lane: is the file of another lane than the segments are of";
+  }
+  if (lane.error() == errc::not_found) {
+    if (list_segments(directory).empty()) return tl::unexpected(lane.error());
+    return directory + "/lane: is missing";
+  }
+  if (lane.error() == errc::corrupt || lane.error() == errc::newer_version) return std::string(lane.error().words());
+  return tl::unexpected(lane.error());
+}
+
+result<log_lane> imagine(const std::string& directory, const lane_id& id) {
+  const u64 words[2] = {id[0], id[1]};
+  return imagine_lane(directory, words);
+}
 
 class verification {
  public:
@@ -15,8 +61,13 @@ class verification {
     out_.durable_position = known_durable(lane.header());
     // relaxed: only asked of a lane that nobody writes
     if (!out_.held && out_.durable_position == 0 && load_relaxed(lane.header().durable_check) != 0) {
-      fault(lane.directory + "/lane: the check of its durable position is wrong");
+      fault_of_lane_file(lane.directory + "/lane: the check of its durable position is wrong");
     }
+  }
+
+  // Said before anything else.
+  void fault_of_lane_file(const std::string& words) {
+    out_.faults.push_back({words, lane_.directory + "/" + lane_file_name, 0, 0});
   }
 
   log_verification run() {
@@ -26,12 +77,16 @@ class verification {
       const bool last = i + 1 == numbers.size();
       if (i > 0 && numbers[i] != numbers[i - 1] + 1) {
         gap_ = true;
-        fault(lane_.directory + ": segment " + std::to_string(numbers[i - 1] + 1) + " is missing");
+        if (!is_passed_over(numbers[i]))
+          fault(lane_.directory, "segment " + std::to_string(numbers[i - 1] + 1) + " is missing");
       }
       auto segment = open_segment(lane_.directory, numbers[i], access::read);
       if (!segment) {
         // Retention may have taken it meanwhile.
-        if (segment.error() != errc::not_found) fault(std::string(segment.error().words()));
+        if (segment.error() != errc::not_found) {
+          const std::string path = lane_.directory + "/" + segment_name(numbers[i]);
+          out_.faults.push_back({std::string(segment.error().words()), path, 0, place_.sequence});
+        }
         gap_ = true;
         continue;
       }
@@ -43,33 +98,59 @@ class verification {
   }
 
  private:
-  void fault(const std::string& words) { out_.faults.push_back(words); }
+  // Whether a segment says that what is before it was given up.
+  bool is_passed_over(u64 number) const {
+    auto segment = open_segment(lane_.directory, number, access::read);
+    segment_start start{};
+    return segment && (*segment)->read_start(start) && start.after_failure != 0;
+  }
+
+  void fault(const std::string& path, const std::string& words) {
+    out_.faults.push_back({path + ": " + words, path, 0, place_.sequence});
+  }
+  log_fault place_in(const segment_file& segment, u64 offset, const std::string& words) const {
+    const u64 byte = segment.geometry.data_offset + offset;
+    return {segment.path + " at byte " + std::to_string(byte) + " (sequence " + std::to_string(place_.sequence) +
+                "): " + words,
+            segment.path, byte, place_.sequence};
+  }
   void fault(const segment_file& segment, u64 offset, const std::string& words) {
-    fault(segment.path + " at byte " + std::to_string(segment.geometry.data_offset + offset) + " (sequence " +
-          std::to_string(place_.sequence) + "): " + words);
+    out_.faults.push_back(place_in(segment, offset, words));
+  }
+  // What was written in this boot is what its publisher stored, whether it was killed or not.
+  void remains(const segment_file& segment, u64 offset, const std::string& words) {
+    (segment.of_this_boot ? out_.remains : out_.faults).push_back(place_in(segment, offset, words));
   }
 
   void look_at(const segment_file& segment, bool last) {
     const log_lane_header& lane = lane_.header();
     if (!std::equal(lane.lane_id, lane.lane_id + 2, segment.header().lane_id)) {
       gap_ = true;
-      return fault(segment.path + ": is of another lane");
+      return fault(segment.path, "is of another lane");
     }
     segment_start start{};
     if (!segment.read_start(start)) {
-      if (start.check != 0) fault(segment.path + ": its start record is wrong");
+      if (start.check != 0) fault(segment.path, "its start record is wrong");
       if (start.check == 0) unstarted_.push_back(segment.path);
-      if (start.check == 0 && !out_.held && !zero_from(segment, 0)) fault(segment, 0, "frames without a start record");
+      // S5: it is written when everything before is resolved.
+      if (start.check == 0 && !out_.held && !zero_from(segment, 0)) {
+        remains(segment, 0, "frames without a start record");
+      }
       gap_ = true;
       return;
     }
     // Segments that were made ahead come last.
-    for (const std::string& path : unstarted_) fault(path + ": its start record is missing");
+    for (const std::string& path : unstarted_) fault(path, "its start record is missing");
     unstarted_.clear();
     const bool follows = start.position == place_.position && start.sequence == place_.sequence &&
                          start.voids == place_.voids && rolled_;
     if (seen_ && !gap_ && !follows && start.after_failure == 0) {
-      fault(segment.path + ": does not begin where the segment before it ends");
+      fault(segment.path, "does not begin where the segment before it ends");
+    }
+    // Voids among them may have been lost too: those of which it is not known were messages.
+    if (seen_ && start.sequence > place_.sequence) {
+      const u64 voids = start.voids > place_.voids ? start.voids - place_.voids : 0;
+      out_.missing += start.sequence - place_.sequence - std::min(voids, start.sequence - place_.sequence);
     }
     if (!seen_) {
       out_.first_sequence = start.sequence;
@@ -85,18 +166,11 @@ class verification {
 
   // What belongs to nobody is zero.
   void look_at_gaps(const segment_file& segment) {
-    const u64 index_end = segment_header_bytes + sizeof(segment_index_entry) * segment.geometry.index_entries;
-    const u64 data_end = segment.geometry.data_offset + segment.geometry.data_bytes;
-    const std::pair<u64, u64> gaps[] = {
-        {offsetof(segment_header, check) + word_bytes, offsetof(segment_header, start)},
-        {offsetof(segment_header, start) + sizeof(segment_start), segment_header_bytes},
-        {index_end, segment.geometry.data_offset},
-        {data_end, segment.geometry.segment_bytes},
-    };
-    for (const auto& [begin, end] : gaps) {
+    for (const auto& [begin, end] : segment_gaps(segment)) {
       for (u64 at = begin; at < end; ++at) {
         if (segment.memory.data()[at] == std::byte{}) continue;
-        fault(segment.path + " at byte " + std::to_string(at) + ": not zero where nothing is written");
+        out_.faults.push_back({segment.path + " at byte " + std::to_string(at) + ": not zero where nothing is written",
+                               segment.path, at, place_.sequence});
         break;
       }
     }
@@ -124,19 +198,30 @@ class verification {
         case step_kind::skip: break;
         case step_kind::rolled:
           place_.position += step.length;
+          if (place_.position <= out_.durable_position) out_.durable_sequence = place_.sequence;
           rolled_ = true;
           return first;
         case step_kind::claimed:
-          if (!out_.held) fault(segment, offset, "a loan of a publisher that is dead (the next one makes it void)");
+          if (!out_.held) remains(segment, offset, "a loan that was not published");
           if (!last) fault(segment, offset, "a loan before another segment");
           return first;
-        case step_kind::end:
-          if (!out_.held && !zero_from(segment, offset)) fault(segment, offset, "bytes behind the end");
-          return first;
+        case step_kind::end: look_behind_end(segment, offset); return first;
         case step_kind::newer: fault(segment, offset, "a frame of a later version"); return first;
         case step_kind::bad: fault(segment, offset, step.reason); return first;
       }
       place_ = behind(place_, step);
+      if (place_.position <= out_.durable_position) out_.durable_sequence = place_.sequence;
+    }
+  }
+
+  // S2: the payload of the newest loan may lie there, and nothing else.
+  void look_behind_end(const segment_file& segment, u64 offset) {
+    if (out_.held || zero_from(segment, offset)) return;
+    const segment_geometry& g = segment.geometry;
+    if (zero_from(segment, std::min(offset + g.extent(g.payload_bytes_max), g.data_bytes))) {
+      remains(segment, offset, "bytes of a loan behind the end");
+    } else {
+      fault(segment, offset, "bytes behind the end");
     }
   }
 
@@ -146,10 +231,13 @@ class verification {
       if (!read_entry(segment, part, entry)) {
         const segment_index_entry& there = segment.entry(part);
         const bool empty = (there.sequence | there.voids | there.stamp) == 0;
-        const char* const how = entry.place != 0 ? " is wrong" : " is not finished";
+        const log_fault what{segment.path + ": index entry " + std::to_string(part) +
+                                 (entry.place != 0 ? " is wrong" : " is not finished"),
+                             segment.path, segment_header_bytes + sizeof entry * part, place_.sequence};
+        if (entry.place != 0) out_.faults.push_back(what);
         // One that is being written has no place yet.
-        if (entry.place != 0 || (!empty && !out_.held))
-          fault(segment.path + ": index entry " + std::to_string(part) + how);
+        if (entry.place == 0 && !empty && !out_.held)
+          (segment.of_this_boot ? out_.remains : out_.faults).push_back(what);
         continue;
       }
       const auto found = places.find(part);
@@ -157,7 +245,7 @@ class verification {
       const log_place& place = found->second;
       const bool right = place.sequence == entry.sequence ? place.voids == entry.voids && place.stamp == entry.stamp
                                                           : place.sequence < entry.sequence;
-      if (!right) fault(segment.path + ": index entry " + std::to_string(part) + " is of another place");
+      if (!right) fault(segment.path, "index entry " + std::to_string(part) + " is of another place");
     }
   }
 
@@ -182,23 +270,39 @@ class verification {
 
 result<log_verification> verify_lane(const std::string& directory) {
   auto lane = open_lane_directory(directory);
-  if (!lane) {
-    if (lane.error() != errc::corrupt && lane.error() != errc::newer_version) {
-      return tl::unexpected(std::move(lane.error()));
-    }
-    log_verification out;
-    out.faults.emplace_back(lane.error().words());
-    return out;
+  auto wrong = fault_of_lane_file(directory, lane);
+  if (!wrong) return tl::unexpected(std::move(wrong.error()));
+  if (!wrong->empty()) {
+    lane = imagine(directory, id_that_counts(directory, nullptr).value_or(lane_id{}));
+    if (!lane) return tl::unexpected(std::move(lane.error()));
   }
-  return verification(*lane).run();
+  verification v(*lane);
+  if (!wrong->empty()) v.fault_of_lane_file(*wrong);
+  return v.run();
 }
 
-result<recovery_report> repair_lane(const std::string& directory) {
-  auto lane = open_lane_directory_to_write(directory);
-  if (!lane) return tl::unexpected(std::move(lane.error()));
-  auto recovered = recover_lane(*lane, true, true, storage_calls::of_system());
+result<recovery_report> repair_lane(const std::string& directory, bool rehearse) {
+  auto lane = rehearse ? open_lane_directory(directory) : open_lane_directory_to_write(directory);
+  if (!lane && lane.error() == errc::newer_version) return tl::unexpected(std::move(lane.error()));
+  auto wrong = fault_of_lane_file(directory, lane);
+  if (!wrong) return tl::unexpected(std::move(wrong.error()));
+  if (rehearse && lane_is_held(directory)) {
+    return tl::unexpected(error(errc::busy, directory + " is being written: a lane is repaired while nobody does"));
+  }
+  if (!wrong->empty()) {
+    const auto random = random_id();
+    const lane_id id = id_that_counts(directory, nullptr).value_or(lane_id{random[0], random[1]});
+    const u64 words[2] = {id[0], id[1]};
+    // Its lock is taken again with the new file.
+    lane = tl::unexpected(error(errc::closed));
+    lane = rehearse ? imagine_lane(directory, words) : renew_lane_file(directory, words);
+    if (!lane) return tl::unexpected(std::move(lane.error()));
+  }
+  auto recovered = recover_lane(*lane, true, true, storage_calls::of_system(), rehearse);
   if (!recovered) return tl::unexpected(std::move(recovered.error()));
-  return std::move(recovered->report);
+  recovery_report report = std::move(recovered->report);
+  if (!wrong->empty()) report.mended.insert(report.mended.begin(), *wrong);
+  return report;
 }
 
 }  // namespace quoit::inline v1::detail

@@ -3,40 +3,29 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
-#include "base/boot_id.hpp"
 #include "base/file_lock.hpp"
 #include "base/random.hpp"
+#include "storage/file_system.hpp"
+#include "storage/lane_header.hpp"
+#include "storage/segment_file.hpp"
 
 namespace quoit::inline v1::detail {
 
 namespace {
 
 constexpr off_t writer_lock_byte = off_t{1} << 40;
-constexpr const char* lane_file_name = "lane";
-
-error failed(const std::string& doing, const std::string& path, int why) {
-  errc code = errc::system;
-  if (why == EACCES || why == EPERM || why == EROFS) code = errc::no_permission;
-  if (why == ENOENT) code = errc::not_found;
-  if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
-  return error(code, doing + " " + path, 0, why);
-}
 
 result<void> make_directory(const std::string& path) {
   if (::mkdir(path.c_str(), 0770) != 0) {
     if (errno == EEXIST) return {};
-    return tl::unexpected(failed("making the directory", path, errno));
+    return tl::unexpected(storage_call_failed("making the directory", path, errno));
   }
   // Its name is to be there after a power failure, as what is flushed in it will be. A file system that has no such
   // call for directories has no need of it.
@@ -45,91 +34,12 @@ result<void> make_directory(const std::string& path) {
   return {};
 }
 
-// Locks and mappings of one file by two machines are not what they are on one.
-result<void> refuse_network(const std::string& path) {
-  struct statfs fs{};
-  if (::statfs(path.c_str(), &fs) != 0) return tl::unexpected(failed("statfs of", path, errno));
-  struct network {
-    unsigned long magic;
-    const char* name;
-  };
-  static constexpr std::array<network, 8> networks{{{0x6969, "NFS"},
-                                                    {0xff534d42, "CIFS"},
-                                                    {0xfe534d42, "SMB"},
-                                                    {0x517b, "SMB"},
-                                                    {0x01021997, "9p"},
-                                                    {0x00c36400, "Ceph"},
-                                                    {0x5346414f, "AFS"},
-                                                    {0x0bd00bd0, "Lustre"}}};
-  const auto magic = static_cast<unsigned long>(static_cast<std::uint32_t>(fs.f_type));
-  for (const network& n : networks) {
-    if (n.magic != magic) continue;
-    return tl::unexpected(
-        error(errc::invalid_argument,
-              path + " is on a network file system (" + n.name +
-                  "), where mappings and locks of two machines do not see each other; use a local disk"));
-  }
-  return {};
-}
-
-u64 id_check(const log_lane_header& header) noexcept {
-  return u64{crc32c_words(~u32{0}, reinterpret_cast<const std::byte*>(header.lane_id), sizeof header.lane_id)} |
-         u64{1} << 32;
-}
-
-result<void> check_lane_header(const log_lane_header& head, const std::string& path) {
-  if (head.prefix.magic != log_lane_magic) {
-    return tl::unexpected(error(errc::corrupt, path + ": not a lane of quoit (another magic)"));
-  }
-  if (head.prefix.layout_major != layout_major || head.prefix.required_features != 0) {
-    return tl::unexpected(error(errc::newer_version, path + ": made by a version of another layout (" +
-                                                         std::to_string(head.prefix.layout_major) +
-                                                         "); this one knows " + std::to_string(layout_major)));
-  }
-  if (head.check != id_check(head))
-    return tl::unexpected(error(errc::corrupt, path + ": the check of its id is wrong"));
-  return {};
-}
-
-result<void> make_lane_file(const std::string& directory) {
-  char temporary_name[48];
-  std::snprintf(temporary_name, sizeof temporary_name, ".making-%016llx",
-                static_cast<unsigned long long>(random_id()[0]));
-  const std::string temporary = directory + "/" + temporary_name;
-  const std::string path = directory + "/" + lane_file_name;
-  alignas(line_pair_bytes) std::byte page[log_lane_bytes]{};
-  auto& head = *new (page) log_lane_header{};
-  head.prefix.magic = log_lane_magic;
-  head.prefix.layout_major = layout_major;
-  head.prefix.layout_minor = layout_minor;
-  head.prefix.header_bytes = sizeof(log_lane_header);
-  head.prefix.segment_bytes = log_lane_bytes;
-  std::memcpy(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id);
-  const auto lane_id = random_id();
-  std::copy(lane_id.begin(), lane_id.end(), head.lane_id);
-  head.check = id_check(head);
-  const fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
-  if (!file) return tl::unexpected(failed("creating", temporary, errno));
-  const bool whole =
-      ::write(file.get(), page, sizeof page) == static_cast<ssize_t>(sizeof page) && ::fsync(file.get()) == 0;
-  // Not there or there already: somebody else was first, and is as good.
-  const bool named =
-      whole &&
-      (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0 || errno == EEXIST);
-  const int why = errno;
-  ::unlink(temporary.c_str());
-  if (!named) return tl::unexpected(failed("writing", path, whole ? why : ENOSPC));
-  const fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder) ::fsync(folder.get());
-  return {};
-}
-
 result<log_lane> open_at(const std::string& directory, access how) {
   const std::string path = directory + "/" + lane_file_name;
   const fd file(::open(path.c_str(), (how == access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-  if (!file) return tl::unexpected(failed("opening", path, errno));
+  if (!file) return tl::unexpected(storage_call_failed("opening", path, errno));
   struct stat status{};
-  if (::fstat(file.get(), &status) != 0) return tl::unexpected(failed("fstat of", path, errno));
+  if (::fstat(file.get(), &status) != 0) return tl::unexpected(storage_call_failed("fstat of", path, errno));
   if (status.st_size < static_cast<off_t>(log_lane_bytes)) {
     return tl::unexpected(error(errc::corrupt, path + ": cut short: " + std::to_string(status.st_size) + " bytes"));
   }
@@ -155,12 +65,12 @@ result<void> check_topic_directory_name(const std::string& topic) {
 
 result<topic_directory> look_at_topic_directory(const std::string& root, const std::string& topic) {
   const std::unique_ptr<char, void (*)(void*)> whole(::realpath(root.c_str(), nullptr), ::free);
-  if (!whole) return tl::unexpected(failed("looking for the directory", root, errno));
+  if (!whole) return tl::unexpected(storage_call_failed("looking for the directory", root, errno));
   topic_directory found{whole.get()};
   const std::string path = path_of_topic(found.root, topic);
   struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) return tl::unexpected(failed("looking for the directory", path, errno));
-  if (!S_ISDIR(status.st_mode)) return tl::unexpected(failed("looking for the directory", path, ENOTDIR));
+  if (::stat(path.c_str(), &status) != 0) return tl::unexpected(storage_call_failed("looking for the directory", path, errno));
+  if (!S_ISDIR(status.st_mode)) return tl::unexpected(storage_call_failed("looking for the directory", path, ENOTDIR));
   found.device = status.st_dev;
   found.inode = status.st_ino;
   return found;
@@ -173,7 +83,7 @@ result<topic_directory> make_topic_directory(const std::string& root, const std:
   for (const std::string& path : {root, path_of_topic(root, topic)}) {
     if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
   }
-  if (auto local = refuse_network(path_of_topic(root, topic)); !local) return tl::unexpected(std::move(local.error()));
+  if (auto local = check_file_system(path_of_topic(root, topic)); !local) return tl::unexpected(std::move(local.error()));
   return look_at_topic_directory(root, topic);
 }
 
@@ -216,10 +126,16 @@ result<log_lane> open_lane_to_write(const std::string& root, const std::string& 
   for (const std::string& path : {root, path_of_topic(root, topic), directory}) {
     if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
   }
-  if (auto local = refuse_network(directory); !local) return tl::unexpected(std::move(local.error()));
+  if (auto local = check_file_system(directory); !local) return tl::unexpected(std::move(local.error()));
   const std::string path = directory + "/" + lane_file_name;
   if (::access(path.c_str(), F_OK) != 0) {
-    if (auto made = make_lane_file(directory); !made) return tl::unexpected(std::move(made.error()));
+    // A new id would make all that is there segments of another lane.
+    if (!list_segments(directory).empty() && ::access(path.c_str(), F_OK) != 0) {
+      return tl::unexpected(error(errc::corrupt, path + " is missing, and there are segments: `repair` makes it anew"));
+    }
+    const auto random = random_id();
+    const u64 id[2] = {random[0], random[1]};
+    if (auto made = make_lane_file(directory, id); !made) return tl::unexpected(std::move(made.error()));
   }
   return open_lane_directory_to_write(directory);
 }
@@ -239,7 +155,7 @@ result<log_lane> open_lane_directory_to_write(const std::string& directory) {
     if (!file) why = errno;
     return file;
   });
-  if (!lane->lock) return tl::unexpected(failed("opening", path, why));
+  if (!lane->lock) return tl::unexpected(storage_call_failed("opening", path, why));
   switch (try_lock(lane->lock.get(), writer_lock_byte)) {
     case lock_status::taken: break;
     case lock_status::held_by_other:
@@ -247,7 +163,7 @@ result<log_lane> open_lane_directory_to_write(const std::string& directory) {
                                                   // relaxed: for people
                                                   std::to_string(load_relaxed(lane->header().holder_pid)) +
                                                   "; a lane has one publisher at a time: give this one another name"));
-    case lock_status::failed: return tl::unexpected(failed("locking", path, errno));
+    case lock_status::failed: return tl::unexpected(storage_call_failed("locking", path, errno));
   }
   store_relaxed(lane->header().holder_pid, static_cast<u64>(::getpid()));  // relaxed: for people
   return lane;
@@ -255,8 +171,32 @@ result<log_lane> open_lane_directory_to_write(const std::string& directory) {
 
 result<log_lane> open_lane_directory(const std::string& directory) { return open_at(directory, access::read); }
 
+result<log_lane> imagine_lane(const std::string& directory, const u64 (&id)[2]) {
+  auto memory = map_private(log_lane_bytes);
+  if (!memory) return tl::unexpected(std::move(memory.error()));
+  log_lane lane{directory, std::move(*memory), {}};
+  fill_lane_header(lane.header(), id);
+  return lane;
+}
+
+result<log_lane> renew_lane_file(const std::string& directory, const u64 (&id)[2]) {
+  const std::string path = directory + "/" + lane_file_name;
+  // Whoever writes the lane has locked the old one.
+  if (const fd old(::open(path.c_str(), O_RDWR | O_CLOEXEC)); old) {
+    if (try_lock(old.get(), writer_lock_byte) != lock_status::taken) {
+      return tl::unexpected(error(errc::busy, directory + " is being written by another process"));
+    }
+    if (auto gone = set_file_aside(path); !gone) return tl::unexpected(std::move(gone.error()));
+  } else if (errno != ENOENT) {
+    return tl::unexpected(storage_call_failed("opening", path, errno));
+  }
+  if (auto made = make_lane_file(directory, id); !made) return tl::unexpected(std::move(made.error()));
+  return open_lane_directory_to_write(directory);
+}
+
 bool lane_is_held(const std::string& directory) noexcept {
   const fd file(::open((directory + "/" + lane_file_name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file && errno == ENOENT) return false;
   // What cannot be asked is alive.
   return !file || held_by_other(file.get(), writer_lock_byte, 1);
 }

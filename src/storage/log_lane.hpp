@@ -61,6 +61,12 @@ result<log_lane> open_lane_directory_to_write(const std::string& directory);
 // The same without its lock. Errors: as open_lane_to_read().
 result<log_lane> open_lane_directory(const std::string& directory);
 
+// A lane whose file is missing or wrong, in memory alone, as it would be with one that has this id: nothing of it is
+// known to be on the disk. Errors: no_space.
+result<log_lane> imagine_lane(const std::string& directory, const u64 (&id)[2]);
+// Sets such a file aside as `lane.cut`, makes one with this id, and takes its lock. Errors: as open_lane_to_write().
+result<log_lane> renew_lane_file(const std::string& directory, const u64 (&id)[2]);
+
 // Names of the lanes of a topic. Empty where there is no such topic.
 std::vector<std::string> list_lanes(const std::string& root, const std::string& topic);
 

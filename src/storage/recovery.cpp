@@ -1,9 +1,14 @@
 #include "storage/recovery.hpp"
 
+#include <sys/stat.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 #include "storage/frame_walk.hpp"
+#include "storage/lane_header.hpp"
+#include "storage/segment_mending.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -31,11 +36,16 @@ enum class verdict : u8 {
 
 class recovery {
  public:
-  recovery(const log_lane& lane, bool durable, bool repair, const storage_calls& calls)
-      : lane_(lane), durable_(durable), repair_(repair), calls_(calls), mark_(known_durable(lane.header())) {}
+  recovery(const log_lane& lane, bool durable, bool repair, const storage_calls& calls, bool rehearse)
+      : lane_(lane),
+        durable_(durable),
+        repair_(repair),
+        rehearse_(rehearse),
+        calls_(calls),
+        mark_(known_durable(lane.header())) {}
 
   result<recovered_lane> run() {
-    const std::vector<u64> numbers = list_segments(lane_.directory, true);
+    const std::vector<u64> numbers = list_segments(lane_.directory, !rehearse_);
     out_.report.segments = numbers.size();
     verdict last = verdict::go_on;
     std::size_t at = 0;
@@ -65,35 +75,47 @@ class recovery {
       out_.report.cut_sequence = place_.sequence;
       out_.report.cut = words;
     }
+    out_.report.cuts.push_back(words);
     return then;
   }
 
   verdict enter(const std::vector<u64>& numbers, std::size_t at) {
     const u64 number = numbers[at];
-    const bool first = at == 0;
-    const bool gap = !first && number != numbers[at - 1] + 1;
+    const bool first = out_.segment == nullptr;
+    const bool gap = at > 0 && number != numbers[at - 1] + 1;
     if (gap && !repair_ && !passes_over(number)) {
       return cut(lane_.directory + ": segment " + std::to_string(numbers[at - 1] + 1) + " is missing", false,
                  verdict::not_here);
     }
-    auto opened = open_segment(lane_.directory, number, access::read_write);
+    const access how = rehearse_ ? access::private_copy : access::read_write;
+    auto opened =
+        repair_ ? open_segment_to_mend(lane_.directory, number, how) : open_segment(lane_.directory, number, how);
     if (!opened) {
       if (opened.error() != errc::corrupt) {
         failure_ = std::move(opened.error());
         return verdict::failed;
       }
-      return cut(std::string(opened.error().words()), first || !trusted_, verdict::not_here);
+      return no_segment(number, std::string(opened.error().words()), first || !trusted_);
     }
     const std::shared_ptr<segment_file> segment = std::move(*opened);
+    const u64(&lane_id)[2] = lane_.header().lane_id;
+    if (!std::equal(lane_id, lane_id + 2, segment->header().lane_id)) {
+      return no_segment(number, segment->path + " is of another lane", false);
+    }
+    if (segment->mended) out_.report.mended.push_back(segment->path + ": a flipped bit of its header");
+    if (repair_ && segment->header().start.check != 0 && mend_start(*segment)) {
+      out_.report.mended.push_back(segment->path + ": a flipped bit of its start record");
+    }
     segment_start start{};
     if (!segment->read_start(start)) {
-      const bool empty = segment->header().start.check == 0;
+      // One that was made ahead has none after it that was written.
+      const bool empty = segment->header().start.check == 0 && !(repair_ && goes_on_behind(*segment));
       if (!empty && !(repair_ && start_from_index(*segment, first, start))) {
-        return cut(segment->path + ": its start record is wrong", !segment->of_this_boot, verdict::not_here);
+        return no_segment(number, segment->path + ": its start record is wrong", !segment->of_this_boot);
       }
       if (empty && first) {
         start = {};
-      } else if (empty && trusted_ && segment->of_this_boot && !repair_) {
+      } else if (empty && trusted_ && segment->of_this_boot && (!repair_ || died_here(*segment))) {
         // S5: the publisher died before it came to say where the segment begins, and may have written there.
         start = {place_.position, place_.sequence, place_.voids, place_.stamp, 0, 0};
       } else if (empty) {
@@ -122,6 +144,22 @@ class recovery {
     }
     pending_.push_back(segment);
     return walk(*segment, start);
+  }
+
+  // Nothing was given up before it, and there is something in it.
+  bool died_here(const segment_file& segment) const noexcept {
+    return out_.report.cuts.empty() && bytes_used(segment, 0) != 0;
+  }
+
+  // What is under the name of a segment is none of this lane. A repair gives up no more than that.
+  verdict no_segment(u64 number, const std::string& words, bool torn_is_possible) {
+    const verdict then = cut(words, torn_is_possible, repair_ ? verdict::go_on : verdict::not_here);
+    if (then != verdict::go_on) return then;
+    if (auto gone = set_aside(number); !gone) {
+      failure_ = std::move(gone.error());
+      return verdict::failed;
+    }
+    return then;
   }
 
   // A segment begins where the one before ended, unless that one's end is known to be missing.
@@ -164,7 +202,7 @@ class recovery {
     const u64 from = repair_ ? 0 : trusted_ ? ~u64{0} : mark_;
     place_ = place_from_index(
         segment, start, [&](const segment_index_entry& entry) { return start.position + entry.offset() <= from; });
-    if (repair_) clear_wrong_entries(segment);
+    if (repair_) mend(segment);
     u64 due = place_.position;
     for (;;) {
       const frame_step step = look_at_frame(segment, begin_, place_, !trusted_ || repair_);
@@ -183,6 +221,7 @@ class recovery {
             place_.position = end_;
             return verdict::go_on;
           }
+          if (repair_ && goes_on(next_start(segment))) return seal_roll(segment);
           return cut_here(segment, step.reason, !trusted_);
       }
       place_ = behind(place_, step);
@@ -205,12 +244,23 @@ class recovery {
     store_release(words[0], checked[0]);
   }
 
-  static void clear_wrong_entries(segment_file& segment) {
+  void mend(segment_file& segment) {
+    if (clear_gaps(segment)) out_.report.mended.push_back(segment.path + ": bytes where nothing is written");
+    if (clear_wrong_entries(segment)) out_.report.mended.push_back(segment.path + ": entries of its index");
+  }
+
+  // True if some were wrong, and not only missing.
+  static bool clear_wrong_entries(segment_file& segment) {
+    bool any = false;
     for (u32 part = 0; part < segment.geometry.index_entries; ++part) {
       segment_index_entry entry{};
+      if (read_entry(segment, part, entry)) continue;
+      segment_index_entry& there = segment.entry(part);
+      any = any || (there.sequence | there.voids | there.stamp | there.place) != 0;
       // relaxed: the lane is ours, and readers check what they see
-      if (!read_entry(segment, part, entry)) store_relaxed(segment.entry(part).place, 0);
+      for (u64* word : {&there.place, &there.sequence, &there.voids, &there.stamp}) store_relaxed(*word, 0);
     }
+    return any;
   }
 
   u64 note_entry(segment_file& segment) {
@@ -240,25 +290,47 @@ class recovery {
       return verdict::here;
     }
     // What is written from now on is of another boot, and goes to a segment of its own.
-    if (next.check != 0 && next.sequence == place_.sequence && next.voids == place_.voids) {
-      seal(segment);  // only the roll itself was lost
-      return verdict::go_on;
+    if (goes_on(next)) return seal_roll(segment);
+    const bool clear = bytes_used(segment, offset) == 0;
+    if (repair_ && trusted_ && !goes_on_behind(segment)) {
+      // As for a publisher: only what its last loan left is there.
+      if (!clear) clear_last_claim(segment, offset);
+      if (bytes_used(segment, offset) == 0 && place_.position >= mark_) return verdict::here;
+    } else if (clear && next.check == 0 && place_.position >= mark_) {
+      seal(segment);
+      return repair_ ? verdict::go_on : verdict::here;
     }
-    if (bytes_used(segment, offset) == 0 && next.check == 0 && place_.position >= mark_) return seal(segment);
     return cut_here(segment, "a frame is missing before others", true);
+  }
+
+  bool goes_on(const segment_start& next) const noexcept {
+    return next.check != 0 && next.sequence == place_.sequence && next.voids == place_.voids;
+  }
+
+  // Only the roll to the next segment was lost.
+  verdict seal_roll(segment_file& segment) {
+    if (repair_) out_.report.mended.push_back(segment.path + ": the roll at its end");
+    seal(segment);
+    return verdict::go_on;
   }
 
   verdict cut_here(segment_file& segment, const std::string& reason, bool torn_is_possible) {
     const verdict then = cut(where(segment, begin_, place_) + ": " + reason, torn_is_possible, verdict::here);
     if (then != verdict::here) return then;
     seal(segment);
-    if (!repair_) return then;
-    // Only the rest of this segment is given up: what follows says so, and stands for itself.
-    auto next = open_segment(lane_.directory, segment.number + 1, access::read_write);
-    segment_start start{};
-    if (!next || !(*next)->read_start(start) || start.position != end_ || start.sequence < place_.sequence) return then;
-    pass_over(**next);
-    return verdict::go_on;
+    // A repair gives up only the rest of this segment: what follows is looked at when it is entered.
+    return repair_ ? verdict::go_on : then;
+  }
+
+  // Whether a segment behind this one was written.
+  bool goes_on_behind(const segment_file& segment) const {
+    for (const u64 number : list_segments(lane_.directory)) {
+      if (number <= segment.number) continue;
+      const auto later = open_segment(lane_.directory, number, access::read);
+      segment_start start{};
+      if (later && (*later)->read_start(start)) return true;
+    }
+    return false;
   }
 
   // Only the newest claim of the dead may have left bytes behind the end, and its payload at most: S2 is restored.
@@ -291,21 +363,21 @@ class recovery {
 
   result<void> set_aside(u64 number) {
     const std::string path = lane_.directory + "/" + segment_name(number);
-    u64 used = 0;
+    struct stat status{};
+    u64 used = ::stat(path.c_str(), &status) == 0 ? static_cast<u64>(status.st_size) : 0;
     if (auto segment = open_segment(lane_.directory, number, access::read)) {
       used = bytes_used(**segment, 0);
-      if (used == 0) return remove_segment(lane_.directory, number);  // made ahead
+      if (used == 0) return rehearse_ ? result<void>() : remove_segment(lane_.directory, number);  // made ahead
     }
     out_.report.bytes_cut += used;
     ++out_.report.segments_cut;
     if (out_.report.cut.empty()) out_.report.cut = path + ": the lane ends before it";
-    if (::rename(path.c_str(), (path + ".cut").c_str()) != 0) {
-      return tl::unexpected(error(errc::system, "setting aside " + path, 0, errno));
-    }
-    return {};
+    if (rehearse_) return {};
+    return set_file_aside(path);
   }
 
   result<recovered_lane> finish(bool at_roll, u64 last_number) {
+    if (rehearse_) return std::move(out_);
     for (const seal_place& s : seals_) {
       u64& word = *reinterpret_cast<u64*>(s.segment->data() + (s.position - s.begin));
       const u64 length = s.begin + s.segment->geometry.data_bytes - s.position;
@@ -340,6 +412,7 @@ class recovery {
   const log_lane& lane_;
   bool durable_;
   const bool repair_;
+  const bool rehearse_;
   const storage_calls& calls_;
   const u64 mark_;
   recovered_lane out_;
@@ -355,8 +428,9 @@ class recovery {
 
 }  // namespace
 
-result<recovered_lane> recover_lane(const log_lane& lane, bool durable, bool repair, const storage_calls& calls) {
-  return recovery(lane, durable, repair, calls).run();
+result<recovered_lane> recover_lane(const log_lane& lane, bool durable, bool repair, const storage_calls& calls,
+                                    bool rehearse) {
+  return recovery(lane, durable, repair, calls, rehearse).run();
 }
 
 }  // namespace quoit::inline v1::detail

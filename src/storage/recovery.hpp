@@ -9,6 +9,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "quoit/detail/segment_appender.hpp"
 #include "storage/log_lane.hpp"
@@ -23,6 +24,9 @@ struct recovery_report {
   u64 segments_cut = 0;
   u64 cut_sequence = 0;  // of the first message that is not there any more, where something was cut
   std::string cut;       // where, and why; empty: nothing was
+  // ---- of a repair ----
+  std::vector<std::string> cuts;    // all of them; `cut` is the first
+  std::vector<std::string> mended;  // what was put right without giving anything up
 };
 
 struct recovered_lane {
@@ -33,8 +37,9 @@ struct recovered_lane {
 };
 
 // Requires the lane's lock. With `durable`, all that is there is on the disk when this returns. With `repair`, the lane
-// is cut also where it is corrupt. Errors: as open_segment(); corrupt where a frame, or a segment, is missing or wrong
-// that was whole once.
-result<recovered_lane> recover_lane(const log_lane& lane, bool durable, bool repair, const storage_calls& calls);
+// is cut also where it is corrupt; with `rehearse`, which needs no lock, nothing is changed. Errors: as open_segment();
+// corrupt where a frame, or a segment, is missing or wrong that was whole once.
+result<recovered_lane> recover_lane(const log_lane& lane, bool durable, bool repair, const storage_calls& calls,
+                                    bool rehearse = false);
 
 }  // namespace quoit::inline v1::detail

@@ -17,6 +17,7 @@
 #include "base/fork_guard.hpp"
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
+#include "storage/segment_mending.hpp"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -51,11 +52,6 @@ error no_space(const std::string& directory, u64 bytes, int why) {
                "allocating a segment of " + std::to_string(bytes) + " bytes in " + directory + ": " + free +
                    " bytes are free there; make room, or keep less (retention)",
                bytes, why);
-}
-
-u64 header_check(const segment_header& header) noexcept {
-  const auto* const bytes = reinterpret_cast<const std::byte*>(&header);
-  return u64{crc32c_words(~u32{0}, bytes, offsetof(segment_header, check))} | u64{1} << 32;
 }
 
 error bad(errc code, const std::string& path, const std::string& what) { return error(code, path + ": " + what); }
@@ -139,11 +135,14 @@ result<void> check_header(segment_file& segment, u64 file_bytes) {
   return {};
 }
 
-result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 number, access how, bool to_read) {
+enum class purpose : u8 { to_look, to_read, to_mend };
+
+result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 number, access how, purpose why) {
+  const bool to_read = why == purpose::to_read;
   auto segment = std::make_shared<segment_file>();
   segment->number = number;
   segment->path = directory + "/" + segment_name(number);
-  fd file(::open(segment->path.c_str(), (how == access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  fd file(::open(segment->path.c_str(), (how == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC));
   if (!file) return tl::unexpected(failed("opening", segment->path, errno));
   struct stat status{};
   if (to_read) {
@@ -166,6 +165,7 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   if (to_read && ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) == 0) {
     segment->memory.stay_behind_in_parent();
   }
+  if (why == purpose::to_mend) segment->mended = mend_header(segment->header());
   if (auto checked = check_header(*segment, bytes); !checked) return tl::unexpected(std::move(checked.error()));
   const segment_header& head = segment->header();
   segment->of_this_boot = std::memcmp(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id) == 0 &&
@@ -179,6 +179,11 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
 const storage_calls& storage_calls::of_system() noexcept {
   static constexpr storage_calls calls{allocate_by_system, synchronize_by_system, populate_pages};
   return calls;
+}
+
+u64 header_check(const segment_header& header) noexcept {
+  const auto* const bytes = reinterpret_cast<const std::byte*>(&header);
+  return u64{crc32c_words(~u32{0}, bytes, offsetof(segment_header, check))} | u64{1} << 32;
 }
 
 u64 start_check(const segment_start& start, u32 salt) noexcept {
@@ -365,11 +370,15 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
 }
 
 result<std::shared_ptr<segment_file>> open_segment(const std::string& directory, u64 number, access how) {
-  return open_at(directory, number, how, false);
+  return open_at(directory, number, how, purpose::to_look);
+}
+
+result<std::shared_ptr<segment_file>> open_segment_to_mend(const std::string& directory, u64 number, access how) {
+  return open_at(directory, number, how, purpose::to_mend);
 }
 
 result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number) {
-  return open_at(directory, number, access::read, true);
+  return open_at(directory, number, access::read, purpose::to_read);
 }
 
 result<void> remove_segment(const std::string& directory, u64 number) {

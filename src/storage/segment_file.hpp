@@ -49,6 +49,7 @@ struct segment_file {
   u64 number = 0;
   segment_geometry geometry{};
   u32 salt = 0;
+  bool mended = false;        // its header, by open_segment_to_mend()
   bool of_this_boot = false;  // made here since the machine started: nothing of it can be torn
 
   segment_header& header() const noexcept { return memory.object<segment_header>(); }
@@ -78,6 +79,9 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
 // Errors: not_found, no_permission, corrupt, newer_version, system.
 result<std::shared_ptr<segment_file>> open_segment(const std::string& directory, u64 number, access how);
 
+// The same, but a flipped bit of the header is put right; `how` is read_write or private_copy.
+result<std::shared_ptr<segment_file>> open_segment_to_mend(const std::string& directory, u64 number, access how);
+
 // The same with a shared lock that lives as long as the mapping does, for readers: whoever removes segments asks for
 // it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
 result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number);
@@ -88,6 +92,7 @@ result<void> remove_segment(const std::string& directory, u64 number);
 // Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`.
 std::vector<u64> list_segments(const std::string& directory, bool tidy = false);
 
+u64 header_check(const segment_header& header) noexcept;
 u64 start_check(const segment_start& start, u32 salt) noexcept;
 u32 entry_check(const segment_index_entry& entry, u32 salt) noexcept;
 // Fills in the check, and stores it so that whoever looks sees none or all of it.

@@ -1,5 +1,6 @@
 // Segments that were cut, flipped, lost, or made by somebody else: named, never delivered, never a crash.
 #include <fstream>
+#include <functional>
 #include <random>
 
 #include <fcntl.h>
@@ -80,7 +81,7 @@ void flip(const std::string& path, u64 at, u32 bit) {
 TEST_CASE("a lane that is whole verifies, and says what is in it") {
   const resting_lane l;
   const auto v = l.verify();
-  INFO((v.faults.empty() ? std::string() : v.faults.front()));
+  INFO((v.faults.empty() ? std::string() : v.faults.front().words));
   CHECK(v.whole());
   CHECK(v.messages == count);
   CHECK(v.voids == 20);
@@ -106,7 +107,7 @@ TEST_CASE("a bit flipped anywhere is found and named, and no reader delivers wha
     flip(l.path(number), at, bit);
     const auto v = l.verify();
     bool in_rolled_rest = false;
-    if (v.whole()) {
+    if (v.whole() && v.remains.empty()) {
       // Nothing but the rest that a roll passes over may change unseen.
       log_place place{start.position, start.sequence, start.voids, start.stamp};
       frame_step step;
@@ -118,13 +119,82 @@ TEST_CASE("a bit flipped anywhere is found and named, and no reader delivers wha
                        at >= segment->geometry.data_offset + (place.position - start.position) + word_bytes;
       if (!in_rolled_rest) FAIL_CHECK("not found: segment " << number << " byte " << at << " bit " << bit);
     } else {
-      CHECK(v.faults.front().find(segment_name(number)) != std::string::npos);
+      const log_fault& named = v.whole() ? v.remains.front() : v.faults.front();
+      CHECK(named.words.find(segment_name(number)) != std::string::npos);
+      CHECK(named.path.find(segment_name(number)) != std::string::npos);
     }
     l.read_all();
     flip(l.path(number), at, bit);
   }
   CHECK(l.verify().whole());
   CHECK(l.read_all() == count);
+}
+
+TEST_CASE("a repair makes a lane whole whichever bit was flipped, and gives up no more than the rest of a segment") {
+  const resting_lane l;
+  const scratch_directory safe;
+  const auto copy_all = [](const std::string& from, const std::string& to) {
+    for (const auto& file : std::filesystem::directory_iterator(from)) {
+      std::filesystem::copy_file(file, to + "/" + file.path().filename().string(),
+                                 std::filesystem::copy_options::overwrite_existing);
+    }
+  };
+  copy_all(l.lane, safe.path());
+  std::mt19937_64 random(13);
+  const u64 flips = fast() ? 120 : 1200;
+  for (u64 i = 0; i < flips; ++i) {
+    const u64 number = l.numbers[random() % l.numbers.size()];
+    const auto segment = open_segment(l.lane, number, access::read).value();
+    const u64 data_offset = segment->geometry.data_offset;
+    const u64 end = i % 3 == 0 ? 2480 : i % 3 == 1 ? data_offset : segment_bytes_min;
+    const u64 at = random() % end;
+    const auto bit = static_cast<u32>(random() % 8);
+    INFO("segment ", number, " byte ", at, " bit ", bit);
+    flip(l.path(number), at, bit);
+    const auto before = l.verify();
+    const auto rehearsed = repair_lane(l.lane, true);
+    REQUIRE(rehearsed.has_value());
+    CHECK(l.verify().faults.size() == before.faults.size());
+    const auto repaired = repair_lane(l.lane);
+    REQUIRE(repaired.has_value());
+    CHECK(repaired->cuts == rehearsed->cuts);
+    CHECK(repaired->mended == rehearsed->mended);
+    CHECK(repaired->bytes_cut == rehearsed->bytes_cut);
+    CHECK((before.whole() || !repaired->cuts.empty() || !repaired->mended.empty()));
+    const auto after = l.verify();
+    CHECK_MESSAGE(after.whole(), (after.faults.empty() ? std::string() : after.faults.front().words));
+    // Only in the data is anything there that is nowhere else.
+    if (at < data_offset) {
+      CHECK(repaired->cuts.empty());
+      CHECK(after.messages == count);
+    } else {
+      CHECK(after.messages + 270 > count);
+    }
+    CHECK(l.read_all() == after.messages);
+    for (const auto& file : std::filesystem::directory_iterator(l.lane)) std::filesystem::remove(file);
+    copy_all(safe.path(), l.lane);
+  }
+}
+
+TEST_CASE("a repair of a lane that is whole changes nothing") {
+  const resting_lane l;
+  const auto bytes = [&] {
+    std::string all;
+    for (const u64 number : l.numbers) {
+      std::ifstream file(l.path(number), std::ios::binary);
+      all.append(std::istreambuf_iterator<char>(file), {});
+    }
+    return all;
+  };
+  const std::string before = bytes();
+  const auto repaired = repair_lane(l.lane);
+  REQUIRE(repaired.has_value());
+  CHECK(repaired->cut.empty());
+  CHECK(repaired->mended.empty());
+  CHECK(repaired->bytes_cut == 0);
+  CHECK(bytes() == before);
+  append_all(*open_log(l.options), 5000, 5010);
+  CHECK(l.read_all() == count + 10);
 }
 
 TEST_CASE("damage before the durable position is corrupt for readers and publishers, until it is repaired") {
@@ -178,7 +248,7 @@ TEST_CASE("a segment that is cut short, foreign, of a newer version, or gone, is
   const auto check = [&](const std::string& words, errc code) {
     const auto v = l.verify();
     REQUIRE(!v.whole());
-    CHECK(v.faults.front().find(words) != std::string::npos);
+    CHECK(v.faults.front().words.find(words) != std::string::npos);
     const auto w = log_writer::open(l.options);
     if (!w) CHECK(w.error() == code);
     take_status end = take_status::message;
@@ -201,28 +271,77 @@ TEST_CASE("a segment that is cut short, foreign, of a newer version, or gone, is
   restore();
   std::filesystem::copy_file(l.path(l.numbers[0]), path, std::filesystem::copy_options::overwrite_existing);
   check("is segment 1 under another name", errc::corrupt);
-  std::filesystem::remove(path);
-  {
-    const auto v = l.verify();
-    REQUIRE(!v.whole());
-    CHECK(v.faults.front().find("segment " + std::to_string(number) + " is missing") != std::string::npos);
-    CHECK(log_writer::open(l.options).error() == errc::corrupt);
-  }
+  // Repaired, it gives up this segment and no other.
+  REQUIRE(repair_lane(l.lane).has_value());
+  CHECK(std::filesystem::exists(path + ".cut"));
+  CHECK(!std::filesystem::exists(path));
+  CHECK(l.verify().whole());
+  CHECK(l.read_all() + l.verify().missing == count);
+}
+
+TEST_CASE("a segment that is gone is named, and after a repair publishers go on") {
+  const resting_lane l;
+  const u64 number = l.numbers[l.numbers.size() / 2];
+  std::filesystem::remove(l.path(number));
+  const auto v = l.verify();
+  REQUIRE(!v.whole());
+  CHECK(v.faults.front().words.find("segment " + std::to_string(number) + " is missing") != std::string::npos);
+  CHECK(log_writer::open(l.options).error() == errc::corrupt);
   // Readers step over it and say how many messages are missing; a repair lets publishers go on, too.
   take_status end = take_status::message;
   const u64 rest = l.read_all(&end);
   CHECK(end == take_status::nothing);
   REQUIRE(repair_lane(l.lane).has_value());
+  CHECK(l.verify().whole());
+  CHECK(l.verify().missing == count - rest);
   append_all(*open_log(l.options), 5000, 5010);
   CHECK(l.read_all(&end) == rest + 10);
 }
 
-TEST_CASE("a lane's file that is foreign, or cut short, is named") {
+TEST_CASE("a lane's file that is foreign, cut short, of another lane, or gone, is named, and made anew by a repair") {
+  const std::pair<const char*, std::function<void(const std::string&)>> harms[] = {
+      {"cut short: 10 bytes", [](const std::string& path) { std::filesystem::resize_file(path, 10); }},
+      {"not a lane of quoit",
+       [](const std::string& path) {
+         std::ofstream(path, std::ios::binary | std::ios::in).write("somebody else's", 15);
+       }},
+      {"the check of its id is wrong", [](const std::string& path) { flip(path, 70, 2); }},
+      {"is missing", [](const std::string& path) { std::filesystem::remove(path); }},
+      {"is the file of another lane",
+       [](const std::string& path) {
+         const scratch_directory other;
+         const auto options = small_log(other);
+         open_log(options);
+         std::filesystem::copy_file(lane_directory(other.path(), options.topic, "0") + "/lane", path,
+                                    std::filesystem::copy_options::overwrite_existing);
+       }},
+  };
+  for (const auto& [words, harm] : harms) {
+    INFO(words);
+    const resting_lane l;
+    harm(l.lane + "/lane");
+    const auto w = log_writer::open(l.options);
+    REQUIRE(!w.has_value());
+    CHECK(w.error() == errc::corrupt);
+    CHECK(l.read_all() == 0);
+    const auto v = l.verify();
+    REQUIRE(v.faults.size() == 1);
+    CHECK(v.faults.front().words.find(words) != std::string::npos);
+    CHECK(v.messages == count);
+    const auto rehearsed = repair_lane(l.lane, true);
+    REQUIRE(rehearsed.has_value());
+    CHECK(!l.verify().whole());
+    const auto repaired = repair_lane(l.lane);
+    REQUIRE(repaired.has_value());
+    CHECK(repaired->mended == rehearsed->mended);
+    CHECK(repaired->mended.front().find(words) != std::string::npos);
+    CHECK(repaired->cuts.empty());
+    CHECK(l.verify().whole());
+    CHECK(l.read_all() == count);
+    append_all(*open_log(l.options), 5000, 5010);
+    CHECK(l.read_all() == count + 10);
+  }
   const resting_lane l;
-  std::filesystem::resize_file(l.lane + "/lane", 10);
-  CHECK(log_writer::open(l.options).error() == errc::corrupt);
-  CHECK(log_reader::open(l.options.directory, l.options.topic, "0", 4).error() == errc::corrupt);
-  CHECK(!l.verify().whole());
   CHECK(log_reader::open(l.options.directory, l.options.topic, "no-such", 4).error() == errc::not_found);
   CHECK(log_reader::open(l.options.directory, l.options.topic, "../0", 4).error() == errc::invalid_name);
 }
