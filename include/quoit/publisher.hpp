@@ -96,6 +96,21 @@ class publisher {
   {
     return detail::loan_operation<T>(*core_, clamped(n), false);
   }
+  // A descriptor for a loop that is not quoit's (poll, epoll, Asio, ...): readable while try_loan(), or publish(), may
+  // succeed. Level-triggered: it stays readable until subscribers were in the way of one, and becomes readable again
+  // when one of them moves, leaves, or is found dead. It is readable at first, and may be so for nothing. Do not read
+  // from it, write to it or close it; take it out of the loop before this publisher goes, or is moved from. Wait for it
+  // only after would_block: else it is readable nearly always.
+  //
+  // It speaks of subscribers: where loans of one's own are in the way (blocked_by() is nobody, or too_many_loans) it
+  // stays as it is: publish or drop one, and try again. Once in bus_options recheck it is readable in any case, for who
+  // was in the way and died. From the first call on a try_loan() that would block costs one or two system calls, and a
+  // subscriber that then makes room one more; what succeeds costs nothing more. May be mixed with loan() and
+  // loan_for().
+  //
+  // Takes three descriptors, until the publisher goes. Errors: forked, closed; invalid_argument in inherited memory;
+  // limit_reached (descriptors), no_space, no_permission, system.
+  result<int> fd() { return core_->descriptor(); }
   // co_await matched(n): until the topic has at least n subscriptions. Looks once in a millisecond.
   // Errors: cancelled, forked.
   task<result<void>> matched(std::uint32_t n) {

@@ -19,17 +19,18 @@ timespec as_timespec(std::chrono::nanoseconds d) noexcept {
 
 }  // namespace
 
-foreign_bell::foreign_bell(node& owner, std::chrono::nanoseconds period) noexcept
-    : owner_(owner), period_(period), recheck_(period) {}
+foreign_bell::foreign_bell(node& owner, ringer who, std::chrono::nanoseconds period) noexcept
+    : owner_(owner), who_(who), period_(period), recheck_(period) {}
 
-result<std::unique_ptr<foreign_bell>> foreign_bell::make(node& owner, int sockets, std::chrono::nanoseconds period) {
-  std::unique_ptr<foreign_bell> made(new foreign_bell(owner, period));
+result<std::unique_ptr<foreign_bell>> foreign_bell::make(node& owner, ringer who, int sockets,
+                                                         std::chrono::nanoseconds period) {
+  std::unique_ptr<foreign_bell> made(new foreign_bell(owner, who, period));
   if (auto ok = made->set_up(sockets); !ok) return tl::unexpected(std::move(ok.error()));
   return made;
 }
 
 result<void> foreign_bell::set_up(int sockets) {
-  if (sockets >= 0) {
+  if (who_ != ringer::processes) {
     written_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!written_) return tl::unexpected(call_failed("fd(): eventfd", errno));
   } else {
@@ -74,8 +75,7 @@ void foreign_bell::ring() noexcept {
 }
 
 void foreign_bell::clear() noexcept {
-  // Nobody else writes to an eventfd.
-  if (pipe_ == 0 && !rung_) return;
+  if (who_ == ringer::nobody && !rung_) return;
   rung_ = false;
   std::byte taken[512];
   // What comes after a short read is a wake for what comes after this.

@@ -20,9 +20,16 @@ namespace quoit::inline v1::detail {
 
 class foreign_bell {
  public:
-  // It is readable at first. `sockets`: a descriptor that makes it readable as well; -1: there is none, and others
-  // write to a pipe. `period`: of the timer. Errors: as node::make_endpoint_pipe().
-  static result<std::unique_ptr<foreign_bell>> make(node& owner, int sockets, std::chrono::nanoseconds period);
+  // Who rings besides the endpoint itself.
+  enum class ringer {
+    processes,  // they write to a pipe
+    threads,    // of this process, to an eventfd (written_to())
+    nobody,
+  };
+  // It is readable at first. `sockets`: a descriptor that makes it readable as well; -1: there is none. `period`: of
+  // the timer. Errors: as node::make_endpoint_pipe().
+  static result<std::unique_ptr<foreign_bell>> make(node& owner, ringer who, int sockets,
+                                                    std::chrono::nanoseconds period);
   ~foreign_bell();
   foreign_bell(const foreign_bell&) = delete;
   foreign_bell& operator=(const foreign_bell&) = delete;
@@ -30,6 +37,8 @@ class foreign_bell {
   int descriptor() const noexcept { return set_.get(); }
   // The number of its pipe, for the endpoint's entry; 0 without one.
   u32 pipe() const noexcept { return pipe_; }
+  // Where others write 8 bytes.
+  int written_to() const noexcept { return written_.get(); }
 
   // Makes it readable.
   void ring() noexcept;
@@ -39,11 +48,12 @@ class foreign_bell {
   bool recheck_is_due() noexcept;
 
  private:
-  explicit foreign_bell(node& owner, std::chrono::nanoseconds period) noexcept;
+  foreign_bell(node& owner, ringer who, std::chrono::nanoseconds period) noexcept;
   result<void> set_up(int sockets);
   void wind_up() noexcept;
 
   node& owner_;
+  ringer who_;
   std::chrono::nanoseconds period_;
   deadline recheck_;
   fd written_;

@@ -1,8 +1,11 @@
-// Subscriptions in loops that are not quoit's: their descriptors, and what poll() does for them.
+// Endpoints in loops that are not quoit's: their descriptors, and what poll() and a claim do for them.
+#include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/atomic.hpp"
 
 namespace quoit::inline v1::detail {
+
+// ---- subscriptions -------------------------------------------------------------------------------------
 
 result<int> subscriber_core::descriptor() {
   if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
@@ -13,7 +16,10 @@ result<int> subscriber_core::descriptor() {
                                 "nobody wakes an observer, so it has no descriptor: poll() it at times of your own"));
   }
   node& self = *parts_->owner;
-  auto made = foreign_bell::make(self, parts_->sockets ? parts_->sockets->descriptor() : -1, self.settings().recheck);
+  using ringer = foreign_bell::ringer;
+  auto made = parts_->sockets
+                  ? foreign_bell::make(self, ringer::nobody, parts_->sockets->descriptor(), self.settings().recheck)
+                  : foreign_bell::make(self, ringer::processes, -1, self.settings().recheck);
   if (!made) return tl::unexpected(std::move(made.error()));
   parts_->foreign = std::move(*made);
   // relaxed: its first look comes after a fence, and it is readable until then
@@ -45,6 +51,51 @@ subscriber_core::polled subscriber_core::look_for_foreign_loop(held_message& out
   // Whoever made it visible may have been there before the bit.
   if (status != polled::nothing) bell.ring();
   return status;
+}
+
+// ---- publishers ----------------------------------------------------------------------------------------
+
+result<int> publisher_core::descriptor() {
+  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  if (!open_) return tl::unexpected(error(errc::closed));
+  if (parts_->foreign) return parts_->foreign->descriptor();
+  node& self = *parts_->owner;
+  using ringer = foreign_bell::ringer;
+  auto made =
+      foreign_bell::make(self, parts_->sockets ? ringer::threads : ringer::processes, -1, self.settings().recheck);
+  if (!made) return tl::unexpected(std::move(made.error()));
+  parts_->foreign = std::move(*made);
+  if (parts_->sockets) {
+    parts_->sockets->tell_of_room(parts_->foreign->written_to());
+  } else {
+    // relaxed: whoever is to write there takes a `waiting` that is set after this
+    store_relaxed(parts_->control.publisher(parts_->index).pipe, parts_->foreign->pipe());
+  }
+  return parts_->foreign->descriptor();
+}
+
+void publisher_core::drop_descriptor() noexcept {
+  if (!parts_->foreign) return;
+  if (epoch_ == fork_epoch && parts_->sockets) parts_->sockets->tell_of_room(-1);
+  // relaxed: whoever still writes there finds nothing, or nobody who listens
+  if (epoch_ == fork_epoch && !parts_->sockets) store_relaxed(parts_->control.publisher(parts_->index).pipe, 0);
+  parts_->foreign.reset();
+}
+
+// There was no space, because of a reader. So the descriptor is not readable from now on until a reader moves (C1, C2):
+// what was written for moves that we have seen is taken, then `waiting` is set, and then we look once more. It is never
+// taken back (announce_waiting()), also not where this look finds space: a coroutine may have said so for itself.
+bool publisher_core::look_for_foreign_loop(u32 payload_bytes, lane_claim& out) noexcept {
+  foreign_bell& bell = *parts_->foreign;
+  // Who is in the way may be dead.
+  if (bell.recheck_is_due()) probe_blocker();
+  bell.clear();
+  announce_waiting(true);
+  // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
+  full_fence();
+  if (!writer_->would_grant(payload_bytes)) return false;
+  bell.ring();
+  return claim(payload_bytes, out, true);
 }
 
 }  // namespace quoit::inline v1::detail

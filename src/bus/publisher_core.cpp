@@ -77,6 +77,7 @@ void publisher_core::close() noexcept {
     where->publisher_goes(*this);
   }
   open_ = false;
+  drop_descriptor();
   if (epoch_ == fork_epoch && writer_->close()) wake_sleepers();
   if (loans_ == 0) finish();
 }
@@ -150,14 +151,20 @@ error publisher_core::why_refused() const noexcept {
   }
 }
 
-// On the kernel path a socket may take by now what it did not before, and that makes room.
-bool publisher_core::refused(u32 payload_bytes, lane_claim& out) noexcept {
+bool publisher_core::refused(u32 payload_bytes, lane_claim& out, bool waits_itself) noexcept {
   refused_bytes_ = payload_bytes;
-  if (!parts_->sockets || refusal_ != claim_status::would_block || !parts_->sockets->send_more()) return false;
-  refusal_ = writer_->claim(payload_bytes, out);
-  if (refusal_ != claim_status::ok) return false;
-  ++loans_;
-  return true;
+  if (refusal_ != claim_status::would_block) return false;
+  // On the kernel path a socket may take by now what it did not before, and that makes room.
+  if (parts_->sockets && parts_->sockets->send_more()) {
+    refusal_ = writer_->claim(payload_bytes, out);
+    if (refusal_ == claim_status::ok) {
+      ++loans_;
+      return true;
+    }
+  }
+  // What a loan of one's own has in the way comes with no reader's move.
+  const bool for_other_loop = parts_->foreign && !waits_itself && refusal_ == claim_status::would_block;
+  return for_other_loop && writer_->refusal().by_reader && look_for_foreign_loop(payload_bytes, out);
 }
 
 bool publisher_core::claim(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {
@@ -171,6 +178,7 @@ bool publisher_core::worth_waiting() const noexcept {
 }
 
 void publisher_core::announce_waiting(bool waits) noexcept {
+  if (!waits && parts_->foreign) return;
   u64& waiting = writer_->memory().slots->waiting;
   // sync(lane.waiting): release, so that whoever takes the 1 finds us sleeping. A reader that takes one that we have
   // taken back rings a node that is awake.
@@ -195,7 +203,7 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
   for (;;) {
     const deadline spin(settings.how == wait::block ? std::chrono::nanoseconds(0) : settings.spin_max);
     do {
-      if (claim(payload_bytes, out)) return true;
+      if (claim(payload_bytes, out, true)) return true;
       // What was in the way may have moved on, and a loan of one's own be in the way now.
       if (refusal_ != claim_status::would_block || !writer_->refusal().by_reader) return false;
       if (end.over()) {

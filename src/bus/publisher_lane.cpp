@@ -82,6 +82,7 @@ void write_entry(publisher_parts& parts, publisher_entry& entry, const lane_head
   store_relaxed(entry.policy, static_cast<u32>(parts.policy));  // relaxed: as above
   store_relaxed(entry.id[0], head.publisher_id[0]);             // relaxed: as above
   store_relaxed(entry.id[1], head.publisher_id[1]);             // relaxed: as above
+  store_relaxed(entry.pipe, 0);                                 // relaxed: as above
   // sync(topic.entry): the entry is whole for whoever finds it in use
   store_release(entry.state, static_cast<u64>(participant_state::active));
 }

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "bus/deadline.hpp"
+#include "bus/foreign_bell.hpp"
 #include "quoit/detail/publisher_core.hpp"
 #include "topic/topic.hpp"
 #include "transport/unix/outbox.hpp"
@@ -14,9 +15,10 @@ struct publisher_parts {
   topic control;
   lane_file lane;
   std::optional<lane_writer> writer;
-  std::unique_ptr<outbox> sockets;  // on the kernel path: it has the lane and the writer
-  u64 always_armed = ~u64{0};       // there, each commit is looked at
-  u32 index = 0;                    // in the publisher table
+  std::unique_ptr<outbox> sockets;        // on the kernel path: it has the lane and the writer
+  u64 always_armed = ~u64{0};             // there, each commit is looked at
+  std::unique_ptr<foreign_bell> foreign;  // once its descriptor was asked for
+  u32 index = 0;                          // in the publisher table
   u64 lane_generation = 0;
   quoit::policy policy = quoit::policy::block;
   u32 spin_misses = 0;

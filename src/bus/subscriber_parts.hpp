@@ -24,7 +24,10 @@ struct lane_link {
     auto* const link = static_cast<lane_link*>(self);
     if (link->connection) return link->connection->room_was_made();
     // Whoever has the lane by now: it may have been adopted since we looked.
-    link->owner->ring_node(topic::owner_of(link->control->publisher(link->index)));
+    const publisher_entry& entry = link->control->publisher(link->index);
+    const node_id whom = topic::owner_of(entry);
+    link->owner->ring_node(whom);
+    link->owner->ring_endpoint(whom, load_relaxed(entry.pipe));  // relaxed: written before `waiting`, which was taken
   }
 
   lane_file lane;

@@ -358,7 +358,9 @@ bool topic::leave_lane(node& self, u32 publisher_index, u64 generation, u32 inde
   if (index >= lane->subscriptions) return true;
   free_slot(lane->slots(), index);
   // Leaving is a move (C3). Not only if it waits: the leaver may be dead, and may have taken `waiting` and not rung.
-  self.ring_node_anyway(owner_of(publisher(publisher_index)));
+  const publisher_entry& entry = publisher(publisher_index);
+  self.ring_node_anyway(owner_of(entry));
+  self.ring_endpoint(owner_of(entry), load_relaxed(entry.pipe));  // relaxed: either this, or its first look is later
   return true;
 }
 

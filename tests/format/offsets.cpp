@@ -84,6 +84,7 @@ int main() {
   FIELD(publisher_entry, id);
   FIELD(publisher_entry, epoch);
   FIELD(publisher_entry, on_disk);
+  FIELD(publisher_entry, pipe);
   FIELD(publisher_entry, lane_name);
   SIZE(publisher_entry, sizeof(publisher_entry));
   FIELD(subscription_entry, state);

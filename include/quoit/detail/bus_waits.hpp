@@ -110,7 +110,7 @@ class QUOIT_EXPORT space_wait : private bus_wait {
 
   // True: the answer is there, a claim or a refusal that waiting does not help.
   bool look() noexcept {
-    claimed_ = core_.claim(payload_bytes_, out_);
+    claimed_ = core_.claim(payload_bytes_, out_, true);
     return claimed_ || !core_.worth_waiting();
   }
   bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;

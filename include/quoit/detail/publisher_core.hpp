@@ -59,15 +59,16 @@ class QUOIT_EXPORT publisher_core {
                                         publisher_options options);
 
   // Takes a frame: `out` is to be committed or abandoned. Filled in place, as is the loan around it: a claim that is
-  // copied on its way costs as much as the rest. False: why_refused().
-  bool claim(u32 payload_bytes, lane_claim& out) noexcept {
+  // copied on its way costs as much as the rest. False: why_refused(). `waits_itself`: a refusal is not for the loop
+  // that descriptor() is in.
+  bool claim(u32 payload_bytes, lane_claim& out, bool waits_itself = false) noexcept {
     if (epoch_ == fork_epoch && open_) [[likely]] {
       refusal_ = writer_->claim(payload_bytes, out);
       if (refusal_ == claim_status::ok) [[likely]] {
         ++loans_;
         return true;
       }
-      return refused(payload_bytes, out);
+      return refused(payload_bytes, out, waits_itself);
     }
     return false;
   }
@@ -79,10 +80,13 @@ class QUOIT_EXPORT publisher_core {
   // ---- waiting for space ----
   // After a refusal: true if a reader is in the way, and the policy is to wait for it.
   bool worth_waiting() const noexcept;
-  // Says that this publisher sleeps until a reader moves, or that it does not any more (C2; the caller fences).
+  // Says that this publisher sleeps until a reader moves, or that it does not any more (C2; the caller fences). With a
+  // descriptor, which may be waited for beside, only readers take that back.
   void announce_waiting(bool waits) noexcept;
   // Cleans up after the reader that is in the way, if it is dead.
   void probe_blocker() noexcept;
+  // A descriptor for loops that are not quoit's; made by the first call.
+  result<int> descriptor();
   node& owner() const noexcept;
 
   void commit(const lane_claim& claim, u32 payload_bytes) noexcept {
@@ -141,7 +145,9 @@ class QUOIT_EXPORT publisher_core {
       finish();
   }
   void finish() noexcept;
-  bool refused(u32 payload_bytes, lane_claim& out) noexcept;
+  bool refused(u32 payload_bytes, lane_claim& out, bool waits_itself) noexcept;
+  bool look_for_foreign_loop(u32 payload_bytes, lane_claim& out) noexcept;
+  void drop_descriptor() noexcept;
   void fire_armed() noexcept;
   u64 stamp() const noexcept;
   bool wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;

@@ -38,7 +38,8 @@ struct alignas(line_pair_bytes) publisher_entry {
   u64 epoch;  // of the roster when this entry last changed
   // 0: its lane is two files in shared memory. 1: a directory of segments on disk, with this name in that of the topic;
   // no files have its generation.
-  u64 on_disk;
+  u32 on_disk;
+  u32 pipe;  // quoit.<bus>@bell-<node>-<generation>-<pipe>, to which whoever takes `waiting` writes too; 0: none
   char lane_name[lane_name_bytes_max];  // ends with a zero byte if it is shorter
 };
 static_assert(sizeof(publisher_entry) == 128);

@@ -23,6 +23,12 @@ namespace {
 // Of the kernel: above this it needs its memory in one piece.
 constexpr std::size_t packet_bytes_limit = std::size_t{1} << 20;
 
+void write_one(int eventfd) noexcept {
+  const u64 one = 1;
+  count_call(calls_made.wakes);
+  [[maybe_unused]] const ssize_t written = ::write(eventfd, &one, sizeof one);
+}
+
 }  // namespace
 
 // ---- coming --------------------------------------------------------------------------------------------
@@ -215,9 +221,16 @@ result<void> outbox::connect_to_all(const std::vector<member>& members, u32 slot
   return {};
 }
 
-void outbox::room_was_made(void* self) {
-  node& owner = static_cast<outbox*>(self)->owner_;
-  owner.ring_node(owner.id());
+// With the mutex held: readers move only there.
+void outbox::room_was_made(void* context) {
+  auto& self = *static_cast<outbox*>(context);
+  self.owner_.ring_node(self.owner_.id());
+  if (self.told_of_room_ >= 0) write_one(self.told_of_room_);
+}
+
+void outbox::tell_of_room(int descriptor) noexcept {
+  const std::lock_guard hold(mutex_);
+  told_of_room_ = descriptor;
 }
 
 // ---- sending -------------------------------------------------------------------------------------------
@@ -355,11 +368,7 @@ void outbox::who_blocks(u32 slot, u32& pid, char (&node_name)[48]) noexcept {
 
 // ---- going ---------------------------------------------------------------------------------------------
 
-void outbox::tell_thread() noexcept {
-  const u64 one = 1;
-  count_call(calls_made.wakes);
-  [[maybe_unused]] const ssize_t told = ::write(told_.get(), &one, sizeof one);
-}
+void outbox::tell_thread() noexcept { write_one(told_.get()); }
 
 // A connection that was served to its end was dropped.
 bool outbox::everything_sent() const noexcept {

@@ -54,6 +54,8 @@ class outbox final : public node_keepsake {
   // True: the sockets have taken all that is visible, for everybody who is there. Sends what they take now.
   bool all_sent() noexcept;
   u32 subscribers() noexcept;
+  // Whoever makes room in the lane writes to this eventfd too; -1: to none.
+  void tell_of_room(int descriptor) noexcept;
   void who_blocks(u32 slot, u32& pid, char (&node_name)[48]) noexcept;
   // The lane is closed: nobody comes any more, and what is left is sent by the thread. over() once it was.
   void close() noexcept;
@@ -93,7 +95,7 @@ class outbox final : public node_keepsake {
   bool everything_sent() const noexcept;
   void end_thread() noexcept;
 
-  static void room_was_made(void* self);
+  static void room_was_made(void* context);
 
   node& owner_;
   request request_;
@@ -111,6 +113,7 @@ class outbox final : public node_keepsake {
   std::vector<std::unique_ptr<connection>> connections_;  // by slot; behind those of the lane, observers
   guarded_fd epoll_;
   guarded_fd told_;  // an eventfd
+  int told_of_room_ = -1;
   bool listening_ = false;
   bool closing_ = false;
   bool stopping_ = false;
