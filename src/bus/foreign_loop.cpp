@@ -2,6 +2,7 @@
 #include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/atomic.hpp"
+#include "wake/doze.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -89,11 +90,9 @@ bool publisher_core::look_for_foreign_loop(u32 payload_bytes, lane_claim& out) n
   foreign_bell& bell = *parts_->foreign;
   // Who is in the way may be dead.
   if (bell.recheck_is_due()) probe_blocker();
-  bell.clear();
-  announce_waiting(true);
-  // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
-  full_fence();
-  if (!writer_->would_grant(payload_bytes)) return false;
+  const bool granted = ask_for_space([&] { bell.clear(); }, [&] { announce_waiting(true); },
+                                     [&] { return writer_->would_grant(payload_bytes); });
+  if (!granted) return false;
   bell.ring();
   return claim(payload_bytes, out, true);
 }

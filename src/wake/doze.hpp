@@ -42,4 +42,19 @@ void doze_for_space(doorbell& bell, Announce&& announce, WouldGrant&& would_gran
   announce(false);
 }
 
+// The same for who does not sleep here, but goes back to a loop that is told by a descriptor. `clear` takes what was
+// written to it; `announce` sets `waiting`. False: there is no space, and whoever makes some writes (C5).
+template <class Clear, class Announce, class WouldGrant>
+bool ask_for_space(Clear&& clear, Announce&& announce, WouldGrant&& would_grant) {
+  // What is written from now on is for a move that the look below may not see.
+  QUOIT_RULE(C5_clear_first) clear();
+  QUOIT_RULE(C5_announce_first) announce();
+  // sync(lane.waiting): either a reader that moves sees `waiting`, or our look sees its slot (C2)
+  QUOIT_RULE(C5_fence) full_fence();
+  const bool granted = QUOIT_RULE_ON(C5_scan_again) && would_grant();
+  if (!QUOIT_RULE_ON(C5_announce_first)) announce();
+  if (!QUOIT_RULE_ON(C5_clear_first)) clear();
+  return granted;
+}
+
 }  // namespace quoit::inline v1::detail

@@ -133,23 +133,64 @@ struct dying_reader : space_test<dying_reader<Shape, Messages>, 1> {
 };
 
 // The oldest of several samples is given back first, and the others only when the writer has gone on.
+void let_go_one_by_one(lane_reader& r) {
+  lane_frame samples[3];
+  rl::linear_backoff pause;
+  const auto take = [&](lane_frame& out) {
+    while (r.take(out) != take_status::message) pause.yield($);
+  };
+  for (auto& s : samples) take(s);
+  for (unsigned i = 0; i < 3; ++i) {
+    r.release(samples[i % 3]);
+    take(samples[i % 3]);
+  }
+  for (auto& s : samples) r.release(s);
+}
+
 struct oldest_first : space_test<oldest_first, 1> {
   oldest_first() : space_test(one_a_stride) {}
   void thread(unsigned index) {
     if (index == 0) return publish_all(6);
-    lane_frame samples[3];
-    rl::linear_backoff pause;
-    lane_reader& r = readers[0]->reader;
-    const auto take = [&](lane_frame& out) {
-      while (r.take(out) != take_status::message) pause.yield($);
-    };
-    for (auto& s : samples) take(s);
-    for (unsigned i = 0; i < 3; ++i) {
-      r.release(samples[i % 3]);
-      take(samples[i % 3]);
-    }
-    for (auto& s : samples) r.release(s);
+    let_go_one_by_one(readers[0]->reader);
   }
+};
+
+// ---- a writer whose loop is told by a descriptor (C5)
+// -----------------------------------------------------------------
+
+// As publisher_core with a descriptor: it never sleeps, and whoever takes `waiting` writes. The reader goes on when it
+// has what its last move made room for: a move that nobody hears of is the end of both.
+struct in_other_loop : space_test<in_other_loop, 1> {
+  in_other_loop() : space_test(one_a_stride) {}
+  void before() {
+    space_test::before();
+    written.store(0, rl::mo_relaxed, $);
+    readers[0].reset();
+    readers[0] = std::make_unique<checked_reader>(this->w, 0, lane_reader::reading::reliable, 3,
+                                                  lane_poke{&in_other_loop::write, this});
+    readers[0]->reader.start_at_first();
+  }
+  static void write(void* context) { static_cast<in_other_loop*>(context)->written.store(1, rl::mo_release, $); }
+  void thread(unsigned index) {
+    if (index == 1) return let_go_one_by_one(readers[0]->reader);
+    for (unsigned i = 0; i < 6;) {
+      if (writer->publish()) {
+        ++i;
+        continue;
+      }
+      const bool granted =
+          quoit::detail::ask_for_space([&] { written.store(0, rl::mo_relaxed, $); },
+                                       [&] { quoit::detail::store_release(w.memory.slots->waiting, 1); },
+                                       [&] { return writer->writer.would_grant(w.geometry.payload_bytes_max); });
+      rl::linear_backoff pause;
+      while (!granted && written.load(rl::mo_acquire, $) == 0) pause.yield($);
+    }
+  }
+  void after() {
+    for (auto& r : readers) r.reset();
+    writer.reset();
+  }
+  rl::atomic<u32> written;
 };
 
 using reliable_two = reliable<two_a_stride, 16>;
@@ -168,6 +209,7 @@ int main() {
   s.passes<reliable_two>("reliable, waiting for space", 40);
   s.passes<reliable_spanning>("reliable, frames over two strides", 40);
   s.passes<reliable_one>("reliable, frames as large as a stride", 40);
+  s.passes<in_other_loop>("a writer whose loop is told by a descriptor", 40);
   s.passes<leaving_one>("a reader that leaves", 40);
   s.passes<dying_one>("a reader that dies", 100);
   s.passes<oldest_first>("samples that are given back", 40);
@@ -176,6 +218,9 @@ int main() {
   // That of the nap, in front of it, hides it from relacy, whose fences do more than those of C++.
   s.fails_without<reliable_one>("C2_writer_fence+B3_sleep_fence", "reliable, frames as large as a stride", 400);
   s.fails_without<oldest_first>("C2_scan_again", "samples that are given back", 400);
+  for (const char* rule : {"C5_clear_first", "C5_announce_first", "C5_fence", "C5_scan_again"}) {
+    s.fails_without<in_other_loop>(rule, "a writer whose loop is told by a descriptor", 400);
+  }
   s.fails_without<leaving_one>("C3_stop_fence", "a reader that leaves", 400);
   s.fails_without<leaving_one>("C3_stop_pokes", "a reader that leaves", 400);
   s.fails_without<dying_one>("C3_cleaner_frees", "a reader that dies", 400);
