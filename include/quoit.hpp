@@ -10,6 +10,7 @@
 #include "quoit/inherited_memory.hpp"
 #include "quoit/inspect.hpp"
 #include "quoit/io.hpp"
+#include "quoit/kept.hpp"
 #include "quoit/loan.hpp"
 #include "quoit/mapped_file.hpp"
 #include "quoit/message.hpp"

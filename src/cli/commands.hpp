@@ -17,6 +17,8 @@ void add_topic(CLI::App& app, int& status);
 void add_node(CLI::App& app, int& status);
 void add_clean(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
+// To `topic`: what is kept in a directory.
+void add_kept(CLI::App& topic, int& status);
 // To `bench`.
 void add_compare(CLI::App& group);
 

@@ -207,12 +207,13 @@ std::shared_ptr<choices> add_options(CLI::App& command, bool json) {
 }  // namespace
 
 void add_topic(CLI::App& app, int& status) {
-  CLI::App* const group = app.add_subcommand("topic", "Topics of a bus");
+  CLI::App* const group = app.add_subcommand("topic", "Topics of a bus, or on disk");
   require_subcommand(*group);
   CLI::App* const list = group->add_subcommand(
       "list", "The topics, their types, who publishes and who subscribes. Exit status 1 if there is no such bus");
   const auto c = add_options(*list, true);
   list->callback([c, &status] { list_topics(*c, status); });
+  add_kept(*group, status);
 }
 
 void add_node(CLI::App& app, int& status) {

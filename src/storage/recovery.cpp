@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "storage/frame_walk.hpp"
 #include "storage/lane_header.hpp"
@@ -75,7 +76,8 @@ class recovery {
       out_.report.cut_sequence = place_.sequence;
       out_.report.cut = words;
     }
-    out_.report.cuts.push_back(words);
+    // What follows from a cut is none of its own.
+    if (!std::exchange(given_up_, true)) out_.report.cuts.push_back(words);
     return then;
   }
 
@@ -130,6 +132,7 @@ class recovery {
       cut(words, true, verdict::here);
       pass_over(*segment);
     }
+    given_up_ = false;
     place_ = {start.position, start.sequence, start.voids, start.stamp};
     begin_ = start.position;
     end_ = begin_ + segment->geometry.data_bytes;
@@ -419,8 +422,9 @@ class recovery {
   log_place place_;
   u64 begin_ = 0;  // of the segment that was looked at last
   u64 end_ = 0;
-  bool known_ = true;     // where it ends: sequence and voids of place_ count
-  bool trusted_ = false;  // it is of this boot
+  bool known_ = true;      // where it ends: sequence and voids of place_ count
+  bool given_up_ = false;  // something was cut behind the segment that was entered last
+  bool trusted_ = false;   // it is of this boot
   error failure_{errc{}};
   std::vector<seal_place> seals_;
   std::vector<std::shared_ptr<segment_file>> pending_;

@@ -1,0 +1,148 @@
+#include "storage/lane_summary.hpp"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "storage/frame_walk.hpp"
+#include "storage/lane_header.hpp"
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+template <std::size_t N>
+std::string text_of(const char (&text)[N]) {
+  return std::string(text, ::strnlen(text, N));
+}
+
+struct begun_segment {
+  std::shared_ptr<segment_file> file;
+  segment_start start{};
+};
+
+// The first of `numbers` that its publisher has come to.
+template <class Numbers>
+begun_segment first_begun(const std::string& directory, const Numbers& numbers, std::string& problem) {
+  for (const u64 number : numbers) {
+    auto segment = open_segment(directory, number, access::read);
+    if (!segment) {
+      // Retention may have taken it meanwhile.
+      if (segment.error() != errc::not_found && problem.empty()) problem = segment.error().words();
+      continue;
+    }
+    segment_start start{};
+    if ((*segment)->read_start(start)) return {std::move(*segment), start};
+  }
+  return {};
+}
+
+bool is_frame(step_kind kind) noexcept {
+  return kind == step_kind::message || kind == step_kind::voided || kind == step_kind::skip;
+}
+
+// Of the first message in the segment; 0 if there is none.
+u64 first_stamp_in(const begun_segment& s) noexcept {
+  log_place place{s.start.position, s.start.sequence, s.start.voids, s.start.stamp};
+  for (;;) {
+    const frame_step step = look_at_frame(*s.file, s.start.position, place, !s.file->of_this_boot);
+    if (step.kind == step_kind::message) return step.stamp;
+    if (!is_frame(step.kind)) return 0;
+    place = behind(place, step);
+  }
+}
+
+log_place end_of(const begun_segment& s) noexcept {
+  log_place place = place_from_index(*s.file, s.start, [](const segment_index_entry&) { return true; });
+  for (;;) {
+    const frame_step step = look_at_frame(*s.file, s.start.position, place, !s.file->of_this_boot);
+    if (!is_frame(step.kind)) return place;
+    place = behind(place, step);
+  }
+}
+
+template <class Each>
+bool for_each_entry(const std::string& directory, Each&& each) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
+  if (!folder) return false;
+  while (const dirent* const entry = ::readdir(folder.get())) each(std::string(entry->d_name));
+  return true;
+}
+
+bool has_lanes(const std::string& directory) {
+  bool any = false;
+  for_each_entry(directory, [&](const std::string& name) {
+    any = any || (check_lane_name(name).has_value() && is_lane_directory(directory + "/" + name));
+  });
+  return any;
+}
+
+}  // namespace
+
+bool is_lane_directory(const std::string& directory) {
+  struct stat status{};
+  return ::stat((directory + "/" + lane_file_name).c_str(), &status) == 0 || !list_segments(directory).empty();
+}
+
+result<lane_summary> summarize_lane(const std::string& directory) {
+  lane_summary out;
+  const std::vector<u64> numbers = list_segments(directory);
+  auto lane = open_lane_directory(directory);
+  if (lane) {
+    // relaxed: for people
+    out.holder_pid = static_cast<u32>(load_relaxed(lane->header().holder_pid));
+  } else {
+    if (lane.error() == errc::no_permission || numbers.empty()) return tl::unexpected(std::move(lane.error()));
+    out.problem = lane.error().message();
+  }
+  out.held = lane_is_held(directory);
+  out.segments = numbers.size();
+  for (const u64 number : numbers) {
+    struct stat status{};
+    if (::stat((directory + "/" + segment_name(number)).c_str(), &status) != 0) continue;
+    out.disk_bytes += static_cast<u64>(status.st_blocks) * 512;
+  }
+  const begun_segment first = first_begun(directory, numbers, out.problem);
+  if (!first.file) return out;
+  const segment_header& head = first.file->header();
+  out.type_name = text_of(head.type_name);
+  out.type_fields = text_of(head.type_fields);
+  out.type_bytes = head.type_bytes;
+  out.type_alignment = first.file->geometry.payload_alignment;
+  out.first_sequence = first.start.sequence;
+  out.first_stamp = first_stamp_in(first);
+  const std::vector<u64> backwards(numbers.rbegin(), numbers.rend());
+  const begun_segment last = first_begun(directory, backwards, out.problem);
+  if (!last.file) return out;
+  const log_place end = end_of(last);
+  out.next_sequence = end.sequence;
+  const u64 messages_before = first.start.sequence - first.start.voids;
+  out.messages = std::max(end.sequence - end.voids, messages_before) - messages_before;
+  if (out.messages != 0) out.last_stamp = end.stamp;
+  return out;
+}
+
+result<std::vector<std::string>> list_topics_on_disk(const std::string& root) {
+  std::vector<std::string> topics;
+  const bool there = for_each_entry(root, [&](const std::string& name) {
+    if (name.front() == '.') return;
+    if (!has_lanes(root + "/" + name)) return;
+    std::string topic = name;
+    std::replace(topic.begin(), topic.end(), '+', '/');
+    topics.push_back(std::move(topic));
+  });
+  if (!there) return tl::unexpected(storage_call_failed("opening the directory", root, errno));
+  if (topics.empty() && (has_lanes(root) || is_lane_directory(root))) {
+    return tl::unexpected(error(errc::invalid_argument,
+                                root + " is the directory of a topic, or of a publisher in it: name the one above, "
+                                       "which the publishers name"));
+  }
+  std::sort(topics.begin(), topics.end());
+  return topics;
+}
+
+}  // namespace quoit::inline v1::detail
