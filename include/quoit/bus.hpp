@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "quoit/inherited_memory.hpp"
+#include "quoit/message_type.hpp"
 #include "quoit/options.hpp"
 #include "quoit/publisher.hpp"
 #include "quoit/subscriber.hpp"
@@ -57,17 +58,24 @@ class QUOIT_EXPORT bus {
   // needed), policy_conflict, no_space, no_permission, limit_reached, busy, newer_version, corrupt, forked.
   template <class T>
   result<quoit::publisher<T>> publisher(std::string_view topic, const publisher_options& options = {}) {
-    const std::string fields = fields_of<T>();
-    auto core = detail::publisher_core::open(node_, topic, described<T>(fields), options);
+    const std::string fields = detail::fields_of<T>();
+    auto core = detail::publisher_core::open(node_, topic, detail::described_as<T>(fields), options);
     if (!core) return tl::unexpected(std::move(core.error()));
     return quoit::publisher<T>(detail::publisher_core::owned(*core));
   }
 
-  // Errors: as publisher(), but for message_too_large.
+  // With a directory, or on a topic on disk, it receives what is kept, from `start` on, and then what is published; no
+  // publisher needs to be there. Every publisher's messages come in its order. What is there at a poll comes by its
+  // time too, of all publishers together; that is, a replay is in order of time, and at the live end messages come as
+  // they arrive. No publisher waits for it, and it loses nothing but what retention removes before it comes there:
+  // modes reliable, lossy and automatic are the same. An observer only reads the directory.
+  //
+  // Errors: as publisher(), but for message_too_large. Of topics on disk: also busy (somebody holds the named
+  // subscription; the words say who), not_found (an observer makes no directory).
   template <class T>
   result<quoit::subscriber<T>> subscriber(std::string_view topic, const subscriber_options& options = {}) {
-    const std::string fields = fields_of<T>();
-    auto core = detail::subscriber_core::open(node_, topic, described<T>(fields), options);
+    const std::string fields = detail::fields_of<T>();
+    auto core = detail::subscriber_core::open(node_, topic, detail::described_as<T>(fields), options);
     if (!core) return tl::unexpected(std::move(core.error()));
     return quoit::subscriber<T>(detail::subscriber_core::owned(*core));
   }
@@ -81,7 +89,10 @@ class QUOIT_EXPORT bus {
   }
   template <class T>
   task<result<quoit::subscriber<T>>> subscriber_async(std::string_view topic, const subscriber_options& options = {}) {
-    return open_subscriber<T>(node_, std::string(topic), options);
+    // What the options point to need not live on.
+    return open_subscriber<T>(node_, std::string(topic), std::string(options.directory),
+                              std::string(options.subscription_name),
+                              options.start.where != nullptr ? *options.start.where : cursor(), options);
   }
 
   // Cleans up after processes of this bus that died: so does opening it, a thread that waits, and whoever opens a
@@ -108,39 +119,25 @@ class QUOIT_EXPORT bus {
   template <class T>
   static task<result<quoit::publisher<T>>> open_publisher(std::shared_ptr<detail::node> node, std::string topic,
                                                           publisher_options options) {
-    const std::string fields = fields_of<T>();
-    const detail::message_type type = described<T>(fields);
+    const std::string fields = detail::fields_of<T>();
+    const detail::message_type type = detail::described_as<T>(fields);
     auto core = co_await detail::publisher_core::open_async(node, topic, type, options);
     if (!core) co_return tl::unexpected(std::move(core.error()));
     co_return quoit::publisher<T>(std::move(*core));
   }
   template <class T>
   static task<result<quoit::subscriber<T>>> open_subscriber(std::shared_ptr<detail::node> node, std::string topic,
-                                                            subscriber_options options) {
-    const std::string fields = fields_of<T>();
-    const detail::message_type type = described<T>(fields);
+                                                            std::string directory, std::string subscription_name,
+                                                            cursor where, subscriber_options options) {
+    options.directory = directory;
+    options.subscription_name = subscription_name;
+    if (options.start.where != nullptr) options.start.where = &where;
+    const std::string fields = detail::fields_of<T>();
+    const detail::message_type type = detail::described_as<T>(fields);
     auto core = co_await detail::subscriber_core::open_async(node, topic, type, options);
     if (!core) co_return tl::unexpected(std::move(core.error()));
     co_return quoit::subscriber<T>(std::move(*core));
   }
-  template <class T>
-  static std::string fields_of() {
-    if constexpr (!variable_size<T> && detail::described<T>) {
-      constexpr auto description = detail::description_of<T>();
-      return detail::fields_text(description.fields.data(), description.fields.size());
-    } else {
-      return {};
-    }
-  }
-  template <class T>
-  static detail::message_type described(std::string_view fields) noexcept {
-    if constexpr (variable_size<T>) {
-      return {detail::message_name<T>(), fields, 0, 1};
-    } else {
-      return {detail::message_name<T>(), fields, sizeof(T), alignof(T)};
-    }
-  }
-
   std::shared_ptr<detail::node> node_;
 };
 

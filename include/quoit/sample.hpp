@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <iterator>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "quoit/detail/subscriber_core.hpp"
@@ -27,7 +28,8 @@ struct publisher_id {
 // Move-only. Its bytes do not change as long as it lives, whatever the publisher does or whether it dies: under
 // policy block the publisher waits, under overwrite it writes around them. Hold few, and not for long.
 //
-// Thread safety: the subscriber's thread. After a fork, a child's copy may read what it finds, unprotected.
+// Thread safety: the subscriber's thread. After a fork, a child's copy may read what it finds, unprotected; of a topic
+// on disk there is nothing in a child, and reading it is a SIGSEGV.
 template <class T>
 class sample {
  public:
@@ -73,9 +75,12 @@ class sample {
         std::chrono::nanoseconds(static_cast<std::int64_t>(message_.frame.stamp)));
   }
   publisher_id publisher() const noexcept {
-    const std::uint64_t* const id = core_->publisher_of(*message_.link);
+    const std::uint64_t* const id = core_->publisher_of(message_);
     return {{id[0], id[1]}};
   }
+
+  // publisher_options::publisher_name, of a topic on disk; else empty. Valid as long as the subscriber is.
+  std::string_view publisher_name() const noexcept { return core_->publisher_name_of(message_); }
 
   // Gives the bytes back now.
   void release() noexcept { drop(); }
@@ -138,8 +143,7 @@ class batch {
   explicit batch(sample<T> first) noexcept
       : first_(std::move(first)), current_(first_.message_.frame), more_(static_cast<bool>(first_)) {}
   void advance() noexcept {
-    more_ = first_.message_.reader->take_more(first_.message_.frame, current_) &&
-            detail::size_fits<T>(current_.payload_bytes);
+    more_ = first_.core_->take_more(first_.message_, current_) && detail::size_fits<T>(current_.payload_bytes);
   }
 
   sample<T> first_;

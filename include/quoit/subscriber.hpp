@@ -9,6 +9,9 @@
 
 namespace quoit::inline v1 {
 
+template <class>
+class replay;
+
 namespace detail {
 
 template <class T>
@@ -73,10 +76,10 @@ class subscriber {
  public:
   // The next message, or an empty sample if there is none. Never blocks, allocates nothing.
   //
-  // Errors: lagged (value(): messages overwritten before they were read; the next poll goes on behind them),
-  // too_many_samples, forked, closed; no_permission, limit_reached (descriptors) or system, once, if a publisher came
-  // whose lane cannot be opened: it is tried again, and the other publishers' messages go on. corrupt or newer_version,
-  // once for each lane in which that is found: it is left, with what is in it, and the others go on.
+  // Errors: lagged (value(): messages overwritten, or on disk removed, before they were read; the next poll goes on
+  // behind them), too_many_samples, forked, closed; no_permission, limit_reached (descriptors) or system, once, if a
+  // publisher came whose lane cannot be opened: it is tried again, and the other publishers' messages go on. corrupt or
+  // newer_version, once for each lane in which that is found: it is left, with what is in it, and the others go on.
   result<sample<T>> poll() noexcept {
     result<sample<T>> out(tl::in_place);
     const auto polled = core_->poll(out->message_);
@@ -151,6 +154,22 @@ class subscriber {
   // nobody wakes, and in inherited memory; limit_reached (descriptors), no_space, no_permission, system.
   result<int> fd() { return core_->descriptor(); }
 
+  // ---- of topics on disk; of others these answer invalid_argument ----
+
+  // Goes to another place in what is kept: in lanes that are there, to `from`; start::at() is read in here. A coroutine
+  // that waits goes on waiting, for what comes next from there. Errors: busy (samples are held; value(): how many),
+  // forked, closed; corrupt, newer_version, no_permission, limit_reached or system for a lane that is left then, while
+  // the others go on.
+  result<void> seek(const start& from) { return core_->seek(from); }
+  // Behind everything that was received, also what is still held. Errors: forked.
+  result<cursor> position() const { return core_->position(); }
+  // Of a named subscription: everything that was received and given back is done; whoever opens it again goes on behind
+  // that. What is held, and what was received of the same publisher after it, comes again then: each message at least
+  // once. A few stores for each publisher, without a system call: it outlives this process at once, and the machine
+  // when the kernel writes it back; after a power failure an older commit may be what is there. Errors: forked, closed,
+  // limit_reached (the topic has had more than 1016 publishers since the subscription began).
+  result<void> commit() { return core_->commit(); }
+
   // Publishers of the topic, now.
   std::uint32_t publishers() const noexcept { return core_->publishers(); }
   // The way that its messages come (shared_memory or kernel), and why.
@@ -160,6 +179,8 @@ class subscriber {
 
  private:
   friend class bus;
+  template <class>
+  friend class replay;
   explicit subscriber(detail::subscriber_core::owned core) noexcept : core_(std::move(core)) {}
 
   detail::subscriber_core::owned core_;

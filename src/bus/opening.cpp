@@ -29,6 +29,27 @@ task<result<void>> make_in_advance(lane_preparation& prepared, segment_store& st
   co_return result<void>();
 }
 
+// A directory is read on another thread: going to a place in it may wait for the disk.
+task<result<std::unique_ptr<kept_subscription>>> read_in_advance(const std::string& directory, std::string_view topic,
+                                                                 const message_type& type,
+                                                                 const subscriber_options& options) {
+  if (auto ok = check_options(options, true); !ok) co_return tl::unexpected(std::move(ok.error()));
+  auto bare = checked_topic_name(topic);
+  if (!bare) co_return tl::unexpected(std::move(bare.error()));
+  auto reading = [&directory, &bare, &type, &options] {
+    return kept_subscription::open(directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
+  };
+  bool no_thread = false;
+  try {
+    auto read = co_await offload(std::move(reading));
+    co_return read;
+  } catch (const std::system_error&) {
+    no_thread = true;
+  }
+  (void)no_thread;
+  co_return kept_subscription::open(directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
+}
+
 }  // namespace
 
 task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
@@ -52,9 +73,20 @@ task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<n
 
 task<result<subscriber_core::owned>> subscriber_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
                                                                  message_type type, subscriber_options options) {
+  std::unique_ptr<kept_subscription> kept;
+  if (!owner->forked()) {
+    auto directory = directory_of(*owner, topic, options.directory);
+    if (!directory) co_return tl::unexpected(std::move(directory.error()));
+    if (!directory->empty()) {
+      auto read = co_await read_in_advance(*directory, topic, type, options);
+      if (!read) co_return tl::unexpected(std::move(read.error()));
+      kept = std::move(*read);
+    }
+  }
   const deadline end(owner->settings().lock_timeout);
   for (;;) {
-    auto opened = open_with(owner, topic, type, options, at_once);
+    auto opened =
+        kept ? open_kept(owner, topic, type, options, at_once, kept) : open_with(owner, topic, type, options, at_once);
     if (opened) co_return owned(*opened);
     if (opened.error() != errc::busy || end.over()) co_return tl::unexpected(std::move(opened.error()));
     const auto slept = co_await sleep_for(between_attempts);

@@ -167,12 +167,15 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
                                                     const message_type& type, const subscriber_options& options,
                                                     std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
-  if (options.samples_max == 0 || options.samples_max > 65536) {
-    return tl::unexpected(error(errc::invalid_argument,
-                                "samples_max is " + std::to_string(options.samples_max) + ": it must be 1 to 65536"));
-  }
-  if (options.mode > mode::observer || options.start.kind > start::from::last) {
-    return tl::unexpected(error(errc::invalid_argument, "mode or start is none of its values"));
+  auto directory = directory_of(*owner, name, options.directory);
+  if (!directory) return tl::unexpected(std::move(directory.error()));
+  if (auto ok = check_options(options, !directory->empty()); !ok) return tl::unexpected(std::move(ok.error()));
+  if (!directory->empty()) {
+    auto bare = checked_topic_name(name);
+    if (!bare) return tl::unexpected(std::move(bare.error()));
+    auto kept = kept_subscription::open(*directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
+    if (!kept) return tl::unexpected(std::move(kept.error()));
+    return open_kept(owner, name, type, options, lock_timeout, *kept);
   }
   if (owner->on_kernel()) return open_kernel(owner, name, type, options, lock_timeout);
   if (options.mode == mode::observer) return open_observer(owner, name, type, options);
@@ -187,29 +190,7 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
   topic& control = parts->control;
   control.clean_dead(*owner);
 
-  u32 index = 0;
-  while (index < control.subscriptions() && control.state(control.subscription(index)) != participant_state::free) {
-    ++index;
-  }
-  if (index == control.subscriptions()) {
-    return tl::unexpected(topic_is_full(control.name(), index, "subscriptions", "subscriptions_max", index));
-  }
-  parts->index = index;
-  parts->ready_bit = owner->take_ready_bit();
-  subscription_entry& entry = control.subscription(index);
-  const auto id = random_id();
-  // relaxed: ordered by the release of the state
-  store_relaxed(entry.node, owner->id().index);
-  store_relaxed(entry.node_generation, owner->id().generation);  // relaxed: as above
-  store_relaxed(entry.ready_bit, parts->ready_bit);              // relaxed: as above
-  store_relaxed(entry.mode, static_cast<u32>(options.mode));     // relaxed: as above
-  store_relaxed(entry.samples_max, options.samples_max);         // relaxed: as above
-  store_relaxed(entry.id[0], id[0]);                             // relaxed: as above
-  store_relaxed(entry.id[1], id[1]);                             // relaxed: as above
-  store_relaxed(entry.pipe, 0);                                  // relaxed: as above
-  // sync(topic.entry): whole, for whoever finds it active
-  store_release(entry.state, static_cast<u64>(participant_state::active));
-
+  if (auto entered = enter_table(*parts); !entered) return tl::unexpected(std::move(entered.error()));
   for (u32 i = 0; i < control.publishers(); ++i) {
     // A lane that is closed already belongs to those who were there while it was open.
     if (control.state(control.publisher(i)) != participant_state::active) continue;
@@ -218,7 +199,7 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
     if (!link && died_with_its_lane(*parts, i, link.error())) continue;
     if (!link) {
       parts->links.clear();
-      control.remove_subscription(*owner, index);
+      control.remove_subscription(*owner, parts->index);
       control.remove_if_unused();
       return tl::unexpected(std::move(link.error()));
     }
@@ -229,6 +210,36 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
   core->roster_seen_ = load_acquire(*core->roster_);
   core->set_only();
   return core;
+}
+
+// With the topic's lock held. Errors: limit_reached.
+result<void> subscriber_core::enter_table(subscriber_parts& parts) {
+  const topic& control = parts.control;
+  node& owner = *parts.owner;
+  const subscriber_options& options = parts.options;
+  u32 index = 0;
+  while (index < control.subscriptions() && control.state(control.subscription(index)) != participant_state::free) {
+    ++index;
+  }
+  if (index == control.subscriptions()) {
+    return tl::unexpected(topic_is_full(control.name(), index, "subscriptions", "subscriptions_max", index));
+  }
+  parts.index = index;
+  parts.ready_bit = owner.take_ready_bit();
+  subscription_entry& entry = control.subscription(index);
+  const auto id = random_id();
+  // relaxed: ordered by the release of the state
+  store_relaxed(entry.node, owner.id().index);
+  store_relaxed(entry.node_generation, owner.id().generation);  // relaxed: as above
+  store_relaxed(entry.ready_bit, parts.ready_bit);              // relaxed: as above
+  store_relaxed(entry.mode, static_cast<u32>(options.mode));    // relaxed: as above
+  store_relaxed(entry.samples_max, options.samples_max);        // relaxed: as above
+  store_relaxed(entry.id[0], id[0]);                            // relaxed: as above
+  store_relaxed(entry.id[1], id[1]);                            // relaxed: as above
+  store_relaxed(entry.pipe, 0);                                 // relaxed: as above
+  // sync(topic.entry): whole, for whoever finds it active
+  store_release(entry.state, static_cast<u64>(participant_state::active));
+  return {};
 }
 
 // Nothing is entered anywhere, and everything is mapped for reading only.
@@ -266,7 +277,8 @@ result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<no
 
 subscriber_core::subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept
     : parts_(std::move(parts)),
-      roster_(parts_->sockets ? &parts_->never_seen : &parts_->control.header().roster),
+      roster_(parts_->sockets || (parts_->kept && !parts_->kept->is_told) ? &parts_->never_seen
+                                                                          : &parts_->control.header().roster),
       epoch_(fork_epoch) {}
 
 subscriber_core::~subscriber_core() = default;
@@ -283,7 +295,8 @@ void subscriber_core::finish() noexcept {
   if (epoch_ == fork_epoch) {
     for (auto& link : parts_->links) link->reader.stop();
   }
-  if (epoch_ == fork_epoch && !parts_->observes() && !parts_->sockets) {
+  const bool in_table = !parts_->observes() && !parts_->sockets && (!parts_->kept || parts_->kept->is_told);
+  if (epoch_ == fork_epoch && in_table) {
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.remove_subscription(*parts_->owner, parts_->index);
@@ -303,6 +316,7 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out, bool asked
 }
 
 subscriber_core::polled subscriber_core::look_once(held_message& out) noexcept {
+  if (parts_->kept) return take_kept(out);
   if (!parts_->sockets) {
     look_at_roster();
     return take_from_links(out);
@@ -516,15 +530,19 @@ void subscriber_core::drop_drained() noexcept {
 
 u32 subscriber_core::publishers() noexcept {
   if (epoch_ != fork_epoch) return 0;
+  if (parts_->kept && !parts_->kept->is_told) return parts_->kept->reader->publishers();
   return parts_->sockets ? count_connected() : parts_->control.count_active_publishers();
 }
 
 u64 subscriber_core::lost() const noexcept {
+  if (parts_->kept) return parts_->kept->reader->lost_total();
   u64 sum = parts_->lost_before;
   for (const auto& link : parts_->links) sum += link->reader.lost_total();
   return sum;
 }
 
-const u64* subscriber_core::publisher_of(const lane_link& link) const noexcept { return link.publisher_id; }
+const u64* subscriber_core::publisher_of(const held_message& message) const noexcept {
+  return message.reader != nullptr ? message.link->publisher_id : message.kept->id;
+}
 
 }  // namespace quoit::inline v1::detail

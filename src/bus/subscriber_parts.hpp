@@ -6,6 +6,7 @@
 
 #include "bus/deadline.hpp"
 #include "bus/foreign_bell.hpp"
+#include "bus/kept_subscription.hpp"
 #include "quoit/detail/exec/loop.hpp"
 #include "quoit/detail/subscriber_core.hpp"
 #include "topic/topic.hpp"
@@ -58,9 +59,10 @@ struct socket_watch : operation {
 struct subscriber_parts {
   std::shared_ptr<node> owner;
   topic control;
-  std::unique_ptr<mailbox> sockets;       // on the kernel path
-  std::unique_ptr<socket_watch> watch;    // there, once a loop has waited for it
-  std::unique_ptr<foreign_bell> foreign;  // once its descriptor was asked for
+  std::unique_ptr<mailbox> sockets;         // on the kernel path
+  std::unique_ptr<socket_watch> watch;      // there, once a loop has waited for it
+  std::unique_ptr<kept_subscription> kept;  // of a topic on disk
+  std::unique_ptr<foreign_bell> foreign;    // once its descriptor was asked for
   std::vector<std::unique_ptr<lane_link>> links;
   u64 never_seen = ~u64{0};  // there, a roster that always differs
   u32 index = 0;             // in the subscription table

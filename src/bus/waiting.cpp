@@ -17,6 +17,7 @@ bool subscriber_core::ready() noexcept {
     if (!anything_received()) look_at_sockets();
     return anything_received();
   }
+  if (parts_->kept) return ready_kept();
   look_at_roster();
   if (!parts_->unsaid.empty()) return true;
   for (auto& link : parts_->links) {
@@ -46,6 +47,7 @@ void subscriber_core::show_counters() noexcept {
 }
 
 void subscriber_core::recheck_publishers() noexcept {
+  if (parts_->kept) return recheck_kept();
   if (parts_->observes() || parts_->sockets) return;
   node& self = *parts_->owner;
   const topic& control = parts_->control;

@@ -318,6 +318,13 @@ cursor kept_reader::done() const {
   return c;
 }
 
+u32 kept_reader::publishers() const noexcept {
+  const auto held = std::count_if(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
+    return lane_is_held(lane_directory(root_, topic_, lane->name));
+  });
+  return static_cast<u32>(held);
+}
+
 u64 kept_reader::lost_total() const noexcept {
   u64 sum = 0;
   for (const auto& lane : lanes_) sum += lane->reader->lost_total();

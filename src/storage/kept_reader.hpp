@@ -111,6 +111,8 @@ class kept_reader {
   u64 sequence_of_next(const kept_lane& lane) const noexcept;
   u64 done_of(const kept_lane& lane) const noexcept;
   u64 lost_total() const noexcept;
+  // Lanes that somebody publishes in, now.
+  u32 publishers() const noexcept;
   u32 held() const noexcept { return held_; }
   // Of the first lane that was opened. Nothing where there is none yet.
   const std::optional<kept_type>& carried() const noexcept { return carried_; }

@@ -1,4 +1,4 @@
-// The untyped subscriber: a slot in every lane of a topic.
+// The untyped subscriber: a slot in every lane of a topic; or, of a topic on disk, a reader of its directory.
 //
 // Owned by the handle and by its samples together: it goes with the last of them. One thread.
 #pragma once
@@ -6,7 +6,10 @@
 #include <chrono>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 
+#include "quoit/cursor.hpp"
 #include "quoit/detail/fork_epoch.hpp"
 #include "quoit/detail/lane_reader.hpp"
 #include "quoit/detail/publisher_core.hpp"
@@ -19,12 +22,17 @@ namespace quoit::inline v1::detail {
 
 struct subscriber_parts;
 struct lane_link;
+struct kept_lane;
+struct kept_subscription;
 class receive_wait;
 
-// A message that is held, and the lane that it is in. Empty: no reader.
+// A message that is held, and the lane that it is in.
 struct held_message {
-  lane_reader* reader = nullptr;
-  lane_link* link = nullptr;
+  lane_reader* reader = nullptr;  // nobody, of a topic on disk
+  union {
+    lane_link* link = nullptr;
+    kept_lane* kept;  // without a reader
+  };
   lane_frame frame;
 };
 
@@ -42,6 +50,9 @@ class QUOIT_EXPORT subscriber_core {
                                         subscriber_options options);
   static result<subscriber_core*> open_observer(const std::shared_ptr<node>& owner, std::string_view topic,
                                                 const message_type& type, const subscriber_options& options);
+  // A topic on disk, without a bus: it has no owner, and can only be polled. `type`: nothing for whatever it carries.
+  static result<subscriber_core*> open_replay(const std::string& directory, std::string_view topic,
+                                              const message_type* type, const subscriber_options& options);
 
   enum class polled : u8 { message, nothing, failed };
   // The next message, into `out`, which is the inside of a sample: it is not copied on its way. failed: why_failed().
@@ -66,10 +77,22 @@ class QUOIT_EXPORT subscriber_core {
   error why_failed() noexcept;
 
   void release(const held_message& message) noexcept {
-    if (epoch_ == fork_epoch) [[likely]]
-      message.reader->release(message.frame);
+    if (epoch_ == fork_epoch) [[likely]] {
+      if (message.reader != nullptr) [[likely]] {
+        message.reader->release(message.frame);
+      } else {
+        release_kept(message);
+      }
+    }
     if (--samples_ == 0 && !open_) [[unlikely]]
       finish();
+  }
+
+  // One more message for a batch that began with `first`, under its hold. False ends it.
+  bool take_more(const held_message& first, lane_frame& out) noexcept {
+    if (first.reader != nullptr) [[likely]]
+      return first.reader->take_more(first.frame, out);
+    return take_more_kept(first, out);
   }
 
   // The descriptor that is readable while poll() may have something; the core's. Errors: forked, closed,
@@ -90,7 +113,16 @@ class QUOIT_EXPORT subscriber_core {
   u64 lost() const noexcept;
   transport_info transport() const;
   // The id of the publisher of a message.
-  const u64* publisher_of(const lane_link& link) const noexcept;
+  const u64* publisher_of(const held_message& message) const noexcept;
+
+  // ---- of topics on disk; of others: invalid_argument, nothing ----
+  std::string_view publisher_name_of(const held_message& message) const noexcept;
+  // Errors: also busy (samples are held), forked, closed, and what opening a lane answers.
+  result<void> seek(const start& from);
+  result<cursor> position() const;  // errors: also forked
+  result<void> commit();            // errors: also forked, closed, limit_reached
+  // What its files say that it carries. False: there is none yet.
+  bool kept_as(std::string& type_name, u32& type_bytes, u32& alignment, std::string& fields) const;
 
   subscriber_core(const subscriber_core&) = delete;
   subscriber_core& operator=(const subscriber_core&) = delete;
@@ -102,6 +134,12 @@ class QUOIT_EXPORT subscriber_core {
   static result<subscriber_core*> open_kernel(const std::shared_ptr<node>& owner, std::string_view topic,
                                               const message_type& type, const subscriber_options& options,
                                               std::chrono::nanoseconds lock_timeout);
+  // `kept` is taken only where that succeeds.
+  static result<subscriber_core*> open_kept(const std::shared_ptr<node>& owner, std::string_view topic,
+                                            const message_type& type, const subscriber_options& options,
+                                            std::chrono::nanoseconds lock_timeout,
+                                            std::unique_ptr<kept_subscription>& kept);
+  static result<void> enter_table(subscriber_parts& parts);
   explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
   ~subscriber_core();
 
@@ -110,6 +148,13 @@ class QUOIT_EXPORT subscriber_core {
   polled look_for_foreign_loop(held_message& out) noexcept;
   void drop_descriptor() noexcept;
   polled take_from_links(held_message& out) noexcept;
+  polled take_kept(held_message& out) noexcept;
+  bool take_more_kept(const held_message& first, lane_frame& out) noexcept;
+  void release_kept(const held_message& message) noexcept;
+  void look_at_kept_roster() noexcept;
+  bool look_around() noexcept;
+  bool ready_kept() noexcept;
+  void recheck_kept() noexcept;
   polled failed(take_status status, lane_link& link) noexcept;
   error leave_broken(lane_link& link, take_status status) noexcept;
   void finish() noexcept;
