@@ -25,8 +25,9 @@ u64 kills() {
 }
 
 struct progress {
-  std::array<u64, lanes> received;   // the number behind the last one that anybody received
-  std::array<u64, lanes> committed;  // the number behind the last one of which a holder knows that it is committed
+  std::array<u64, lanes> received;    // the number behind the last one that anybody received
+  std::array<u64, lanes> given_back;  // the number of the first one that nobody has given back
+  std::array<u64, lanes> committed;   // the number behind the last one of which a holder knows that it is committed
   u64 running;
 };
 
@@ -58,9 +59,9 @@ int receive_for_ever(const std::string& bus_name, const std::string& directory, 
       std::memcpy(&n, sample->data().data(), 8);
       if (!is_message(sample->data().data(), static_cast<u32>(sample->data().size()), n)) return 13;
       if (next[lane] == nowhere) {
-        // Where it goes on: nothing that was committed, and nothing that nobody received is left out.
+        // Where it goes on: nothing that was committed, and nothing that was not given back is left out.
         if (n < shared.committed[lane]) return 14;
-        if (n > shared.received[lane]) return 15;
+        if (n > shared.given_back[lane]) return 15;
       } else if (n != next[lane]) {
         return 16;
       }
@@ -83,10 +84,14 @@ int receive_for_ever(const std::string& bus_name, const std::string& directory, 
         u64& of_lane = done[s.publisher_name() == "a" ? 0 : 1];
         of_lane = std::min(of_lane, n);
       }
+      const auto tell = [&](std::array<u64, lanes>& of) {
+        for (std::size_t lane = 0; lane < lanes; ++lane) {
+          __atomic_store_n(&of[lane], std::max(of[lane], done[lane]), __ATOMIC_RELEASE);
+        }
+      };
+      tell(shared.given_back);
       if (!sub->commit()) return 17;
-      for (std::size_t lane = 0; lane < lanes; ++lane) {
-        __atomic_store_n(&shared.committed[lane], std::max(shared.committed[lane], done[lane]), __ATOMIC_RELEASE);
-      }
+      tell(shared.committed);
     }
   }
 }
