@@ -106,7 +106,6 @@ log_writer::~log_writer() {
 }
 
 result<void> log_writer::flush(std::chrono::nanoseconds timeout) {
-  if (durability_ == log_durability::os) return tl::unexpected(error(errc::invalid_argument));
   const u64 position = appender_->frontier();
   if (timeout >= written_here_from) {
     keeper_->write_back_here(position);
@@ -114,12 +113,12 @@ result<void> log_writer::flush(std::chrono::nanoseconds timeout) {
     keeper_->request(position);
     if (!thread_) keeper_->work();
   }
-  switch (keeper_->wait(position, timeout)) {
-    case flush_status::durable: return {};
-    case flush_status::failed: return tl::unexpected(error(errc::system, 0, keeper_->sync_failure().system_errno()));
-    case flush_status::pending: break;
-  }
-  return tl::unexpected(error(errc::timed_out));
+  const flush_status status = keeper_->wait(flushed_, position, timeout);
+  if (status == flush_status::pending) return tl::unexpected(error(errc::timed_out));
+  // Each failure is said once: the next flush speaks of what is published from here on.
+  flushed_ = position;
+  if (status == flush_status::failed) return tl::unexpected(keeper_->sync_failure());
+  return {};
 }
 
 }  // namespace quoit::inline v1::detail

@@ -44,7 +44,7 @@ class log_writer {
   // Waits until everything that was committed is on the disk. With a timeout of ten seconds or more the calling thread
   // writes it back itself, and a disk that does not answer can keep it longer.
   // Errors: timed_out; system (it could not be written back: what is not durable now may never be, and what is
-  // published from now on goes to another segment); invalid_argument with durability `os`.
+  // published from now on goes to another segment).
   result<void> flush(std::chrono::nanoseconds timeout);
 
  private:
@@ -56,6 +56,7 @@ class log_writer {
   std::unique_ptr<segment_appender> appender_;
   std::optional<keeper_thread> thread_;
   log_durability durability_ = log_durability::os;
+  u64 flushed_ = 0;  // what the last flush that was over spoke of
   std::uint32_t epoch_ = fork_epoch;
 };
 

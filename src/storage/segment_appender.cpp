@@ -208,7 +208,7 @@ void segment_appender::pass_segments() noexcept {
     const segment_memory& next = segments_[1].memory;
     // Only frames that are resolved stand before the frontier, so all that are in the table stand behind it.
     const log_place place{next.begin, next_sequence_ - table_count_, voids_, last_stamp_};
-    supply_.starts(next.number, place);
+    supply_.starts(next.number, place, segments_[0].left_at);
     std::copy(segments_ + 1, segments_ + segment_count_, segments_);
     --segment_count_;
     // sync(segment.frontier): as in commit()

@@ -1,8 +1,11 @@
 #include "storage/segment_keeper.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <iterator>
 
 #include "base/clock.hpp"
 #include "storage/log_lane.hpp"
@@ -54,7 +57,7 @@ segment_keeper::segment_keeper(keeper_options options, log_lane_header& lane, st
     whole_ = current;
     whole_from_ = current->geometry.data_offset + (place.position - start.position) + window_bytes;
   }
-  kept_.push_back({std::move(current), start.position, false, false});
+  kept_.push_back({std::move(current), start.position, ~u64{0}, false, false});
   // relaxed: nobody else writes it while the lane is ours
   requested_ = durable_ = load_relaxed(lane_.durable_position);
 }
@@ -74,7 +77,7 @@ append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
       status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
     } else {
       out = memory_of(*spares_.front(), begin);
-      kept_.push_back({std::move(spares_.front()), begin, false, false});
+      kept_.push_back({std::move(spares_.front()), begin, ~u64{0}, false, false});
       spares_.pop_front();
       want_spares(now);
     }
@@ -91,11 +94,17 @@ void segment_keeper::want_spares(steady_clock::time_point now) noexcept {
   wanted_ = std::max(needed, wanted_ - (wanted_ > 1 ? 1 : 0));
 }
 
-void segment_keeper::starts(u64 number, const log_place& place) noexcept {
+void segment_keeper::starts(u64 number, const log_place& place, u64 left_at) noexcept {
   const std::lock_guard hold(mutex_);
   bool failed = false;
   for (kept_segment& kept : kept_) {
     if (kept.file->number < number) {
+      if (kept.file->number + 1 == number) {
+        // What failed of it reaches as far as there are frames, and not into what is published from here on.
+        const u64 end = kept.begin + kept.file->geometry.data_bytes;
+        for (range& r : failed_) r.end = r.end == end ? left_at : r.end;
+        kept.end = left_at;
+      }
       kept.passed = true;
       failed = kept.failed && kept.file->number + 1 == number;
     } else if (kept.file->number == number) {
@@ -111,6 +120,7 @@ void segment_keeper::request(u64 position) noexcept {
     const std::lock_guard hold(mutex_);
     if (position <= requested_) return;
     requested_ = position;
+    not_tried_ = {};
   }
   work_.notify_one();
 }
@@ -119,33 +129,46 @@ void segment_keeper::write_back_here(u64 position) {
   {
     const std::lock_guard hold(mutex_);
     requested_ = std::max(requested_, position);
+    not_tried_ = {};
   }
   write_back();
 }
 
 // ---- what anybody asks ---------------------------------------------------------------------------------
 
-flush_status segment_keeper::status_locked(u64 position) const noexcept {
+flush_status segment_keeper::status_locked(u64 since, u64 position) const noexcept {
+  if (position > not_tried_.begin && position <= not_tried_.end) return flush_status::failed;
+  if (position > durable_) return flush_status::pending;
   for (const range& r : failed_) {
-    if (position > r.begin && position <= r.end) return flush_status::failed;
+    if (r.begin < position && r.end > since) return flush_status::failed;
   }
-  return position <= durable_ ? flush_status::durable : flush_status::pending;
+  return flush_status::durable;
 }
 
-flush_status segment_keeper::status_of(u64 position) const {
+flush_status segment_keeper::status_of(u64 since, u64 position) const {
   const std::lock_guard hold(mutex_);
-  return status_locked(position);
+  return status_locked(since, position);
 }
 
-flush_status segment_keeper::wait(u64 position, std::chrono::nanoseconds timeout) {
+flush_status segment_keeper::wait(u64 since, u64 position, std::chrono::nanoseconds timeout) {
   std::unique_lock hold(mutex_);
-  moved_.wait_for(hold, timeout, [&] { return status_locked(position) != flush_status::pending; });
-  return status_locked(position);
+  moved_.wait_for(hold, timeout, [&] { return status_locked(since, position) != flush_status::pending; });
+  return status_locked(since, position);
 }
 
 u64 segment_keeper::durable_position() const {
   const std::lock_guard hold(mutex_);
   return durable_;
+}
+
+u64 segment_keeper::word_at(u64 position) const {
+  const std::lock_guard hold(mutex_);
+  for (const kept_segment& kept : kept_) {
+    if (position < kept.begin || position - kept.begin >= kept.file->geometry.data_bytes) continue;
+    // relaxed: what the publisher asks for it has stored itself
+    return load_relaxed(memory_of(*kept.file, kept.begin).word(position));
+  }
+  return 0;
 }
 
 u32 segment_keeper::spares() const {
@@ -184,9 +207,7 @@ bool segment_keeper::spare_due() const noexcept {
 
 void segment_keeper::wait_for_work() {
   std::unique_lock hold(mutex_);
-  const auto due = [&] {
-    return stop_ || spare_due() || (options_.durability != log_durability::os && requested_ > durable_);
-  };
+  const auto due = [&] { return stop_ || spare_due() || requested_ > durable_; };
   auto until = steady_clock::time_point::max();
   if (options_.durability == log_durability::interval) until = next_sync_;
   if (spares_.size() < wanted_) until = std::min(until, next_attempt_);
@@ -236,8 +257,8 @@ bool segment_keeper::make_spare() {
       next_attempt_ = steady_clock::now() + retry_after;
     }
   }
-  retain();
   if (done_) done_();
+  retain();
   return true;
 }
 
@@ -272,11 +293,13 @@ void segment_keeper::remove_spares() noexcept {
 }
 
 bool segment_keeper::write_back() {
-  if (options_.durability == log_durability::os || appender_ == nullptr) return false;
+  if (appender_ == nullptr) return false;
   const std::lock_guard one(writing_back_);
   // Everything that is there goes with what was asked for: group commit.
   const u64 position = appender_->frontier();
   std::vector<kept_segment> to_sync;
+  u64 durable = 0;
+  u64 first_kept = 0;
   {
     const std::lock_guard hold(mutex_);
     const bool interval_over = options_.durability == log_durability::interval && steady_clock::now() >= next_sync_;
@@ -287,6 +310,13 @@ bool segment_keeper::write_back() {
     }
     for (const kept_segment& kept : kept_) {
       if (kept.begin < position && !kept.failed) to_sync.push_back(kept);
+    }
+    durable = durable_;
+    first_kept = kept_.front().file->number;
+  }
+  if (options_.durability == log_durability::os) {
+    if (auto found = find_passed(durable, first_kept, to_sync); !found) {
+      return could_not(durable, position, std::move(found.error()));
     }
   }
   for (const kept_segment& kept : to_sync) {
@@ -322,23 +352,73 @@ bool segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
   bool current = false;
   {
     const std::lock_guard hold(mutex_);
-    failed_.push_back({std::max(durable_, begin), end});
+    u64 last = end;
+    for (kept_segment& kept : kept_) {
+      if (kept.file != file) continue;
+      kept.failed = true;
+      last = std::min(last, kept.end);
+    }
+    failed_.push_back({std::max(durable_, begin), last});
     durable_ = std::max(durable_, end);
     sync_failure_ = error(errc::system, "writing back " + file->path, 0, why);
-    bool behind = false;
-    for (kept_segment& kept : kept_) {
-      // relaxed: it is written back with that segment, before anything in it is said to be durable
-      if (behind) store_relaxed(kept.file->header().start.after_failure, segment_failure_mark);
-      behind = kept.file == file;
-      if (behind) kept.failed = true;
-    }
     current = kept_.back().file == file;
     // relaxed: a counter
     store_relaxed(lane_.failures, load_relaxed(lane_.failures) + 1);
   }
+  // Behind that lock: whoever comes to the next segment later finds that this one failed, and marks it itself.
+  mark_after_failure(file->number);
   if (current) appender_->leave();
   moved_.notify_all();
   return false;
+}
+
+// With durability `os`: what was passed since the last flush, and let go of, and the names of all.
+result<void> segment_keeper::find_passed(u64 from, u64 first_kept, std::vector<kept_segment>& out) const {
+  const fd folder(::open(options_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder || ::fsync(folder.get()) != 0) {
+    return tl::unexpected(error(errc::system, "writing back " + options_.directory, 0, errno));
+  }
+  std::vector<kept_segment> passed;
+  for (const u64 number : list_segments(options_.directory)) {
+    if (number >= first_kept) break;
+    auto file = open_segment(options_.directory, number, access::read_write);
+    if (!file && file.error() == errc::not_found) continue;  // retention was there first
+    if (!file) return tl::unexpected(std::move(file.error()));
+    segment_start start{};
+    if (!(*file)->read_start(start)) continue;
+    const u64 end = start.position + (*file)->geometry.data_bytes;
+    if (end > from) passed.push_back({std::move(*file), start.position, end, true, false});
+  }
+  out.insert(out.begin(), std::make_move_iterator(passed.begin()), std::make_move_iterator(passed.end()));
+  return {};
+}
+
+bool segment_keeper::could_not(u64 begin, u64 end, error why) {
+  {
+    const std::lock_guard hold(mutex_);
+    not_tried_ = {begin, end};
+    sync_failure_ = std::move(why);
+    requested_ = durable_;
+  }
+  moved_.notify_all();
+  if (done_) done_();
+  return true;
+}
+
+// The segment behind one that could not be written back.
+void segment_keeper::mark_after_failure(u64 failed_number) {
+  const auto mark = [](const segment_file& file) {
+    // relaxed: it is written back with that segment, before anything in it is said to be durable
+    store_relaxed(file.header().start.after_failure, segment_failure_mark);
+  };
+  {
+    const std::lock_guard hold(mutex_);
+    for (const kept_segment& kept : kept_) {
+      if (kept.file->number == failed_number + 1) return mark(*kept.file);
+    }
+    if (kept_.back().file->number == failed_number) return;  // starts() does, when there is one
+  }
+  if (const auto next = open_segment(options_.directory, failed_number + 1, access::read_write)) mark(**next);
 }
 
 void segment_keeper::show_durable(u64 position) noexcept {

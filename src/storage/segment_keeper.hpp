@@ -64,18 +64,22 @@ class segment_keeper final : public segment_supply {
 
   // ---- on the publisher's thread ----
   append_status next(u64 begin, segment_memory& out) noexcept override;
-  void starts(u64 number, const log_place& place) noexcept override;
-  // What is before `position` is to be on the disk. With durability `os`, nothing ever is.
+  void starts(u64 number, const log_place& place, u64 left_at) noexcept override;
+  // What is before `position` is to be on the disk. With durability `os` too, where nobody else asks for it: there a
+  // segment that was passed long ago is opened for it again.
   void request(u64 position) noexcept;
   // The same, written back before this returns, by the caller: without a helper that has to wake, and to wake it again.
   // Or it has failed: status_of() says.
   void write_back_here(u64 position);
 
   // ---- from any thread ----
-  flush_status status_of(u64 position) const;
+  // Of everything in [since, position): failed if any of it is, once nothing of it is pending.
+  flush_status status_of(u64 since, u64 position) const;
   // Waits until it is not pending any more. Pending: the time was over first.
-  flush_status wait(u64 position, std::chrono::nanoseconds timeout);
+  flush_status wait(u64 since, u64 position, std::chrono::nanoseconds timeout);
   u64 durable_position() const;
+  // The word at this position: a frame's header, or a skip. 0: it is in no segment that is still mapped.
+  u64 word_at(u64 position) const;
   // Segments that are ready to be taken, and how many there shall be.
   u32 spares() const;
   u32 spares_wanted() const;
@@ -101,12 +105,13 @@ class segment_keeper final : public segment_supply {
   struct kept_segment {
     std::shared_ptr<segment_file> file;
     u64 begin;
+    u64 end;      // of its frames, once it is passed
     bool passed;  // the publisher has nothing in it any more
     bool failed;
   };
   struct range {
-    u64 begin;
-    u64 end;
+    u64 begin = 0;
+    u64 end = 0;
   };
 
   bool make_spare();
@@ -115,12 +120,15 @@ class segment_keeper final : public segment_supply {
   bool spare_due() const noexcept;
   void want_spares(std::chrono::steady_clock::time_point now) noexcept;
   bool write_back();
+  result<void> find_passed(u64 from, u64 first_kept, std::vector<kept_segment>& out) const;
+  void mark_after_failure(u64 failed_number);
+  bool could_not(u64 begin, u64 end, error why);
   bool synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);
   bool drop_passed();
   void retain();
   void populate_ahead(const segment_file& file, u64 offset);
   void show_durable(u64 position) noexcept;
-  flush_status status_locked(u64 position) const noexcept;
+  flush_status status_locked(u64 since, u64 position) const noexcept;
 
   const keeper_options options_;
   const u32 spares_limit_;
@@ -137,6 +145,7 @@ class segment_keeper final : public segment_supply {
   u32 wanted_ = 1;
   std::chrono::steady_clock::time_point taken_at_;  // when the publisher came to the last segment
   std::vector<range> failed_;
+  range not_tried_{};  // for want of a descriptor, or of rights: the next request tries
   u64 requested_ = 0;
   u64 durable_ = 0;
   bool stop_ = false;

@@ -54,8 +54,9 @@ class QUOIT_EXPORT segment_supply {
  public:
   // A segment that is whole and zero; its positions begin at `begin`.
   virtual append_status next(u64 begin, segment_memory& out) noexcept = 0;
-  // Every frame of the segment before is resolved: this is where the one with this number begins.
-  virtual void starts(u64 number, const log_place& place) noexcept = 0;
+  // Every frame of the segment before, which ends at `left_at`, is resolved: this is where the one with this number
+  // begins.
+  virtual void starts(u64 number, const log_place& place, u64 left_at) noexcept = 0;
 
  protected:
   ~segment_supply() = default;

@@ -69,7 +69,7 @@ TEST_CASE("who waits for ever writes back itself, beside whatever the helper doe
     n += 10;
     const u64 position = w->appender().frontier();
     w->keeper().write_back_here(position);
-    REQUIRE(w->keeper().status_of(position) == flush_status::durable);
+    REQUIRE(w->keeper().status_of(0, position) == flush_status::durable);
   }
 }
 
@@ -85,10 +85,10 @@ TEST_CASE("one call writes back what many flushes ask for") {
     append_all(*w, n, n + 1);
     w->keeper().request(w->appender().frontier());
   }
-  CHECK(w->keeper().status_of(w->appender().frontier()) == flush_status::pending);
+  CHECK(w->keeper().status_of(0, w->appender().frontier()) == flush_status::pending);
   while (w->keeper().work()) {
   }
-  CHECK(w->keeper().status_of(w->appender().frontier()) == flush_status::durable);
+  CHECK(w->keeper().status_of(0, w->appender().frontier()) == flush_status::durable);
   CHECK(syncs - before == 1);
 }
 
@@ -98,16 +98,46 @@ TEST_CASE("with an interval, messages become durable without being asked for") {
   options.interval = 1ms;
   auto w = open_log(options);
   append_all(*w, 0, 100);
-  CHECK(w->keeper().wait(w->appender().frontier(), 60s) == flush_status::durable);
+  CHECK(w->keeper().wait(0, w->appender().frontier(), 60s) == flush_status::durable);
 }
 
-TEST_CASE("without durability a flush is refused, not believed") {
+TEST_CASE("without durability nothing is written back until a flush asks, and then everything, also what was passed") {
+  for (const auto timeout : {60s, 9s}) {
+    const scratch_directory directory;
+    const auto options = faulty_log(directory, log_durability::os);
+    auto w = open_log(options);
+    append_all(*w, 0, 2000);
+    REQUIRE(list_segments(w->directory()).size() > 3);
+    CHECK(syncs == 0);
+    REQUIRE(w->flush(timeout).has_value());
+    CHECK(w->keeper().durable_position() == w->appender().frontier());
+    const u64 passed = w->keeper().current().number - list_segments(w->directory()).front();
+    CHECK(syncs == passed + 1);
+    append_all(*w, 2000, 2010);
+    REQUIRE(w->flush(timeout).has_value());
+    // What was written back is not asked for again.
+    CHECK(syncs == passed + 2 + (w->keeper().current().number - list_segments(w->directory()).front() - passed));
+    CHECK(open_reader(options)->durable_position() == w->appender().frontier());
+  }
+}
+
+TEST_CASE("without durability a segment that was passed and can not be written back fails the flush, and is marked") {
   const scratch_directory directory;
-  auto w = open_log(faulty_log(directory, log_durability::os));
-  append_all(*w, 0, 10);
-  const auto refused = w->flush(1s);
-  REQUIRE(!refused);
-  CHECK(refused.error() == errc::invalid_argument);
+  const auto options = faulty_log(directory, log_durability::os);
+  auto w = open_log(options);
+  append_all(*w, 0, 2000);
+  sync_errors = 1;
+  const auto failed = w->flush(60s);
+  REQUIRE_FALSE(failed);
+  CHECK(failed.error() == errc::system);
+  CHECK(failed.error().words().find("000000000001.seg") != std::string_view::npos);
+  segment_start start{};
+  REQUIRE(open_segment(w->directory(), 2, access::read).value()->read_start(start));
+  CHECK(start.after_failure == segment_failure_mark);
+  REQUIRE(open_segment(w->directory(), 3, access::read).value()->read_start(start));
+  CHECK(start.after_failure == 0);
+  append_all(*w, 2000, 2010);
+  CHECK(w->flush(60s).has_value());
 }
 
 TEST_CASE("a full disk refuses a loan, harms nothing, and publishing goes on when there is room") {
@@ -152,11 +182,11 @@ TEST_CASE("a segment that could not be written back is left, reported, and never
   // A second try would succeed and prove nothing.
   w->keeper().request(lost_end);
   work();
-  CHECK(w->keeper().status_of(lost_end) == flush_status::failed);
+  CHECK(w->keeper().status_of(0, lost_end) == flush_status::failed);
 
   append_all(*w, 10, 20);
   CHECK(w->flush(60s).has_value());
-  CHECK(w->keeper().status_of(lost_end) == flush_status::failed);
+  CHECK(w->keeper().status_of(0, lost_end) == flush_status::failed);
   auto r = read_from_begin(options);
   CHECK(read_on(*r, 0) == 20);
   segment_start start{};
