@@ -199,15 +199,19 @@ TEST_CASE("each publisher of a topic has a descriptor of its own, and room in on
 TEST_CASE("a loan of one's own that is in the way leaves the descriptor as it is") {
   const bus_guard name;
   auto bus = quoit::bus::open(name.name(), patient()).value();
-  auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096, .loans_max = 2}).value();
-  const int fd = pub.fd().value();
-  {
-    auto one = pub.try_loan().value();
-    auto two = pub.try_loan().value();
-    CHECK(pub.try_loan().error() == errc::too_many_loans);
-    CHECK(readable(fd));
+  for (const std::uint32_t loans_max : {2u, 1000u}) {
+    auto pub = bus.publisher<checked>("t", {.capacity_bytes = 4096, .loans_max = loans_max}).value();
+    const int fd = pub.fd().value();
+    {
+      std::vector<quoit::loan<checked>> open;
+      auto next = pub.try_loan();
+      for (; next; next = pub.try_loan()) open.push_back(std::move(*next));
+      CHECK(next.error() == (loans_max == 2 ? errc::too_many_loans : errc::would_block));
+      CHECK(pub.blocked_by().subscription == quoit::blocker::nobody);
+      CHECK(readable(fd));
+    }
+    CHECK(pub.try_loan());
   }
-  CHECK(pub.try_loan());
 }
 
 // One subscriber that moves once in a while, and nobody who comes after it: a wake that is lost is not made good.
@@ -327,6 +331,28 @@ TEST_CASE("a subscriber that is killed in the way of a publisher is found at a r
     // Also where the call that cleaned up found the room itself.
     CHECK(readable(fd));
   }
+}
+
+TEST_CASE("whoever cleans up after a subscriber that was killed makes the descriptor of a publisher readable") {
+  const bus_guard name;
+  auto bus = quoit::bus::open(name.name(), patient()).value();
+  auto pub = bus.publisher<checked>("t", small).value();
+  child dies([&] {
+    auto theirs = quoit::bus::open(name.name(), patient()).value();
+    const auto sub = theirs.subscriber<checked>("t");
+    while (sub) ::pause();
+    return 1;
+  });
+  until([&] { return pub.subscribers() == 1; });
+  const int fd = pub.fd().value();
+  fill(pub);
+  REQUIRE_FALSE(readable(fd));
+  dies.kill();
+  dies.wait();
+  // Another one, which comes.
+  auto theirs = quoit::bus::open(name.name(), patient()).value();
+  REQUIRE(readable(fd, -1));
+  CHECK(pub.try_loan());
 }
 
 // As one that is killed between the two: `waiting` is taken, and nobody was told.
@@ -476,7 +502,16 @@ TEST_CASE("whoever goes on with the lane of a publisher that was killed has no d
     return 1;
   });
   CHECK(dies.wait().signal == SIGKILL);
+  // The first pipe of this node, as the dead one's was the first of its own.
+  auto other = bus.subscriber<checked>("other").value();
+  const int not_meant = other.fd().value();
+  CHECK_FALSE(other.poll().value());
   auto pub = bus.publisher<checked>("t", small).value();
+  {
+    // One who leaves rings whoever has the lane by now.
+    const auto leaves = bus.subscriber<checked>("t").value();
+  }
+  CHECK_FALSE(readable(not_meant));
   const int fd = pub.fd().value();
   while (pub.publish(checked::make(1, 1))) {
   }
