@@ -216,6 +216,8 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
       idle_since_ns_ = 0;
       continue;
     }
+    // What was posted may have been the last that there was.
+    if (over(context)) break;
     if (idle()) idle_since_ns_ = 0;
   }
   // What was asked for and not sent yet goes now: the loop may not run again for a while.

@@ -223,7 +223,6 @@ TEST_CASE("room that is made while a loan is refused makes the descriptor readab
     auto bus = quoit::bus::open(name.name(), patient(used)).value();
     auto pub = bus.publisher<checked>("t", small).value();
     std::atomic<bool> there{false};
-    std::atomic<std::uint64_t> published{0};
     std::thread subscribes([&] {
       auto theirs = quoit::bus::open(name.name(), patient(used)).value();
       auto sub = theirs.subscriber<checked>("t").value();

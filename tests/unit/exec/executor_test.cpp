@@ -45,6 +45,19 @@ TEST_CASE("run gives the value of its task, again and again on one executor") {
   for (int i = 0; i < 10; ++i) CHECK(ex.run(value_after(i)) == i);
 }
 
+TEST_CASE("run without a task ends when what was posted is done, if that is all there is") {
+  for (const auto how : {quoit::wait::block, quoit::wait::adaptive, quoit::wait::spin}) {
+    auto ex = quoit::executor::create({.wait = how}).value();
+    int done = 0;
+    ex.post([&] { ++done; });
+    ex.run();
+    CHECK(done == 1);
+    ex.post([&] { ex.post([&] { ++done; }); });
+    ex.run();
+    CHECK(done == 2);
+  }
+}
+
 TEST_CASE("run without a task ends when nothing that was spawned is left") {
   auto ex = quoit::executor::create().value();
   int done = 0;
