@@ -15,6 +15,10 @@
 
 namespace quoit::inline v1 {
 
+namespace detail {
+struct executor_group_state;
+}
+
 // Runs tasks on the thread that calls run(). The first such call decides which thread that is. Move-only.
 //
 // Destroying it cancels what is in flight, waits until the kernel has let go of it, and destroys the tasks that are
@@ -129,6 +133,7 @@ class executor {
   detail::loop& loop() const noexcept { return *state_->where; }
 
  private:
+  friend struct detail::executor_group_state;
   struct state final : detail::root_owner {
     explicit state(std::unique_ptr<detail::loop> l) noexcept : where(std::move(l)) {}
     void root_is_over(std::exception_ptr thrown) noexcept override {
@@ -158,6 +163,14 @@ class executor {
     } catch (...) {
       out.exception = std::current_exception();
     }
+  }
+  // Until `over()`, or until something that was spawned throws. Throws that, and as run().
+  template <class Over>
+  void run_until(Over over) {
+    check();
+    auto ends = [&] { return state_->exception != nullptr || over(); };
+    state_->where->run([](void* e) { return (*static_cast<decltype(ends)*>(e))(); }, &ends);
+    if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
   }
   // Before the loop knows of a task whose result lies in the caller's frame.
   void check(const char* call = "run") {
