@@ -249,7 +249,7 @@ take_status log_reader::take_checked(lane_frame& out) {
 // Whether the rest of this segment may be missing, as it could not be written back, and the next one says so.
 bool log_reader::after_failure() {
   if (parts_->segment->of_this_boot) return false;
-  auto next = open_segment(parts_->lane.directory, parts_->segment->number + 1, access::read);
+  auto next = open_segment_head(parts_->lane.directory, parts_->segment->number + 1);
   segment_start start{};
   return next && (*next)->read_start(start) && start.after_failure != 0 && start.position == parts_->end(begin_);
 }
@@ -309,7 +309,7 @@ result<void> log_reader::seek(const by_key& key) {
   position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;
   const std::vector<u64> numbers = list_segments(parts_->lane.directory);
   const auto not_behind = [&](u64 number) -> result<bool> {
-    auto segment = open_segment(parts_->lane.directory, number, access::read);
+    auto segment = open_segment_head(parts_->lane.directory, number);
     if (!segment) {
       // Removed meanwhile: then it was before. Not whole, or not to be understood: what can be read is before it.
       if (segment.error() == errc::not_found) return true;

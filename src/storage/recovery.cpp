@@ -1,5 +1,6 @@
 #include "storage/recovery.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -20,12 +21,26 @@ std::string where(const segment_file& segment, u64 begin, const log_place& place
          " (sequence " + std::to_string(place.sequence) + ")";
 }
 
+constexpr std::byte zeros[4096]{};
+
 // Bytes up to the last one that is not zero.
 u64 bytes_used(const segment_file& segment, u64 offset) noexcept {
   u64 end = segment.geometry.data_bytes;
   const std::byte* const data = segment.data();
+  while (end >= offset + sizeof zeros && std::memcmp(data + end - sizeof zeros, zeros, sizeof zeros) == 0) {
+    end -= sizeof zeros;
+  }
   while (end > offset && data[end - 1] == std::byte{}) --end;
   return end - offset;
+}
+
+// Made ahead, and nothing was published in it. Of this boot every store is there: without a first header, there is at
+// most the payload of a loan.
+bool never_used(const segment_file& segment) noexcept {
+  if (segment.header().start.check != 0) return false;
+  // sync(segment.commit): orders nothing: its writer is dead
+  if (segment.of_this_boot) return load_acquire(*reinterpret_cast<const u64*>(segment.data())) == 0;
+  return bytes_used(segment, 0) == 0;
 }
 
 enum class verdict : u8 {
@@ -89,9 +104,7 @@ class recovery {
       return cut(lane_.directory + ": segment " + std::to_string(numbers[at - 1] + 1) + " is missing", false,
                  verdict::not_here);
     }
-    const access how = rehearse_ ? access::private_copy : access::read_write;
-    auto opened =
-        repair_ ? open_segment_to_mend(lane_.directory, number, how) : open_segment(lane_.directory, number, how);
+    auto opened = open_once(number);
     if (!opened) {
       if (opened.error() != errc::corrupt) {
         failure_ = std::move(opened.error());
@@ -139,14 +152,16 @@ class recovery {
     trusted_ = segment->of_this_boot;
     known_ = true;
     out_.segment = segment;
-    if (end_ <= mark_ && !repair_ && next_start(*segment).check != 0) {
-      // All of it is on the disk, and its successor says where it went on.
+    // By their names: a lane can have more segments than a process may have open.
+    if (end_ > mark_) pending_.push_back(segment->path);
+    if ((end_ <= mark_ || trusted_) && !repair_ && next_start(*segment).check != 0) {
+      // All of it is on the disk, or in memory, and its successor says where it went on.
       place_.position = end_;
       known_ = false;
       return verdict::go_on;
     }
-    pending_.push_back(segment);
-    return walk(*segment, start);
+    if (end_ <= mark_) pending_.push_back(segment->path);
+    return walk(segment, start);
   }
 
   // Nothing was given up before it, and there is something in it.
@@ -173,7 +188,7 @@ class recovery {
 
   // Whether a segment says that what is before it may be missing.
   bool passes_over(u64 number) const {
-    auto segment = open_segment(lane_.directory, number, access::read);
+    auto segment = open_segment_head(lane_.directory, number);
     segment_start start{};
     return segment && (*segment)->read_start(start) && start.after_failure != 0;
   }
@@ -189,7 +204,7 @@ class recovery {
     if (!read_entry(segment, 0, entry) || entry.offset() != 0) return false;
     u64 position = end_;
     if (first) {
-      auto next = open_segment(lane_.directory, segment.number + 1, access::read);
+      auto next = open_segment_head(lane_.directory, segment.number + 1);
       segment_start start{};
       if (next && (*next)->read_start(start)) {
         position = start.position - segment.geometry.data_bytes;
@@ -201,7 +216,8 @@ class recovery {
     return true;
   }
 
-  verdict walk(segment_file& segment, const segment_start& start) {
+  verdict walk(const std::shared_ptr<segment_file>& file, const segment_start& start) {
+    segment_file& segment = *file;
     const u64 from = repair_ ? 0 : trusted_ ? ~u64{0} : mark_;
     place_ = place_from_index(
         segment, start, [&](const segment_index_entry& entry) { return start.position + entry.offset() <= from; });
@@ -214,7 +230,7 @@ class recovery {
         case step_kind::voided:
         case step_kind::skip: break;
         case step_kind::claimed: make_void(segment, step); break;
-        case step_kind::end: return at_end(segment);
+        case step_kind::end: return at_end(file);
         case step_kind::rolled: place_.position += step.length; return verdict::go_on;
         case step_kind::newer:
           return fail(errc::newer_version, where(segment, begin_, place_) + ": a frame of a later version");
@@ -224,8 +240,8 @@ class recovery {
             place_.position = end_;
             return verdict::go_on;
           }
-          if (repair_ && goes_on(next_start(segment))) return seal_roll(segment);
-          return cut_here(segment, step.reason, !trusted_);
+          if (repair_ && goes_on(next_start(segment))) return seal_roll(file);
+          return cut_here(file, step.reason, !trusted_);
       }
       place_ = behind(place_, step);
       if (place_.position >= due) due = note_entry(segment);
@@ -278,7 +294,8 @@ class recovery {
     return begin_ + ((part + 1) << segment.geometry.index_shift);
   }
 
-  verdict at_end(segment_file& segment) {
+  verdict at_end(const std::shared_ptr<segment_file>& file) {
+    segment_file& segment = *file;
     const u64 offset = place_.position - begin_;
     const segment_start next = next_start(segment);
     if (next.after_failure != 0) {
@@ -293,17 +310,17 @@ class recovery {
       return verdict::here;
     }
     // What is written from now on is of another boot, and goes to a segment of its own.
-    if (goes_on(next)) return seal_roll(segment);
+    if (goes_on(next)) return seal_roll(file);
     const bool clear = bytes_used(segment, offset) == 0;
     if (repair_ && trusted_ && !goes_on_behind(segment)) {
       // As for a publisher: only what its last loan left is there.
       if (!clear) clear_last_claim(segment, offset);
       if (bytes_used(segment, offset) == 0 && place_.position >= mark_) return verdict::here;
     } else if (clear && next.check == 0 && place_.position >= mark_) {
-      seal(segment);
+      seal(file);
       return repair_ ? verdict::go_on : verdict::here;
     }
-    return cut_here(segment, "a frame is missing before others", true);
+    return cut_here(file, "a frame is missing before others", true);
   }
 
   bool goes_on(const segment_start& next) const noexcept {
@@ -311,16 +328,16 @@ class recovery {
   }
 
   // Only the roll to the next segment was lost.
-  verdict seal_roll(segment_file& segment) {
-    if (repair_) out_.report.mended.push_back(segment.path + ": the roll at its end");
-    seal(segment);
+  verdict seal_roll(const std::shared_ptr<segment_file>& file) {
+    if (repair_) out_.report.mended.push_back(file->path + ": the roll at its end");
+    seal(file);
     return verdict::go_on;
   }
 
-  verdict cut_here(segment_file& segment, const std::string& reason, bool torn_is_possible) {
-    const verdict then = cut(where(segment, begin_, place_) + ": " + reason, torn_is_possible, verdict::here);
+  verdict cut_here(const std::shared_ptr<segment_file>& file, const std::string& reason, bool torn_is_possible) {
+    const verdict then = cut(where(*file, begin_, place_) + ": " + reason, torn_is_possible, verdict::here);
     if (then != verdict::here) return then;
-    seal(segment);
+    seal(file);
     // A repair gives up only the rest of this segment: what follows is looked at when it is entered.
     return repair_ ? verdict::go_on : then;
   }
@@ -329,7 +346,7 @@ class recovery {
   bool goes_on_behind(const segment_file& segment) const {
     for (const u64 number : list_segments(lane_.directory)) {
       if (number <= segment.number) continue;
-      const auto later = open_segment(lane_.directory, number, access::read);
+      const auto later = open_segment_head(lane_.directory, number);
       segment_start start{};
       if (later && (*later)->read_start(start)) return true;
     }
@@ -341,7 +358,6 @@ class recovery {
     const segment_geometry& g = segment.geometry;
     const u64 touched = std::min(g.extent(g.payload_bytes_max), g.data_bytes - offset);
     std::byte* const from = segment.data() + offset;
-    static constexpr std::byte zeros[4096]{};
     for (u64 at = 0; at < touched; at += sizeof zeros) {
       const u64 bytes = std::min<u64>(sizeof zeros, touched - at);
       // A page that is not written needs no writing back.
@@ -350,15 +366,23 @@ class recovery {
   }
 
   // Nothing is written again where something was: the rest of the segment is passed over. Done when all is well.
-  verdict seal(segment_file& segment) {
-    seals_.push_back({&segment, begin_, place_.position});
-    out_.report.bytes_cut += bytes_used(segment, place_.position - begin_);
+  void seal(const std::shared_ptr<segment_file>& file) {
+    seals_.push_back({file, begin_, place_.position});
+    out_.report.bytes_cut += bytes_used(*file, place_.position - begin_);
     place_.position = end_;
-    return verdict::here;
   }
 
-  segment_start next_start(const segment_file& segment) const {
-    auto next = open_segment(lane_.directory, segment.number + 1, access::read);
+  // A segment is looked at when the one before it is, and then itself.
+  result<std::shared_ptr<segment_file>> open_once(u64 number) {
+    if (next_ != nullptr && next_->number == number) return std::move(next_);
+    const access how = rehearse_ ? access::private_copy : access::read_write;
+    return repair_ ? open_segment_to_mend(lane_.directory, number, how) : open_segment(lane_.directory, number, how);
+  }
+
+  segment_start next_start(const segment_file& segment) {
+    // A repair looks at what is there, and mends it when it comes there.
+    auto next = repair_ ? open_segment_head(lane_.directory, segment.number + 1) : open_once(segment.number + 1);
+    if (next && !repair_) next_ = *next;
     segment_start start{};
     if (next && (*next)->read_start(start) && start.position == end_) return start;
     return {};
@@ -369,8 +393,8 @@ class recovery {
     struct stat status{};
     u64 used = ::stat(path.c_str(), &status) == 0 ? static_cast<u64>(status.st_size) : 0;
     if (auto segment = open_segment(lane_.directory, number, access::read)) {
+      if (never_used(**segment)) return rehearse_ ? result<void>() : remove_segment(lane_.directory, number);
       used = bytes_used(**segment, 0);
-      if (used == 0) return rehearse_ ? result<void>() : remove_segment(lane_.directory, number);  // made ahead
     }
     out_.report.bytes_cut += used;
     ++out_.report.segments_cut;
@@ -391,10 +415,11 @@ class recovery {
     out_.next_number = out_.segment ? out_.segment->number + 1 : last_number + 1;
     out_.place = place_;
     if (durable_ || !seals_.empty()) {
-      for (const auto& segment : pending_) {
-        while (calls_.synchronize(segment->descriptor.get()) != 0) {
-          if (errno == EINTR) continue;
-          return tl::unexpected(error(errc::system, "writing back " + segment->path, 0, errno));
+      for (const std::string& path : pending_) {
+        const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        while (!file || calls_.synchronize(file.get()) != 0) {
+          if (file && errno == EINTR) continue;
+          return tl::unexpected(error(errc::system, "writing back " + path, 0, errno));
         }
       }
       log_lane_header& head = lane_.header();
@@ -407,7 +432,7 @@ class recovery {
   }
 
   struct seal_place {
-    segment_file* segment;
+    std::shared_ptr<segment_file> segment;
     u64 begin;
     u64 position;
   };
@@ -427,7 +452,8 @@ class recovery {
   bool trusted_ = false;   // it is of this boot
   error failure_{errc{}};
   std::vector<seal_place> seals_;
-  std::vector<std::shared_ptr<segment_file>> pending_;
+  std::vector<std::string> pending_;
+  std::shared_ptr<segment_file> next_;  // opened by next_start()
 };
 
 }  // namespace

@@ -8,7 +8,7 @@ namespace {
 
 // No message of segment `number` is younger: where its successor begins, that is known.
 bool older_than(const std::string& directory, u64 number, u64 then_ns) {
-  auto next = open_segment(directory, number + 1, access::read);
+  auto next = open_segment_head(directory, number + 1);
   segment_start start{};
   return next && (*next)->read_start(start) && start.stamp < then_ns;
 }

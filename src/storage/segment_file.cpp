@@ -135,7 +135,7 @@ result<void> check_header(segment_file& segment, u64 file_bytes) {
   return {};
 }
 
-enum class purpose : u8 { to_look, to_read, to_mend };
+enum class purpose : u8 { to_look, to_look_at_head, to_read, to_mend };
 
 result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 number, access how, purpose why) {
   const bool to_read = why == purpose::to_read;
@@ -158,9 +158,13 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   if (bytes < segment_header_bytes) {
     return tl::unexpected(bad(errc::corrupt, segment->path, "cut short: " + std::to_string(bytes) + " bytes"));
   }
-  auto memory = map_file(file.get(), std::min(bytes, segment_bytes_max), how, segment->path.c_str());
+  const bool head_only = why == purpose::to_look_at_head;
+  const u64 mapped = head_only ? segment_header_bytes : std::min(bytes, segment_bytes_max);
+  auto memory = map_file(file.get(), mapped, how, segment->path.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
   segment->memory = std::move(*memory);
+  // Or the kernel would read what is behind the header too.
+  if (head_only) ::madvise(segment->memory.data(), mapped, MADV_RANDOM);
   // Or a child would keep the lock, and with it the segment.
   if (to_read && ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) == 0) {
     segment->memory.stay_behind_in_parent();
@@ -375,6 +379,10 @@ result<std::shared_ptr<segment_file>> open_segment(const std::string& directory,
 
 result<std::shared_ptr<segment_file>> open_segment_to_mend(const std::string& directory, u64 number, access how) {
   return open_at(directory, number, how, purpose::to_mend);
+}
+
+result<std::shared_ptr<segment_file>> open_segment_head(const std::string& directory, u64 number) {
+  return open_at(directory, number, access::read, purpose::to_look_at_head);
 }
 
 result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number) {

@@ -82,8 +82,12 @@ result<std::shared_ptr<segment_file>> open_segment(const std::string& directory,
 // The same, but a flipped bit of the header is put right; `how` is read_write or private_copy.
 result<std::shared_ptr<segment_file>> open_segment_to_mend(const std::string& directory, u64 number, access how);
 
-// The same with a shared lock that lives as long as the mapping does, for readers: whoever removes segments asks for
-// it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
+// The same of its header alone: geometry, start record, nothing behind. What looks at many segments takes this: it maps
+// one page, and reads one where it is not in memory.
+result<std::shared_ptr<segment_file>> open_segment_head(const std::string& directory, u64 number);
+
+// As open_segment(), with a shared lock that lives as long as the mapping does, for readers: whoever removes segments
+// asks for it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
 result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number);
 
 // Removes a segment unless a reader is in it. Errors: busy (a reader is), no_permission, system.

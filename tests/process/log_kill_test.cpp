@@ -1,8 +1,10 @@
 // Publishers on disk that are killed at any moment: everything that they had committed is there, once, in order, and
 // whole.
 #include <random>
+#include <set>
 
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "storage/log_check.hpp"
 #include "support/child.hpp"
@@ -182,4 +184,48 @@ TEST_CASE("what a killed publisher had made ahead is removed by the next one, an
   CHECK(verify_lane(lane).value().whole());
   auto all = read_from_begin(options);
   CHECK(read_on(*all, 0) == n + 10);
+}
+
+TEST_CASE("what the heir of a killed publisher says is durable was written back, each segment of it") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  options.durability = log_durability::each;
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  // Several segments that nobody has asked to be written back.
+  child publisher([&] {
+    auto opened = log_writer::open(options);
+    if (!opened) return 10;
+    for (u64 n = 0; n < 1500; ++n) {
+      if (append(**opened, n) != append_status::ok) return 11;
+    }
+    if (::write(ready[1], "", 1) != 1) return 12;
+    ::pause();
+    return 13;
+  });
+  ::close(ready[1]);
+  char byte = 0;
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  ::close(ready[0]);
+  publisher.kill();
+  publisher.wait();
+  static std::set<ino_t> written_back;
+  written_back.clear();
+  options.own_thread = false;
+  options.calls.synchronize = [](int file) noexcept {
+    struct stat status{};
+    if (::fstat(file, &status) == 0) written_back.insert(status.st_ino);
+    return ::fdatasync(file);
+  };
+  auto w = open_log(options);
+  CHECK(w->keeper().durable_position() == w->appender().frontier());
+  u64 begun = 0;
+  for (const u64 number : list_segments(w->directory())) {
+    segment_start start{};
+    const auto segment = open_segment(w->directory(), number, access::read).value();
+    if (!segment->read_start(start)) continue;
+    CHECK(written_back.contains(segment->header().inode));
+    ++begun;
+  }
+  CHECK(begun > 3);
 }

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include "storage/log_check.hpp"
 #include "storage/retention.hpp"
@@ -296,6 +297,30 @@ TEST_CASE("retention by age removes what is older, and nothing that is younger")
   REQUIRE(open_segment(w->directory(), middle, access::read).value()->read_start(start));
   retain_segments(w->directory(), 1000, 1000, segment_bytes_min, 0, 1000, start.stamp + 1001);
   CHECK(list_segments(w->directory()).front() == middle);
+}
+
+TEST_CASE("a lane can have more segments than a process may have open, also when each is verified") {
+  const scratch_directory directory;
+  auto options = small_log(directory);
+  {
+    append_all(*open_log(options), 0, 15'000);
+  }
+  const scratch_directory copy;
+  std::filesystem::copy(directory.path(), copy.path(), std::filesystem::copy_options::recursive);
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit few{40, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  for (const std::string& path : {directory.path(), copy.path()}) {
+    options.directory = path;
+    auto w = log_writer::open(options);
+    INFO((w ? std::string() : w.error().message()));
+    CHECK(w.has_value());
+    auto r = read_from_begin(options);
+    CHECK(read_on(*r, 0) == 15'000);
+  }
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(list_segments(lane_directory(copy.path(), options.topic, "0")).size() > 45);
 }
 
 TEST_CASE("a lane has one publisher at a time, and the second is told which process has it") {
