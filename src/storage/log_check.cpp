@@ -4,6 +4,7 @@
 #include <array>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "base/random.hpp"
 #include "storage/frame_walk.hpp"
@@ -74,7 +75,6 @@ class verification {
     const std::vector<u64> numbers = list_segments(lane_.directory);
     out_.segments = numbers.size();
     for (std::size_t i = 0; i < numbers.size(); ++i) {
-      const bool last = i + 1 == numbers.size();
       if (i > 0 && numbers[i] != numbers[i - 1] + 1) {
         gap_ = true;
         if (!is_passed_over(numbers[i]))
@@ -90,7 +90,7 @@ class verification {
         gap_ = true;
         continue;
       }
-      look_at(**segment, last);
+      look_at(**segment);
     }
     out_.next_sequence = place_.sequence;
     out_.last_stamp = place_.stamp;
@@ -122,7 +122,7 @@ class verification {
     (segment.of_this_boot ? out_.remains : out_.faults).push_back(place_in(segment, offset, words));
   }
 
-  void look_at(const segment_file& segment, bool last) {
+  void look_at(const segment_file& segment) {
     const log_lane_header& lane = lane_.header();
     if (!std::equal(lane.lane_id, lane.lane_id + 2, segment.header().lane_id)) {
       gap_ = true;
@@ -142,6 +142,8 @@ class verification {
     // Segments that were made ahead come last.
     for (const std::string& path : unstarted_) fault(path, "its start record is missing");
     unstarted_.clear();
+    // S5 again. Segments that were not begun may follow a loan: those made ahead, and those it hides.
+    if (loan_) out_.faults.push_back(*std::exchange(loan_, std::nullopt));
     const bool follows = start.position == place_.position && start.sequence == place_.sequence &&
                          start.voids == place_.voids && rolled_;
     if (seen_ && !gap_ && !follows && start.after_failure == 0) {
@@ -159,7 +161,7 @@ class verification {
     look_at_gaps(segment);
     gap_ = false;
     place_ = {start.position, start.sequence, start.voids, start.stamp};
-    const auto places = walk(segment, start, last);
+    const auto places = walk(segment, start);
     look_at_index(segment, places);
     seen_ = true;
   }
@@ -179,7 +181,7 @@ class verification {
   // Offset of each first place of a part, and what the index has to say of it.
   using part_places = std::map<u64, log_place>;
 
-  part_places walk(const segment_file& segment, const segment_start& start, bool last) {
+  part_places walk(const segment_file& segment, const segment_start& start) {
     part_places first;
     rolled_ = false;
     for (;;) {
@@ -203,7 +205,7 @@ class verification {
           return first;
         case step_kind::claimed:
           if (!out_.held) remains(segment, offset, "a loan that was not published");
-          if (!last) fault(segment, offset, "a loan before another segment");
+          loan_ = place_in(segment, offset, "a loan before another segment");
           return first;
         case step_kind::end: look_behind_end(segment, offset); return first;
         case step_kind::newer: fault(segment, offset, "a frame of a later version"); return first;
@@ -261,6 +263,7 @@ class verification {
   log_verification out_;
   log_place place_;
   std::vector<std::string> unstarted_;
+  std::optional<log_fault> loan_;  // not published, in the segment that was looked at last
   bool seen_ = false;
   bool gap_ = false;
   bool rolled_ = true;
