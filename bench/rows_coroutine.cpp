@@ -1,4 +1,9 @@
 // Rows of coroutines that wait for messages.
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+
 #include "crowd.hpp"
 #include "endpoint.hpp"
 #include "rows_executor.hpp"
@@ -67,6 +72,170 @@ std::unique_ptr<side> by_size(const order& what, bool asks) {
   }
 }
 
+// The other side of a row, on a thread of this process.
+class beside {
+ public:
+  beside(const order& what, std::unique_ptr<side> (*make)(const order&, bool asks))
+      : thread_([this, what, make] { live(what, make); }) {}
+  ~beside() {
+    tell(state::ends);
+    thread_.join();
+  }
+  beside(const beside&) = delete;
+  beside& operator=(const beside&) = delete;
+
+  void begin(const order& what) {
+    order_ = what;
+    tell(state::runs);
+  }
+  void wait() {
+    std::unique_lock hold(mutex_);
+    changed_.wait(hold, [&] { return now_ != state::runs; });
+    if (thrown_) std::rethrow_exception(std::exchange(thrown_, nullptr));
+  }
+
+ private:
+  enum class state { idle, runs, ends };
+
+  void live(const order& what, std::unique_ptr<side> (*make)(const order&, bool asks)) {
+    std::unique_ptr<side> mine;
+    for (bool first = true;; first = false) {
+      try {
+        if (first && !floors::pin(what.cpus.answers)) throw std::runtime_error("cannot run on that CPU");
+        if (first) mine = make(what, false);
+        std::unique_lock hold(mutex_);
+        changed_.wait(hold, [&] { return now_ != state::idle; });
+        if (now_ == state::ends) return;
+        hold.unlock();
+        mine->run(order_, nullptr);
+      } catch (...) {
+        const std::lock_guard hold(mutex_);
+        thrown_ = std::current_exception();
+      }
+      const std::lock_guard hold(mutex_);
+      if (now_ == state::ends || !mine) return;
+      now_ = state::idle;
+      changed_.notify_all();
+    }
+  }
+  void tell(state next) {
+    const std::lock_guard hold(mutex_);
+    now_ = next;
+    changed_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  state now_ = state::idle;
+  std::exception_ptr thrown_;
+  order order_;
+  std::thread thread_;
+};
+
+// Both sides in one process, on two threads with an executor and a bus each. The answering process is asleep.
+template <class T, quoit::wait How>
+class in_one_process : public side {
+ public:
+  in_one_process(const order& what, bool asks) {
+    if (!asks) return;
+    other_.emplace(what, [](const order& o, bool a) -> std::unique_ptr<side> { return std::make_unique<half>(o, a); });
+    mine_ = std::make_unique<half>(what, true);
+  }
+  std::uint64_t wakes() const override { return mine_ ? mine_->wakes() : 0; }
+  std::uint64_t enters() const override { return mine_ ? mine_->enters() : 0; }
+
+  void run(const order& what, histogram* h) override {
+    if (!mine_) return wait_until_told(what.socket);
+    other_->begin(what);
+    mine_->run(what, h);
+    other_->wait();
+    bench::tell(what.socket);
+  }
+
+ private:
+  using half = awaiting<T, How, false, quoit::transport::shared_memory>;
+  std::optional<beside> other_;
+  std::unique_ptr<half> mine_;
+};
+
+template <quoit::wait How>
+std::unique_ptr<side> in_threads(const order& what, bool asks) {
+  return std::make_unique<in_one_process<fixed<64>, How>>(what, asks);
+}
+
+// Ten topics there and ten back, each with a message on its way all the time.
+template <bool Crowded>
+class ten_busy : public side {
+ public:
+  ten_busy(const order& what, bool asks)
+      : asks_(asks),
+        bus_(must("opening the bus", quoit::bus::open(what.bus, {.node_name = asks ? "asks" : "answers"}))),
+        executor_(executor_that(quoit::wait::spin)) {
+    for (int i = 0; i < busy; ++i) {
+      const std::string number = std::to_string(i);
+      publishers_.push_back(
+          must("opening the publisher", bus_.publisher<fixed<64>>((asks ? "there" : "back") + number)));
+      subscribers_.push_back(
+          must("opening the subscriber", bus_.subscriber<fixed<64>>((asks ? "back" : "there") + number)));
+    }
+    const std::uint64_t end = floors::monotonic_ns() + std::uint64_t{patience / std::chrono::nanoseconds(1)};
+    for (int i = 0; i < busy; ++i) {
+      while (publishers_[i].subscribers() == 0 || subscribers_[i].publishers() == 0) {
+        if (floors::monotonic_ns() > end) throw std::runtime_error("the other side did not come");
+        ::usleep(100);
+      }
+    }
+    if (Crowded) crowd_.await(bus_, executor_, asks);
+  }
+  std::uint64_t enters() const override { return executor_.system_calls(); }
+
+  void run(const order& what, histogram* h) override { executor_.run(all(what, h)); }
+
+ private:
+  static constexpr int busy = 10;
+
+  quoit::task<> all(const order& what, histogram* h) {
+    quoit::scope tasks;
+    for (int i = 0; i < busy; ++i) {
+      const std::uint64_t turns = what.turns / busy + (static_cast<std::uint64_t>(i) < what.turns % busy ? 1 : 0);
+      tasks.spawn(asks_ ? ask(i, turns, *h) : answer(i, turns));
+    }
+    co_await tasks.join();
+  }
+  quoit::task<> ask(int i, std::uint64_t turns, histogram& h) {
+    for (std::uint64_t n = 0; n < turns; ++n) {
+      const std::uint64_t begin = floors::ticks();
+      send(i);
+      const auto sample = co_await subscribers_[i].next();
+      if (!sample) fail("receiving", sample.error());
+      h.record(floors::ticks() - begin);
+    }
+  }
+  quoit::task<> answer(int i, std::uint64_t turns) {
+    for (std::uint64_t n = 0; n < turns; ++n) {
+      const auto sample = co_await subscribers_[i].next();
+      if (!sample) fail("receiving", sample.error());
+      send(i);
+    }
+  }
+  void send(int i) {
+    if (auto sent = publishers_[i].publish(message_); !sent) fail("publishing", sent.error());
+  }
+
+  bool asks_;
+  quoit::bus bus_;
+  std::vector<quoit::publisher<fixed<64>>> publishers_;
+  std::vector<quoit::subscriber<fixed<64>>> subscribers_;
+  fixed<64> message_{};
+  crowd crowd_;
+  quoit::executor executor_;
+};
+
+template <bool Crowded>
+std::unique_ptr<side> ten(const order& what, bool asks) {
+  return std::make_unique<ten_busy<Crowded>>(what, asks);
+}
+
 // What idle subscriptions cost by themselves: the CPU time of a second, of the side that asks. The other one wakes it
 // at the end of each turn.
 class idling : public side {
@@ -127,6 +296,32 @@ std::vector<row_type> coroutine_rows() {
        .shows = "the same, with 10,000 idle subscriptions awaited beside it on each side",
        .turns = 50'000,
        .make = by_size<quoit::wait::spin, true>},
+      {.name = "shm.coroutine.ten",
+       .shows = "ten topics each way, each with a message on its way, in two spinning executors",
+       .turns = 50'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = ten<false>},
+      {.name = "shm.coroutine.ten.idle",
+       .shows = "the same, with 10,000 idle subscriptions awaited beside them on each side",
+       .turns = 50'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = ten<true>},
+      {.name = "shm.threads.spin",
+       .shows = "as shm.coroutine.spin, in two executors of one process",
+       .turns = 50'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = in_threads<quoit::wait::spin>},
+      {.name = "shm.threads.block",
+       .shows = "as shm.coroutine.block, in two executors of one process",
+       .polls = false,
+       .floor = floor_kind::futex,
+       .turns = 1'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = in_threads<quoit::wait::block>},
       {.name = "shm.coroutine.adaptive",
        .shows = "as shm.coroutine.spin, spinning as long as that pays",
        .turns = 50'000,

@@ -29,12 +29,13 @@ FLOOR_OF = {
 # Rows that need io_uring, which a container may forbid.
 EXECUTOR_FLOOR_OF = {
     "shm.coroutine.spin": "slot", "shm.coroutine.idle": "slot", "shm.coroutine.adaptive": "slot",
-    "shm.coroutine.block": "futex", "executor.post": "line", "executor.switch": "slot", "executor.idle": "futex",
+    "shm.coroutine.ten": "slot", "shm.coroutine.ten.idle": "slot", "shm.threads.spin": "slot",
+    "shm.threads.block": "futex", "shm.coroutine.block": "futex", "executor.post": "line", "executor.switch": "slot", "executor.idle": "futex",
     "raw.echo": "echo", "executor.echo": "echo", "raw.echo.spin": "echo.spin", "executor.echo.spin": "echo.spin",
 }  # fmt: skip
 THROUGHPUT = ["shm.oneway", "shm.oneway.batch", "executor.switch", "executor.idle"]
 BLOCKING = ["raw.futex", "shm.wait"]
-EXECUTOR_BLOCKING = ["shm.coroutine.block", "raw.echo", "executor.echo", "executor.idle"]
+EXECUTOR_BLOCKING = ["shm.coroutine.block", "shm.threads.block", "raw.echo", "executor.echo", "executor.idle"]
 needs_two_cpus = unittest.skipIf(len(CPUS) < 2, "this process may run on one CPU only")
 
 
