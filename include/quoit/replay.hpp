@@ -33,8 +33,8 @@ struct kept_type_info {
 //   auto ticks = quoit::replay<tick>::open("/var/lib/market", "ticks", {.start = quoit::start::last(1000)}).value();
 //   while (auto sample = ticks.poll().value()) use(*sample, sample.time(), sample.publisher_name());
 //
-// Nobody wakes who reads so: at the end, poll() again when it suits. What retention is about to remove is kept as long
-// as this stands in it: the file of the message that comes next, and those of samples that are held.
+// Nobody wakes who reads so: at the end, poll() again when it suits. Retention removes no file in which this stands or
+// holds a sample, nor any behind it.
 //
 // Move-only; may be moved while samples are held. Thread safety: one thread at a time. After a fork, a child's copy
 // answers errc::forked.

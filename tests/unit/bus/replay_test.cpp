@@ -1,9 +1,15 @@
 // Topics on disk without a bus.
 #include <doctest/doctest.h>
 
+#include <sched.h>
+#include <sys/mount.h>
+
 #include <quoit.hpp>
 
+#include "storage/subscription_file.hpp"
+#include "support/child.hpp"
 #include "support/log_fixture.hpp"
+#include "support/skip.hpp"
 
 using namespace quoit::test;
 
@@ -158,4 +164,37 @@ TEST_CASE("a replay holds as many samples as it may, and what it holds stays") {
     kept = gone.poll().value();
   }
   CHECK(kept->number == 0);
+}
+
+TEST_CASE("a replay reads what lies on a read-only file system, while a named subscription has no place there") {
+  const scratch_directory directory;
+  {
+    const auto a = open_log(ticks(directory, "a"));
+    for (std::uint64_t n = 0; n < 5000; ++n) publish(*a, n);
+  }
+  constexpr int not_allowed = 77;
+  // In a mount namespace of its own, where the directory is read-only.
+  quoit::test::child reading([&] {
+    const char* const path = directory.path().c_str();
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount(path, path, nullptr, MS_BIND, nullptr) != 0 ||
+        ::mount(path, path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) != 0) {
+      return not_allowed;
+    }
+    auto r = quoit::replay<tick>::open(directory.path(), "ticks");
+    if (!r) return 1;
+    std::uint64_t n = 0;
+    for (;;) {
+      auto sample = r->poll();
+      if (!sample) return 2;
+      if (!*sample) break;
+      if ((*sample)->number != n++) return 3;
+    }
+    if (n != 5000) return 4;
+    const auto named = subscription_file::open(directory.path(), "ticks", "audit");
+    return !named && named.error() == quoit::errc::no_permission ? 0 : 5;
+  });
+  const ending how = reading.wait();
+  if (how.status == not_allowed) QUOIT_SKIP("mounting is not allowed here");
+  CHECK(how.status == 0);
 }
