@@ -77,9 +77,10 @@ class kept_publisher {
     while (messages-- > 0) publish();
   }
   // What is published from now on is hidden behind it.
-  void leave_a_loan_open() {
+  lane_claim leave_a_loan_open() {
     lane_claim claim;
     if (claim_waiting(*writer_, 100, claim) != append_status::ok) throw std::runtime_error("claim failed");
+    return claim;
   }
 
  private:
