@@ -8,6 +8,10 @@
 
 namespace quoit::inline v1::detail {
 
+namespace {
+constexpr u64 page_bytes_read = 4096;  // behind the place that is looked for
+}
+
 struct log_reader::parts {
   struct held_segment {
     std::shared_ptr<segment_file> file;
@@ -343,10 +347,17 @@ result<void> log_reader::seek(const by_key& key) {
 
 result<void> log_reader::walk_to(const by_key& key) {
   segment_start start{};
-  parts_->segment->read_start(start);
-  const log_place from = place_from_index(*parts_->segment, start, [&](const segment_index_entry& entry) {
+  const std::shared_ptr<segment_file> segment = parts_->segment;
+  segment->read_start(start);
+  const segment_geometry& g = segment->geometry;
+  const sparse_reading reading(segment->memory);
+  reading.expect(0, g.data_offset);
+  const log_place from = place_from_index(*segment, start, [&](const segment_index_entry& entry) {
     return key.not_behind(entry.sequence, entry.voids, entry.stamp);
   });
+  // To the next place that the index knows, and the message there.
+  const u64 offset = g.data_offset + (from.position - begin_);
+  reading.expect(offset, offset + (u64{1} << g.index_shift) + page_bytes_read);
   log_place place = from;
   for (;;) {
     const frame_step step = look_at_frame(*parts_->segment, begin_, place, false);

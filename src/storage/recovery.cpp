@@ -218,6 +218,7 @@ class recovery {
 
   verdict walk(const std::shared_ptr<segment_file>& file, const segment_start& start) {
     segment_file& segment = *file;
+    if (!trusted_) read_all_soon(segment.memory);
     const u64 from = repair_ ? 0 : trusted_ ? ~u64{0} : mark_;
     place_ = place_from_index(
         segment, start, [&](const segment_index_entry& entry) { return start.position + entry.offset() <= from; });

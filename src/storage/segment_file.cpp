@@ -163,12 +163,11 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   auto memory = map_file(file.get(), mapped, how, segment->path.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
   segment->memory = std::move(*memory);
-  // Or the kernel would read what is behind the header too.
-  if (head_only) ::madvise(segment->memory.data(), mapped, MADV_RANDOM);
   // Or a child would keep the lock, and with it the segment.
   if (to_read && ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) == 0) {
     segment->memory.stay_behind_in_parent();
   }
+  const sparse_reading header_only(segment->memory);
   if (why == purpose::to_mend) segment->mended = mend_header(segment->header());
   if (auto checked = check_header(*segment, bytes); !checked) return tl::unexpected(std::move(checked.error()));
   const segment_header& head = segment->header();
@@ -294,6 +293,18 @@ result<segment_geometry> make_segment_geometry(const segment_kind& kind) {
   g.payload_bytes_max = kind.payload_bytes_max != 0 ? kind.payload_bytes_max : static_cast<u32>(largest);
   return g;
 }
+
+sparse_reading::sparse_reading(const mapping& memory) noexcept : memory_(memory) {
+  ::madvise(memory.data(), memory.bytes(), MADV_RANDOM);
+}
+sparse_reading::~sparse_reading() { ::madvise(memory_.data(), memory_.bytes(), MADV_NORMAL); }
+void sparse_reading::expect(u64 begin, u64 end) const noexcept {
+  begin = align_down(begin, page_bytes);
+  end = std::min<u64>(align_up(end, page_bytes), memory_.bytes());
+  if (begin < end) ::madvise(memory_.data() + begin, end - begin, MADV_WILLNEED);
+}
+
+void read_all_soon(const mapping& memory) noexcept { ::madvise(memory.data(), memory.bytes(), MADV_WILLNEED); }
 
 void advise_large_pages(const mapping& memory) noexcept {
   // Where there are none it is refused, and nothing is lost.

@@ -20,6 +20,24 @@ void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept;
 // is flushed message by message, as the kernel writes a page back whole.
 void advise_large_pages(const mapping& memory) noexcept;
 
+// While it lives, pages of a mapping that are not in memory are read as they are asked for, and nothing around them: a
+// device that reads eight mebibytes ahead makes a search of ten pages take as long as eighty mebibytes do.
+class sparse_reading {
+ public:
+  explicit sparse_reading(const mapping& memory) noexcept;
+  sparse_reading(const sparse_reading&) = delete;
+  sparse_reading& operator=(const sparse_reading&) = delete;
+  ~sparse_reading();
+  // Begins to read what will be needed, in one piece.
+  void expect(u64 begin, u64 end) const noexcept;
+
+ private:
+  const mapping& memory_;
+};
+
+// All of a mapping begins to be read, where it is not in memory: so that a disk is busy while what it read is verified.
+void read_all_soon(const mapping& memory) noexcept;
+
 // The system calls of storage that can fail for want of a disk, or wait for one; tests put others in their place.
 struct storage_calls {
   int (*allocate)(int fd, off_t bytes) noexcept;  // 0, or -1 and errno, as fallocate

@@ -1,6 +1,7 @@
 #include "storage/segment_keeper.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -476,6 +477,10 @@ keeper_thread::keeper_thread(segment_keeper& keeper) : keeper_(keeper) {
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   thread_ = std::thread([this] {
+    // A roll wakes this thread: it shall not take the processor from the one that publishes, if another is free, or
+    // before its time is over.
+    const sched_param none{};
+    if (::sched_getscheduler(0) == SCHED_OTHER) ::sched_setscheduler(0, SCHED_BATCH, &none);
     while (!keeper_.stopped()) {
       if (!keeper_.work()) keeper_.wait_for_work();
     }
