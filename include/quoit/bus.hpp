@@ -54,8 +54,13 @@ class QUOIT_EXPORT bus {
   // The way that was chosen (shared_memory or kernel), and why.
   transport_info transport() const;
 
+  // With a directory in the options the topic is on disk: opening reads what was written last, cuts what a power
+  // failure tore (publisher::recovery()), makes a file, and starts a helper thread.
+  //
   // Errors: invalid_name, invalid_argument, type_mismatch, message_too_large (value(): the capacity_bytes
-  // needed), policy_conflict, no_space, no_permission, limit_reached, busy, newer_version, corrupt, forked.
+  // needed, on disk the segment_bytes), policy_conflict (also: the topic is kept elsewhere, or in memory alone),
+  // no_space, no_permission, limit_reached, busy (also: another publisher of this name has the directory; the words say
+  // which process), not_found (where the directory would be), newer_version, corrupt, system, forked.
   template <class T>
   result<quoit::publisher<T>> publisher(std::string_view topic, const publisher_options& options = {}) {
     const std::string fields = detail::fields_of<T>();
@@ -80,12 +85,13 @@ class QUOIT_EXPORT bus {
     return quoit::subscriber<T>(detail::subscriber_core::owned(*core));
   }
 
-  // co_await publisher_async<T>(...): the same, and the loop goes on meanwhile: a lane of more than a MiB is allocated
-  // on another thread, and locks are waited for in the loop. Suspends; goes on on the same executor. The bus may go or
-  // be moved meanwhile. Errors: also cancelled.
+  // co_await publisher_async<T>(...): the same, and the loop goes on meanwhile: a lane of more than a MiB is allocated,
+  // and one on disk is opened, on another thread, and locks are waited for in the loop. Suspends; goes on on the same
+  // executor. The bus may go or be moved meanwhile. Errors: also cancelled.
   template <class T>
   task<result<quoit::publisher<T>>> publisher_async(std::string_view topic, const publisher_options& options = {}) {
-    return open_publisher<T>(node_, std::string(topic), options);
+    return open_publisher<T>(node_, std::string(topic), std::string(options.directory),
+                             std::string(options.publisher_name), options);
   }
   template <class T>
   task<result<quoit::subscriber<T>>> subscriber_async(std::string_view topic, const subscriber_options& options = {}) {
@@ -118,7 +124,10 @@ class QUOIT_EXPORT bus {
 
   template <class T>
   static task<result<quoit::publisher<T>>> open_publisher(std::shared_ptr<detail::node> node, std::string topic,
+                                                          std::string directory, std::string publisher_name,
                                                           publisher_options options) {
+    options.directory = directory;
+    options.publisher_name = publisher_name;
     const std::string fields = detail::fields_of<T>();
     const detail::message_type type = detail::described_as<T>(fields);
     auto core = co_await detail::publisher_core::open_async(node, topic, type, options);

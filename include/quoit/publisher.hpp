@@ -10,7 +10,6 @@
 
 #include "quoit/loan.hpp"
 #include "quoit/loan_operation.hpp"
-#include "quoit/sleep.hpp"
 #include "quoit/task.hpp"
 
 namespace quoit::inline v1 {
@@ -36,13 +35,15 @@ class publisher {
   // A message in shared memory, value-initialised, to be filled and published. Never blocks.
   //
   // Errors: would_block (blocked_by() says who; value(): its subscription, or blocker::nobody), too_many_loans, closed,
-  // forked. No allocation.
+  // forked. No allocation. On disk nobody is ever in the way, but the next file may not be there yet (would_block; a
+  // helper thread makes files ahead), and there may be no room for it (no_space, or whatever else it was, in words;
+  // tried again every 50 ms: a later loan succeeds).
   result<quoit::loan<T>> try_loan() noexcept
     requires(!variable_size<T>)
   {
     return constructed();
   }
-  // The same; waits for space, at most `timeout`. Blocks this thread.
+  // The same; waits for space, on disk for the next file, at most `timeout`. Blocks this thread.
   // Errors: also timed_out; would_block at once under policy fail, and where loans of one's own are in the way.
   result<quoit::loan<T>> loan_for(std::chrono::nanoseconds timeout) noexcept
     requires(!variable_size<T>)
@@ -63,7 +64,7 @@ class publisher {
   }
 
   // A message of `n` bytes, not initialised. Errors: as try_loan(), and message_too_large (value(): the
-  // capacity_bytes that a lane for it needs; 0: no lane takes it).
+  // capacity_bytes that a lane for it needs, on disk the segment_bytes; 0: no lane takes it).
   result<quoit::loan<T>> try_loan_bytes(std::size_t n) noexcept
     requires variable_size<T>
   {
@@ -108,18 +109,12 @@ class publisher {
   // subscriber that then makes room one more; what succeeds costs nothing more. May be mixed with loan() and
   // loan_for().
   //
-  // Takes three descriptors, until the publisher goes. Errors: forked, closed; invalid_argument in inherited memory;
-  // limit_reached (descriptors), no_space, no_permission, system.
+  // Takes three descriptors, until the publisher goes. Errors: forked, closed; invalid_argument in inherited memory and
+  // on disk; limit_reached (descriptors), no_space, no_permission, system.
   result<int> fd() { return core_->descriptor(); }
   // co_await matched(n): until the topic has at least n subscriptions. Looks once in a millisecond.
   // Errors: cancelled, forked.
-  task<result<void>> matched(std::uint32_t n) {
-    while (core_->subscribers() < n) {
-      auto slept = co_await sleep_for(std::chrono::milliseconds(1));
-      if (!slept) co_return slept;
-    }
-    co_return result<void>();
-  }
+  task<result<void>> matched(std::uint32_t n) { return core_->matched(n); }
 
   // Copies a message into shared memory and publishes it. Never blocks. Behind an open loan it is visible only once
   // that is published or dropped, and counts as a loan (loans_max) until then. Errors: as try_loan().
@@ -173,21 +168,30 @@ class publisher {
     return core_->publish_batch(reinterpret_cast<const std::byte*>(messages.data()), sizeof(T), messages.size());
   }
 
-  // Waits until the death of this process cannot take back what it published, at most `timeout`. In shared memory that
-  // is so with the return of publish(), and this returns at once. On the kernel path it is so once the sockets have
-  // taken all that is visible, for every subscription that is there: a subscriber that does not read keeps it from
-  // them. (In sealed memory a lane goes with its publisher: there it holds for those who have begun to read it.) What
-  // is behind an open loan is not visible yet. Blocks this thread. Errors: timed_out, forked.
+  // Waits until what was published is safe, at most `timeout`. On disk, whatever the durability, it is safe when it
+  // survives a power failure: the publisher's helper thread writes it back, at once for all that ask, or this one does
+  // if `timeout` is 10 s or more. In memory it is safe when the death of this process cannot take it back: in shared
+  // memory with the return of publish(), and this returns at once; on the kernel path once the sockets have taken all
+  // that is visible, for every subscription that is there: a subscriber that does not read keeps it from them. (In
+  // sealed memory a lane goes with its publisher: there it holds for those who have begun to read it.) What
+  // is behind an open loan is not visible yet. Blocks this thread.
+  //
+  // Errors: timed_out, forked; on disk what the disk said, as a rule system with an errno, in words: what was published
+  // since the last flush may be lost with the machine. That is said once; the file is left, and the next flush speaks
+  // of what is published from here on.
   result<void> flush_for(std::chrono::nanoseconds timeout) noexcept { return core_->flush(timeout); }
-  // co_await flush(): the same, without an end. Suspends; goes on on the same executor; looks once in a millisecond.
-  // The publisher stays until it is over. Errors: cancelled, forked.
-  task<result<void>> flush() {
-    while (!core_->is_flushed()) {
-      auto slept = co_await sleep_for(std::chrono::milliseconds(1));
-      if (!slept) co_return slept;
-    }
-    co_return core_->flush(std::chrono::nanoseconds(0));
-  }
+  // co_await flush(): the same, without an end. Suspends; goes on on the same executor. On disk the helper thread wakes
+  // it, and the executor is from then on that of this bus; on the kernel path it looks once in a millisecond. The
+  // publisher stays until it is over. Errors: as above, and cancelled; on disk also wrong_thread, and closed if the
+  // publisher goes meanwhile.
+  task<result<void>> flush() { return core_->flush_async(); }
+
+  // Topics on disk: every message before this sequence is known to be on the disk, but for those of which a flush has
+  // said that they may be lost. It may be too low, and is 0 in memory.
+  std::uint64_t durable_sequence() const noexcept { return core_->durable_sequence(); }
+  // Topics on disk: what was found of the publisher's lane when it was opened, and what was cut off because it was
+  // torn by a power failure. In memory nothing.
+  recovery_summary recovery() const { return core_->recovery(); }
 
   // Subscriptions of the topic, now: each gets, or is told that it lost, whatever is published from now on.
   std::uint32_t subscribers() const noexcept { return core_->subscribers(); }
@@ -195,7 +199,7 @@ class publisher {
   std::uint64_t sequence() const noexcept { return core_->published(); }
   // System calls made to wake a subscriber.
   std::uint64_t wakes() const noexcept { return core_->wakes(); }
-  // The largest message, and the size of the ring, in bytes.
+  // The largest message, and the size of the ring, on disk of a file, in bytes.
   std::size_t message_bytes_max() const noexcept { return core_->payload_bytes_max(); }
   std::uint64_t capacity_bytes() const noexcept { return core_->capacity_bytes(); }
   // Policy overwrite: true if, with the subscriptions of now and whatever they hold, no loan is ever refused:

@@ -88,6 +88,35 @@ void space_wait::answer(errc why) noexcept {
   loop_->make_ready(*this);
 }
 
+flush_wait::~flush_wait() {
+  if (where_ != nullptr) where_->leave(*this);
+}
+
+bool flush_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
+  if (awaiting.stop().stop_requested()) {
+    why_ = errc::cancelled;
+    return false;
+  }
+  bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop(), why_);
+  if (where == nullptr) return false;
+  position_ = core_.request_flush();
+  if (look()) return !at_once(awaiting, who);
+  loop_ = awaiting.loop();
+  handle = who;
+  where->wait(*this);
+  attach(awaiting.stop());
+  return true;
+}
+
+void flush_wait::stopped(stop_hook& hook) noexcept { static_cast<flush_wait&>(hook).answer(errc::cancelled); }
+
+void flush_wait::answer(errc why) noexcept {
+  if (where_ == nullptr) return;  // it has its answer
+  where_->leave(*this);
+  why_ = why;
+  loop_->make_ready(*this);
+}
+
 // ---- the node in the loop ------------------------------------------------------------------------------
 
 bus_loop* bus_loop::of(node& owner, loop& where, errc& why) noexcept {
@@ -121,6 +150,7 @@ void bus_loop::loop_gone() noexcept {
   while (!hot_.alone()) leave(receive_wait::of(*hot_.after));
   while (!armed_.alone()) leave(receive_wait::of(*armed_.after));
   while (!space_.alone()) leave(space_wait::of(*space_.after));
+  while (!flushing_.alone()) leave(flush_wait::of(*flushing_.after));
   nap_.reset();
   loop_ = nullptr;
 }
@@ -154,7 +184,23 @@ void bus_loop::leave(space_wait& w) noexcept {
   if (!node_.forked()) w.core_.announce_waiting(false);
 }
 
+void bus_loop::wait(flush_wait& w) noexcept {
+  w.where_ = this;
+  w.in_flushing_.enter(flushing_);
+}
+
+void bus_loop::leave(flush_wait& w) noexcept {
+  w.where_ = nullptr;
+  w.in_flushing_.leave();
+  if (!node_.forked()) w.core_.announce_waiting(false);
+}
+
 void bus_loop::publisher_goes(const publisher_core& core) noexcept {
+  for (wait_link* at = flushing_.after; at != &flushing_;) {
+    flush_wait& w = flush_wait::of(*at);
+    at = at->after;
+    if (&w.core_ == &core) w.answer(errc::closed);
+  }
   for (wait_link* at = space_.after; at != &space_;) {
     space_wait& w = space_wait::of(*at);
     at = at->after;
@@ -177,6 +223,7 @@ bool bus_loop::look() noexcept {
   bool any = look_at_hot();
   if (due && armed_count_ != 0 && node_.any_ready()) any = look_at_ready() || any;
   if (!space_.alone()) any = look_at_space() || any;
+  if (!flushing_.alone()) any = look_at_flushing() || any;
   if (looks_ % looks_a_settling == 0) any = settle() || any;
   return any;
 }
@@ -197,6 +244,19 @@ bool bus_loop::look_at_space() noexcept {
   bool any = false;
   for (wait_link* at = space_.after; at != &space_;) {
     space_wait& w = space_wait::of(*at);
+    at = at->after;
+    if (!w.look()) continue;
+    leave(w);
+    loop_->make_ready(w);
+    any = true;
+  }
+  return any;
+}
+
+bool bus_loop::look_at_flushing() noexcept {
+  bool any = false;
+  for (wait_link* at = flushing_.after; at != &flushing_;) {
+    flush_wait& w = flush_wait::of(*at);
     at = at->after;
     if (!w.look()) continue;
     leave(w);
@@ -318,11 +378,15 @@ bool bus_loop::prepare_sleep(loop_bed& bed) noexcept {
     ++newly;
   }
   for (wait_link* at = space_.after; at != &space_; at = at->after) space_wait::of(*at).core_.announce_waiting(true);
+  for (wait_link* at = flushing_.after; at != &flushing_; at = at->after) {
+    flush_wait::of(*at).core_.announce_waiting(true);
+  }
   // Everything is armed before `sleeping` is set; the fence in here orders both before the looks that follow.
   nap_.emplace(node_.bell(), bed.descriptor >= 0 ? sleeps_on_pipe : sleeps_on_word);
   bool any = look_at_newly_armed(newly);
   any = look_at_hot() || any;  // observers
   if (!space_.alone()) any = look_at_space() || any;
+  if (!flushing_.alone()) any = look_at_flushing() || any;
   if (any || node_.any_ready()) {
     nap_.reset();
     look_at_ready();
@@ -340,7 +404,7 @@ void bus_loop::woken() noexcept {
   const bool fired = armed_count_ != 0 && look_at_ready();
   const bool found = now >= recheck_ns_ && recheck(now);
   // Who waits for space is looked at in the next turn: whether that ring was in vain is not known here.
-  const bool vain = rung && !fired && !found && space_.alone();
+  const bool vain = rung && !fired && !found && space_.alone() && flushing_.alone();
   node_.count_sleep(found ? node::wake::late : vain ? node::wake::vain : node::wake::in_time);
 }
 

@@ -26,13 +26,16 @@ class bus_loop final : public loop_source, public node_attachment {
 
   void wait(receive_wait& w) noexcept;
   void wait(space_wait& w) noexcept;
+  void wait(flush_wait& w) noexcept;
   void leave(receive_wait& w) noexcept;
   void leave(space_wait& w) noexcept;
-  // Whoever waits for space in its lane answers errc::closed.
+  void leave(flush_wait& w) noexcept;
+  // Whoever waits for space in its lane, or for its disk, answers errc::closed.
   void publisher_goes(const publisher_core& core) noexcept;
   loop* where() const noexcept { return loop_; }
 
   bool look() noexcept override;
+  // A disk takes longer than a loop spins.
   bool hot() const noexcept override { return !hot_.alone() || !space_.alone(); }
   bool prepare_sleep(loop_bed& bed) noexcept override;
   void woken() noexcept override;
@@ -49,6 +52,7 @@ class bus_loop final : public loop_source, public node_attachment {
   void done(receive_wait& w) noexcept;
   bool look_at_hot() noexcept;
   bool look_at_space() noexcept;
+  bool look_at_flushing() noexcept;
   bool look_at_ready() noexcept;
   bool settle() noexcept;
   void want(subscriber_core& core) noexcept;
@@ -61,6 +65,7 @@ class bus_loop final : public loop_source, public node_attachment {
   loop* loop_;
   wait_link hot_;
   wait_link space_;
+  wait_link flushing_;
   wait_link armed_;
   std::array<wait_link, ready_bits> by_bit_;
   std::size_t armed_count_ = 0;

@@ -60,6 +60,12 @@ result<int> publisher_core::descriptor() {
   if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
   if (!open_) return tl::unexpected(error(errc::closed));
   if (parts_->foreign) return parts_->foreign->descriptor();
+  if (parts_->disk) {
+    return tl::unexpected(
+        error(errc::invalid_argument,
+              "a publisher on disk waits for no subscriber, so it has no descriptor: the next file is "
+              "there soon after try_loan() says would_block"));
+  }
   node& self = *parts_->owner;
   using ringer = foreign_bell::ringer;
   auto made =

@@ -88,6 +88,7 @@ bool publisher_core::is_flushed() noexcept {
 
 result<void> publisher_core::flush(std::chrono::nanoseconds timeout) noexcept {
   if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  if (disk_) return flush_on_disk(timeout);
   const deadline end(timeout);
   long pause_ns = 20'000;
   while (!is_flushed()) {

@@ -54,6 +54,10 @@ task<result<std::unique_ptr<kept_subscription>>> read_in_advance(const std::stri
 
 task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
                                                                message_type type, publisher_options options) {
+  if (!options.directory.empty()) {
+    auto on_disk = co_await open_on_disk_async(owner, topic, type, options);
+    co_return on_disk;
+  }
   lane_preparation prepared(owner->store());
   const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
   if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {

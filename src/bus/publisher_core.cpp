@@ -13,8 +13,20 @@
 
 namespace quoit::inline v1::detail {
 
+result<void> check_options(const publisher_options& options) {
+  if (options.policy < policy::block || options.policy > policy::fail) {
+    return tl::unexpected(error(errc::invalid_argument, "policy is none of block, overwrite, fail"));
+  }
+  if (options.loans_max == 0 || options.loans_max > 65536) {
+    return tl::unexpected(
+        error(errc::invalid_argument, "loans_max is " + std::to_string(options.loans_max) + ": it must be 1 to 65536"));
+  }
+  return {};
+}
+
 result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                              const message_type& type, const publisher_options& options) {
+  if (!options.directory.empty()) return open_on_disk(owner, name, type, options);
   lane_preparation prepared(owner->store());
   const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
   if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
@@ -29,13 +41,7 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
                                                   const message_type& type, const publisher_options& options,
                                                   lane_preparation& prepared, std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
-  if (options.policy < policy::block || options.policy > policy::fail) {
-    return tl::unexpected(error(errc::invalid_argument, "policy is none of block, overwrite, fail"));
-  }
-  if (options.loans_max == 0 || options.loans_max > 65536) {
-    return tl::unexpected(
-        error(errc::invalid_argument, "loans_max is " + std::to_string(options.loans_max) + ": it must be 1 to 65536"));
-  }
+  if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
   if (owner->on_kernel()) return open_kernel(owner, name, type, options, lock_timeout);
   // Before anything is made: most mistakes are in here.
   if (auto geometry = geometry_for(type, options, options.limits.subscriptions_max); !geometry) {
@@ -63,12 +69,16 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
 
 publisher_core::publisher_core(std::unique_ptr<publisher_parts> parts) noexcept
     : parts_(std::move(parts)),
-      writer_(parts_->sockets ? &parts_->sockets->writer() : &*parts_->writer),
+      writer_(parts_->sockets  ? &parts_->sockets->writer()
+              : parts_->writer ? &*parts_->writer
+                               : nullptr),
+      disk_(parts_->disk.get()),
       armed_(parts_->sockets ? &parts_->always_armed : parts_->control.header().armed),
       armed_words_(parts_->sockets ? 1 : (parts_->control.subscriptions() + 63) / 64),
-      prepare_bytes_(writer_->prepare_bytes()),
+      prepare_bytes_(disk_ ? ~u32{0} : writer_->prepare_bytes()),
       epoch_(fork_epoch),
-      stamped_((writer_->geometry().flags & frame_stamped) != 0) {}
+      in_ring_(disk_ == nullptr),
+      stamped_(!disk_ && (writer_->geometry().flags & frame_stamped) != 0) {}
 
 publisher_core::~publisher_core() = default;
 
@@ -76,28 +86,36 @@ void publisher_core::close() noexcept {
   if (auto* const where = static_cast<bus_loop*>(owner().attachment.get()); where != nullptr && epoch_ == fork_epoch) {
     where->publisher_goes(*this);
   }
-  open_ = false;
+  open_ = in_ring_ = false;
   drop_descriptor();
-  if (epoch_ == fork_epoch && writer_->close()) wake_sleepers();
+  // On disk, loans that are open have their places until they go: what is written there late may not be found behind
+  // the end of the lane.
+  if (epoch_ == fork_epoch && writer_ && writer_->close()) wake_sleepers();
   if (loans_ == 0) finish();
 }
 
 void publisher_core::finish() noexcept {
   if (parts_->sockets) {
     finish_kernel(*parts_);
-  } else if (epoch_ == fork_epoch) {
+  } else if (epoch_ != fork_epoch) {
+    disk_lane::forget(std::move(parts_->disk));
+  } else {
+    const bool in_memory = disk_ == nullptr;
+    // The lane's lock goes first: whoever is told that the table changed finds that nobody writes there.
+    parts_->disk.reset();
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
       parts_->control.remove_if_unused();
     }
-    if (parts_->owner->store().lanes_are_kept_by_publishers()) keep_lane(*parts_);
+    if (in_memory && parts_->owner->store().lanes_are_kept_by_publishers()) keep_lane(*parts_);
   }
   delete this;
 }
 
 void publisher_core::abandon(const lane_claim& claim) noexcept {
-  if (epoch_ == fork_epoch && open_ && writer_->abandon(claim)) wake_sleepers();
+  if (epoch_ != fork_epoch || !in_ring_) return commit_elsewhere(claim, abandoned);
+  if (writer_->abandon(claim)) wake_sleepers();
   give_back();
 }
 
@@ -123,12 +141,13 @@ void publisher_core::fire_armed() noexcept {
   }
   if (calls == 0) return;
   wakes_ += calls;
-  writer_->add_wakes(calls);
+  if (writer_) writer_->add_wakes(calls);
 }
 
 error publisher_core::why_refused() const noexcept {
   if (epoch_ != fork_epoch) return error(errc::forked);
   if (!open_) return error(errc::closed);
+  if (disk_) return why_refused_on_disk();
   switch (refusal_) {
     case claim_status::too_large: {
       if (parts_->sockets && refused_bytes_ > parts_->sockets->packet_payload_max()) {
@@ -174,10 +193,11 @@ bool publisher_core::claim(u32 payload_bytes, lane_claim& out, std::chrono::nano
 bool publisher_core::worth_waiting() const noexcept {
   // Under `fail` nobody waits; nor for a loan of one's own.
   return epoch_ == fork_epoch && open_ && refusal_ == claim_status::would_block && parts_->policy != policy::fail &&
-         writer_->refusal().by_reader;
+         (disk_ ? segment_is_due_ : writer_->refusal().by_reader);
 }
 
 void publisher_core::announce_waiting(bool waits) noexcept {
+  if (disk_) return disk_->announce_waiting(waits);
   if (!waits && parts_->foreign) return;
   u64& waiting = writer_->memory().slots->waiting;
   // sync(lane.waiting): release, so that whoever takes the 1 finds us sleeping. A reader that takes one that we have
@@ -186,6 +206,7 @@ void publisher_core::announce_waiting(bool waits) noexcept {
 }
 
 void publisher_core::probe_blocker() noexcept {
+  if (disk_) return;
   const u32 slot = writer_->refusal().slot;
   if (parts_->sockets || !writer_->refusal().by_reader || slot >= parts_->control.subscriptions()) return;
   node& self = *parts_->owner;
@@ -196,6 +217,7 @@ void publisher_core::probe_blocker() noexcept {
 node& publisher_core::owner() const noexcept { return *parts_->owner; }
 
 bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept {
+  if (disk_) return wait_for_segment(payload_bytes, out, timeout);
   node& self = *parts_->owner;
   const deadline end(timeout);
   const node_settings& settings = self.settings();
@@ -230,6 +252,7 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
 
 result<std::size_t> publisher_core::publish_batch(const std::byte* messages, std::size_t message_bytes,
                                                   std::size_t count) noexcept {
+  if (disk_) return publish_batch_on_disk(messages, message_bytes, count);
   bool visible = false;
   std::size_t done = 0;
   const u64 stamp_of_batch = stamped_ ? stamp() : 0;
@@ -250,6 +273,7 @@ result<std::size_t> publisher_core::publish_batch(const std::byte* messages, std
 u32 publisher_core::subscribers() const noexcept {
   if (epoch_ != fork_epoch) return 0;
   if (parts_->sockets) return parts_->sockets->subscribers();
+  if (disk_) return parts_->control.count_active_subscriptions();
   // Those on our lane, and not those in the topic's table: one that is on its way enters the table first, and does not
   // get what is published before it is on the lane.
   const lane_slots& slots = *writer_->memory().slots;
@@ -262,7 +286,18 @@ u32 publisher_core::subscribers() const noexcept {
   return count;
 }
 
+u32 publisher_core::payload_bytes_max() const noexcept {
+  return disk_ ? disk_->appender().geometry().payload_bytes_max : writer_->geometry().payload_bytes_max;
+}
+u64 publisher_core::capacity_bytes() const noexcept {
+  return disk_ ? disk_->appender().geometry().segment_bytes : writer_->geometry().ring_bytes;
+}
+u64 publisher_core::published() const noexcept {
+  return disk_ ? disk_->appender().next_sequence() : writer_->next_sequence();
+}
+
 bool publisher_core::never_refuses() const noexcept {
+  if (disk_) return false;
   const lane_geometry& g = writer_->geometry();
   if (g.reliable_allowed || epoch_ != fork_epoch) return false;
   u64 strides = 2;
@@ -279,6 +314,7 @@ bool publisher_core::never_refuses() const noexcept {
 
 blocked_by publisher_core::who_blocks() const noexcept {
   blocked_by who{no_slot, 0, {}};
+  if (disk_) return who;  // readers of a directory are in nobody's way
   if (epoch_ != fork_epoch || (refusal_ != claim_status::would_block && refusal_ != claim_status::timed_out)) {
     return who;
   }

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "bus/deadline.hpp"
+#include "bus/disk_lane.hpp"
 #include "bus/foreign_bell.hpp"
 #include "quoit/detail/publisher_core.hpp"
 #include "topic/topic.hpp"
@@ -15,6 +16,7 @@ struct publisher_parts {
   topic control;
   lane_file lane;
   std::optional<lane_writer> writer;
+  std::unique_ptr<disk_lane> disk;        // on disk, in the place of the two above
   std::unique_ptr<outbox> sockets;        // on the kernel path: it has the lane and the writer
   u64 always_armed = ~u64{0};             // there, each commit is looked at
   std::unique_ptr<foreign_bell> foreign;  // once its descriptor was asked for
@@ -26,6 +28,12 @@ struct publisher_parts {
   deadline recheck{std::chrono::nanoseconds(0)};
 };
 
+// Of publishers of every kind. Errors: invalid_argument.
+result<void> check_options(const publisher_options& options);
+
+// For commit_elsewhere(), in the place of the bytes to commit.
+inline constexpr u32 abandoned = ~u32{0};
+
 // On the kernel path: closes, and leaves to the node what is not sent yet.
 void finish_kernel(publisher_parts& parts) noexcept;
 // In sealed memory: subscribers that have not opened the lane of a publisher that left find it as long as its node is
@@ -33,11 +41,48 @@ void finish_kernel(publisher_parts& parts) noexcept;
 void keep_lane(publisher_parts& parts) noexcept;
 error too_large_for_sockets(u32 packet_payload_max) noexcept;
 
+// Opening a publisher on disk, step by step. What takes a disk, prepare() and open_lane(), touches no node and may
+// run on another thread; the other two take the topic's lock.
+//
+// Everything that the options refer to is copied.
+class disk_opening {
+ public:
+  disk_opening(std::shared_ptr<node> owner, std::string_view topic, const message_type& type,
+               const publisher_options& options);
+
+  // Checks what was asked for, and makes the directory of the topic where it is missing.
+  result<void> prepare();
+  // Asks the topic, before anything is made in the directory, whether this may publish there. Errors: busy (its
+  // lock).
+  result<void> ask_topic(std::chrono::nanoseconds lock_timeout);
+  // Recovers the lane, and makes its first segment. Errors: as log_writer::open().
+  result<void> open_lane();
+  // Enters the topic's table. Errors: busy (its lock), and then this may be tried again.
+  result<publisher_core*> enter(std::chrono::nanoseconds lock_timeout);
+
+ private:
+  result<topic::opened> open_topic(std::chrono::nanoseconds lock_timeout);
+  result<u32> enter_table(topic& control);
+
+  std::shared_ptr<node> owner_;
+  std::string topic_;
+  std::string type_name_;
+  std::string type_fields_;
+  std::string directory_;
+  std::string publisher_name_;
+  message_type type_;
+  publisher_options options_;
+  topic_place place_;
+  log_writer_options writing_;
+  std::unique_ptr<log_writer> writer_;
+  u64 lane_id_[2]{};
+};
+
 // The geometry that the options ask for. Errors: as make_geometry().
 result<lane_geometry> geometry_for(const message_type& type, const publisher_options& options, u32 subscriptions);
 
-// A lane that is made before the topic's lock is taken, as allocating a large one takes long. Removed with this, unless
-// it was taken.
+// A lane that is made before the topic's lock is taken, as allocating a large one takes long. Removed with this,
+// unless it was taken.
 class lane_preparation {
  public:
   // `store` outlives it.

@@ -40,6 +40,7 @@ class log_writer {
   segment_keeper& keeper() noexcept { return *keeper_; }
   const recovery_report& report() const noexcept { return report_; }
   const std::string& directory() const noexcept { return lane_.directory; }
+  const u64* lane_id() const noexcept { return lane_.header().lane_id; }
 
   // Waits until everything that was committed is on the disk. With a timeout of ten seconds or more the calling thread
   // writes it back itself, and a disk that does not answer can keep it longer.

@@ -134,4 +134,49 @@ class QUOIT_EXPORT space_wait : private bus_wait {
   wait_link in_space_{this};
 };
 
+// A publisher on disk that waits until what it has published is there.
+class QUOIT_EXPORT flush_wait : private bus_wait {
+ public:
+  explicit flush_wait(publisher_core& core) noexcept : bus_wait(&stopped), core_(core) {}
+  ~flush_wait();
+
+  bool look() noexcept {
+    status_ = core_.flush_status(position_);
+    return status_ != publisher_core::flushing::pending;
+  }
+  // Asks for it. As receive_wait::begin(). Errors: also forked, closed.
+  bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
+  result<void> end() {
+    detach();
+    if (why_ != none) return tl::unexpected(error(why_));
+    if (status_ == publisher_core::flushing::failed) return tl::unexpected(core_.why_not_flushed());
+    return {};
+  }
+
+ private:
+  friend class bus_loop;
+  static void stopped(stop_hook& hook) noexcept;
+  void answer(errc why) noexcept;
+  static flush_wait& of(const wait_link& link) noexcept { return *static_cast<flush_wait*>(link.of); }
+
+  publisher_core& core_;
+  u64 position_ = 0;
+  publisher_core::flushing status_ = publisher_core::flushing::pending;
+  wait_link in_flushing_{this};
+};
+
+class flush_awaiter {
+ public:
+  explicit flush_awaiter(publisher_core& core) noexcept : wait_(core) {}
+  bool await_ready() const noexcept { return false; }
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
+    return wait_.begin(promise_of(h), h);
+  }
+  result<void> await_resume() { return wait_.end(); }
+
+ private:
+  flush_wait wait_;
+};
+
 }  // namespace quoit::inline v1::detail

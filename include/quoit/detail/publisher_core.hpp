@@ -24,9 +24,18 @@ struct transport_info {
   std::string why;
 };
 
+// What a publisher on disk found in its lane when it was opened.
+struct recovery_summary {
+  std::uint64_t files = 0;         // that are there
+  std::uint64_t bytes_cut = 0;     // that were torn, or unreachable behind what was
+  std::uint64_t cut_sequence = 0;  // of the first message that is not there any more, if something was cut
+  std::string cut;                 // where, and why; empty: nothing was cut
+};
+
 namespace detail {
 
 class node;
+class disk_lane;
 struct publisher_parts;
 class lane_preparation;
 
@@ -62,7 +71,7 @@ class QUOIT_EXPORT publisher_core {
   // copied on its way costs as much as the rest. False: why_refused(). `waits_itself`: a refusal is not for the loop
   // that descriptor() is in.
   bool claim(u32 payload_bytes, lane_claim& out, bool waits_itself = false) noexcept {
-    if (epoch_ == fork_epoch && open_) [[likely]] {
+    if (epoch_ == fork_epoch && in_ring_) [[likely]] {
       refusal_ = writer_->claim(payload_bytes, out);
       if (refusal_ == claim_status::ok) [[likely]] {
         ++loans_;
@@ -70,18 +79,20 @@ class QUOIT_EXPORT publisher_core {
       }
       return refused(payload_bytes, out, waits_itself);
     }
-    return false;
+    return claim_elsewhere(payload_bytes, out);
   }
   // The same; waits for space, at most `timeout`.
   bool claim(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;
-  // Why the last claim() was refused: would_block, timed_out, too_many_loans, message_too_large, forked, closed.
+  // Why the last claim() was refused: would_block, timed_out, too_many_loans, message_too_large, no_space, forked,
+  // closed.
   error why_refused() const noexcept;
 
   // ---- waiting for space ----
-  // After a refusal: true if a reader is in the way, and the policy is to wait for it.
+  // After a refusal: true if a reader is in the way, or the next file of a lane on disk is not there yet, and the
+  // policy is to wait for it.
   bool worth_waiting() const noexcept;
-  // Says that this publisher sleeps until a reader moves, or that it does not any more (C2; the caller fences). With a
-  // descriptor, which may be waited for beside, only readers take that back.
+  // Says that this publisher sleeps until a reader moves, or the disk, or that it does not any more (C2; the caller
+  // fences). With a descriptor, which may be waited for beside, only readers take that back.
   void announce_waiting(bool waits) noexcept;
   // Cleans up after the reader that is in the way, if it is dead.
   void probe_blocker() noexcept;
@@ -90,8 +101,8 @@ class QUOIT_EXPORT publisher_core {
   node& owner() const noexcept;
 
   void commit(const lane_claim& claim, u32 payload_bytes) noexcept {
-    if (epoch_ != fork_epoch || !open_) [[unlikely]]
-      return give_back();
+    if (epoch_ != fork_epoch || !in_ring_) [[unlikely]]
+      return commit_elsewhere(claim, payload_bytes);
     const bool visible = writer_->commit(claim, payload_bytes, stamped_ ? stamp() : 0);
     if (visible) wake_sleepers();
     if (payload_bytes >= prepare_bytes_) [[unlikely]]
@@ -108,15 +119,29 @@ class QUOIT_EXPORT publisher_core {
   // last of them: until then nobody else may write where they lie.
   void close() noexcept;
 
-  // What is published is out of this process's hands, or its subscribers are gone.
+  // In memory: what is published is out of this process's hands, or its subscribers are gone.
   bool is_flushed() noexcept;
   // Waits for that. Errors: timed_out, forked.
   result<void> flush(std::chrono::nanoseconds timeout) noexcept;
 
+  task<result<void>> flush_async();
+  task<result<void>> matched(u32 n);
+
+  // ---- on disk ----
+  // Asks for all that is resolved to be on the disk: the position to ask for.
+  u64 request_flush() noexcept;
+  enum class flushing { pending, done, failed };
+  flushing flush_status(u64 position) noexcept;
+  // After `failed`.
+  error why_not_flushed() const;
+  // The first sequence that is not known to be on the disk; in memory 0.
+  u64 durable_sequence() noexcept;
+  recovery_summary recovery() const;
+
   u32 subscribers() const noexcept;
-  u32 payload_bytes_max() const noexcept { return writer_->geometry().payload_bytes_max; }
-  u64 capacity_bytes() const noexcept { return writer_->geometry().ring_bytes; }
-  u64 published() const noexcept { return writer_->next_sequence(); }
+  u32 payload_bytes_max() const noexcept;
+  u64 capacity_bytes() const noexcept;
+  u64 published() const noexcept;
   u64 wakes() const noexcept { return wakes_; }
   bool never_refuses() const noexcept;
   blocked_by who_blocks() const noexcept;
@@ -129,9 +154,14 @@ class QUOIT_EXPORT publisher_core {
   static result<publisher_core*> open_with(const std::shared_ptr<node>& owner, std::string_view topic,
                                            const message_type& type, const publisher_options& options,
                                            lane_preparation& prepared, std::chrono::nanoseconds lock_timeout);
+  static result<publisher_core*> open_on_disk(const std::shared_ptr<node>& owner, std::string_view topic,
+                                              const message_type& type, const publisher_options& options);
+  static task<result<owned>> open_on_disk_async(std::shared_ptr<node> owner, std::string_view topic, message_type type,
+                                                publisher_options options);
   static result<publisher_core*> open_kernel(const std::shared_ptr<node>& owner, std::string_view topic,
                                              const message_type& type, const publisher_options& options,
                                              std::chrono::nanoseconds lock_timeout);
+  friend class disk_opening;
   explicit publisher_core(std::unique_ptr<publisher_parts> parts) noexcept;
   ~publisher_core();
 
@@ -148,19 +178,30 @@ class QUOIT_EXPORT publisher_core {
   bool refused(u32 payload_bytes, lane_claim& out, bool waits_itself) noexcept;
   bool look_for_foreign_loop(u32 payload_bytes, lane_claim& out) noexcept;
   void drop_descriptor() noexcept;
+  // On disk, or not at all: closed, or in a forked child.
+  bool claim_elsewhere(u32 payload_bytes, lane_claim& out) noexcept;
+  void commit_elsewhere(const lane_claim& claim, u32 payload_bytes) noexcept;
+  result<std::size_t> publish_batch_on_disk(const std::byte* messages, std::size_t message_bytes,
+                                            std::size_t count) noexcept;
+  bool wait_for_segment(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;
+  error why_refused_on_disk() const noexcept;
+  result<void> flush_on_disk(std::chrono::nanoseconds timeout) noexcept;
   void fire_armed() noexcept;
   u64 stamp() const noexcept;
   bool wait_for_space(u32 payload_bytes, lane_claim& out, std::chrono::nanoseconds timeout) noexcept;
 
   std::unique_ptr<publisher_parts> parts_;
-  lane_writer* writer_;  // of parts_
+  lane_writer* writer_;  // of parts_; none on disk
+  disk_lane* disk_;      // of parts_; none elsewhere
   u64* armed_;
   u32 armed_words_;
   u32 prepare_bytes_;
   u32 epoch_;
   u32 loans_ = 0;
   bool open_ = true;
+  bool in_ring_;  // open, and what is published goes into a ring: what inline code asks for
   bool stamped_;
+  bool segment_is_due_ = false;  // of the last claim on disk: it was refused because the next file is being made
   claim_status refusal_ = claim_status::ok;  // of the last claim
   u32 refused_bytes_ = 0;
   u64 wakes_ = 0;
