@@ -39,14 +39,12 @@ task<result<std::unique_ptr<kept_subscription>>> read_in_advance(const std::stri
   auto reading = [&directory, &bare, &type, &options] {
     return kept_subscription::open(directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
   };
-  bool no_thread = false;
   try {
     auto read = co_await offload(std::move(reading));
     co_return read;
   } catch (const std::system_error&) {
-    no_thread = true;
+    // No thread is to be had: then the loop waits for the disk.
   }
-  (void)no_thread;
   co_return kept_subscription::open(directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
 }
 

@@ -129,6 +129,20 @@ TEST_CASE("at the live end what is there comes by time, and a lane at its end ho
   }
 }
 
+TEST_CASE("a lane that was at its end has its turn as soon as it has something, however much the others have") {
+  const kept_topic kept;
+  const auto a = kept.writer("a");
+  const auto b = kept.writer("b");
+  append_all(*b, 0, 3);
+  const auto r = kept.reader();
+  CHECK(next(*r)->number == 0);
+  append_later(*a, 3, 4);
+  append_later(*b, 4, 1000);
+  append_later(*a, 1000, 1001);
+  append_later(*b, 1001, 1500);
+  CHECK(numbers(*r) == range(1, 1500));
+}
+
 TEST_CASE("a lane that comes later is read from its first message") {
   const kept_topic kept;
   const auto a = kept.writer("b");
