@@ -124,6 +124,17 @@ inline void set_stamps(const log_writer_options& o, const std::vector<u64>& stam
   REQUIRE(at == stamps.size());
 }
 
+// The segments to which the publisher has come, without those that are made ahead.
+inline std::vector<u64> begun_segments(const std::string& directory) {
+  std::vector<u64> begun;
+  for (const u64 number : list_segments(directory)) {
+    segment_start start{};
+    const auto segment = open_segment(directory, number, access::read);
+    if (segment && (*segment)->read_start(start)) begun.push_back(number);
+  }
+  return begun;
+}
+
 // The number of the next message, which has to be whole; nothing if there is none.
 inline std::optional<u64> next_number(log_reader& r) {
   lane_frame frame;

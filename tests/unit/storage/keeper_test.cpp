@@ -160,7 +160,7 @@ TEST_CASE("a full disk refuses a loan, harms nothing, and publishing goes on whe
   CHECK(status == append_status::ok);
   append_all(*w, n + 1, n + 500);
   CHECK(read_on(*r, n) == n + 500);
-  CHECK(list_segments(w->directory()).size() > 2);
+  CHECK(begun_segments(w->directory()).size() > 2);
 }
 
 TEST_CASE("a segment that could not be written back is left, reported, and never synced again") {
@@ -271,7 +271,7 @@ TEST_CASE("a reader that is overtaken by retention goes on at the oldest message
   append_all(*w, 0, 3000);
   auto r = read_from_begin(options);
   CHECK(next_number(*r) == 0);
-  const auto numbers = list_segments(w->directory());
+  const auto numbers = begun_segments(w->directory());
   // As retention would, but for the segment that is being read.
   for (std::size_t i = 1; i < numbers.size() / 2; ++i) REQUIRE(remove_segment(w->directory(), numbers[i]).has_value());
   CHECK(remove_segment(w->directory(), 1).error() == errc::busy);
@@ -292,7 +292,7 @@ TEST_CASE("retention by age removes what is older, and nothing that is younger")
   auto options = small_log(directory);
   auto w = open_log(options);
   append_all(*w, 0, 3000);
-  const u64 middle = list_segments(w->directory()).size() / 2;
+  const u64 middle = begun_segments(w->directory()).size() / 2;
   segment_start start{};
   REQUIRE(open_segment(w->directory(), middle, access::read).value()->read_start(start));
   retain_segments(w->directory(), 1000, 1000, segment_bytes_min, 0, 1000, start.stamp + 1001);
@@ -320,7 +320,7 @@ TEST_CASE("a lane can have more segments than a process may have open, also when
     CHECK(read_on(*r, 0) == 15'000);
   }
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
-  CHECK(list_segments(lane_directory(copy.path(), options.topic, "0")).size() > 45);
+  CHECK(begun_segments(lane_directory(copy.path(), options.topic, "0")).size() > 45);
 }
 
 TEST_CASE("a lane has one publisher at a time, and the second is told which process has it") {
