@@ -19,6 +19,7 @@ void add_clean(CLI::App& app, int& status);
 void add_bench(CLI::App& app, int& status);
 // To `topic`: what is kept in a directory.
 void add_kept(CLI::App& topic, int& status);
+void add_echo(CLI::App& topic, int& status);
 // To `bench`.
 void add_compare(CLI::App& group);
 

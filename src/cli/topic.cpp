@@ -214,6 +214,7 @@ void add_topic(CLI::App& app, int& status) {
   const auto c = add_options(*list, true);
   list->callback([c, &status] { list_topics(*c, status); });
   add_kept(*group, status);
+  add_echo(*group, status);
 }
 
 void add_node(CLI::App& app, int& status) {

@@ -69,7 +69,8 @@ result<topic_directory> look_at_topic_directory(const std::string& root, const s
   topic_directory found{whole.get()};
   const std::string path = path_of_topic(found.root, topic);
   struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) return tl::unexpected(storage_call_failed("looking for the directory", path, errno));
+  if (::stat(path.c_str(), &status) != 0)
+    return tl::unexpected(storage_call_failed("looking for the directory", path, errno));
   if (!S_ISDIR(status.st_mode)) return tl::unexpected(storage_call_failed("looking for the directory", path, ENOTDIR));
   found.device = status.st_dev;
   found.inode = status.st_ino;
@@ -83,7 +84,8 @@ result<topic_directory> make_topic_directory(const std::string& root, const std:
   for (const std::string& path : {root, path_of_topic(root, topic)}) {
     if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
   }
-  if (auto local = check_file_system(path_of_topic(root, topic)); !local) return tl::unexpected(std::move(local.error()));
+  if (auto local = check_file_system(path_of_topic(root, topic)); !local)
+    return tl::unexpected(std::move(local.error()));
   return look_at_topic_directory(root, topic);
 }
 

@@ -19,8 +19,12 @@ int main(int argc, char** argv) {
   options.name = argv[3];
   options.durability = log_durability::each;
   options.kind.segment_bytes = segment_bytes_min;
-  const bool text = std::string(argv[4]) == "text";
-  options.kind.type_name = text ? "text" : "bytes";
+  const std::string kind = argv[4];
+  options.kind.type_name = kind == "fields" ? "numbered" : kind;
+  if (kind == "fields") {
+    options.kind.type_bytes = 8;
+    options.kind.type_fields = "n:u32@0 name:char[4]@4";
+  }
   const unsigned long count = std::strtoul(argv[5], nullptr, 10);
   auto writer = log_writer::open(options);
   if (!writer) {
@@ -28,7 +32,9 @@ int main(int argc, char** argv) {
     return 1;
   }
   for (unsigned long n = 0; n < count; ++n) {
-    const std::string words = text ? "message " + std::to_string(n) : std::string{char(n & 0xff), char(n >> 8 & 0xff)};
+    std::string words = "message " + std::to_string(n);
+    if (kind != "text") words = {char(n & 0xff), char(n >> 8 & 0xff)};
+    if (kind == "fields") words += std::string("\0\0AB\n\0", 6);
     lane_claim claim;
     append_status status = append_status::not_ready;
     while ((status = (*writer)->appender().claim(static_cast<u32>(words.size()), claim)) == append_status::not_ready) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""quoit topic info, verify and repair, run as a user runs them on topics on disk: what they print, their exit statuses,
+"""quoit topic info, verify, repair and echo, run as a user runs them on topics on disk: what they print, their exit statuses,
 and what they change. Arguments: the command, then the program that keeps messages (keep.cpp).
 """
 
@@ -251,6 +251,94 @@ class Kept(unittest.TestCase):
         self.keep("t", "0", count=5)
         (lane,) = self.answers("topic", "verify", self.directory)
         self.assertEqual((lane["messages"], lane["whole"]), (2005, True))
+
+    # ---- echo ----------------------------------------------------------------------------------------------
+
+    def echo(self, *arguments):
+        return self.answers("topic", "echo", self.directory, *arguments)
+
+    def test_echo_prints_publisher_sequence_time_and_text(self):
+        self.keep("t", "a", count=3)
+        self.keep("t", "b", count=2)
+        lines = run("topic", "echo", self.directory).stdout.splitlines()
+        self.assertEqual(len(lines), 5)
+        for line, start, end in zip(lines, ["a 0 ", "a 1 ", "a 2 ", "b 0 ", "b 1 "], ["0", "1", "2", "0", "1"]):
+            self.assertTrue(line.startswith(start), line)
+            self.assertRegex(line, r"^\w \d 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z message " + end + "$")
+        self.assertEqual([m["text"] for m in self.echo("t", "--publisher", "b")], ["message 0", "message 1"])
+        self.assertEqual(len(self.echo("t", "--count", "4")), 4)
+
+    def test_echo_prints_bytes_as_xxd_does_and_fields_by_name(self):
+        self.keep("raw", "0", kind="bytes", count=300)
+        done = run("topic", "echo", self.directory, "raw", "--from", "sequence:299")
+        self.assertIn(" 2 bytes\n00000000: 2b01                                     +.\n", done.stdout)
+        self.keep("struct", "0", kind="fields", count=2)
+        done = run("topic", "echo", self.directory, "struct", "--from", "last:1")
+        self.assertTrue(done.stdout.endswith("Z n=1 name=AB\\n\n"), done.stdout)
+        self.assertEqual(self.echo("struct")[1]["fields"], {"n": 1, "name": "AB\n"})
+        done = run("topic", "echo", self.directory, "struct", "--from", "last:1", "--hex")
+        self.assertIn("00000000: 0100 0000 4142 0a00                      ....AB..", done.stdout)
+
+    def test_echo_begins_where_it_is_told(self):
+        self.keep("t", "a", count=100)
+        self.keep("t", "b", count=100)
+        all_of_them = self.echo("t")
+        self.assertEqual(len(all_of_them), 200)
+        self.assertEqual(self.echo("t", "--from", "earliest"), all_of_them)
+        self.assertEqual(self.echo("t", "--from", "latest"), [])
+        self.assertEqual([m["sequence"] for m in self.echo("t", "--from", "last:2")], [98, 99, 98, 99])
+        self.assertEqual([m["sequence"] for m in self.echo("t", "--from", "sequence:99")], [99, 99])
+        self.assertEqual(self.echo("t", "--from", "time:-1h"), all_of_them)
+        self.assertEqual(self.echo("t", "--from", "time:-0s"), [])
+        some = all_of_them[150]
+        self.assertEqual(self.echo("t", "--from", "time:" + some["time"])[0]["time_ns"], some["time_ns"])
+        east = some["time"].replace("Z", "+00:00")
+        self.assertEqual(self.echo("t", "--from", "time:" + east)[0]["time_ns"], some["time_ns"])
+        at = self.echo("t", "--from", "cursor:a:98,b:99")
+        self.assertEqual([(m["publisher"], m["sequence"]) for m in at], [("a", 98), ("a", 99), ("b", 99)])
+
+    def test_echo_of_a_wrong_start_says_what_is_allowed(self):
+        self.keep("t", "a", count=1)
+        for start in ("first", "last:", "last:x", "last:-1", "sequence:1x", "time:", "time:yesterday", "time:-5",
+                      "time:2026-13-01T00:00:00Z", "time:2026-02-30T00:00:00Z", "time:2026-01-01T00:00:00",
+                      "time:2026-01-01T25:00:00Z", "cursor:???"):  # fmt: skip
+            done = run("topic", "echo", self.directory, "t", f"--from={start}")
+            self.assertEqual(done.returncode, 2, (start, done))
+            for words in ("earliest", "last:N", "sequence:N", "time:T", "-10m", "cursor:TEXT"):
+                self.assertIn(words, done.stderr)
+
+    def test_echo_asks_which_topic_is_meant(self):
+        self.assertEqual(run("topic", "echo", self.directory).returncode, 1)
+        self.keep("one", "0", count=1)
+        self.keep("two", "0", count=1)
+        done = run("topic", "echo", self.directory)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("one two", done.stderr)
+        for arguments in (["three"], ["one", "--publisher", "nobody"]):
+            self.assertEqual(run("topic", "echo", self.directory, *arguments).returncode, 1, arguments)
+
+    def test_echo_follows_what_is_published_next(self):
+        self.keep("t", "a", count=2)
+        follower = subprocess.Popen(
+            [QUOIT, "topic", "echo", self.directory, "t", "--follow", "--count", "4", "--json"],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        first = [json.loads(follower.stdout.readline()) for _ in range(2)]
+        self.keep("t", "b", count=1)
+        self.keep("t", "a", count=1)
+        rest = [json.loads(follower.stdout.readline()) for _ in range(2)]
+        self.assertEqual(follower.wait(HANGS_AFTER_S), 0)
+        follower.stdout.close()
+        self.assertEqual([(m["publisher"], m["sequence"]) for m in first + rest], [("a", 0), ("a", 1), ("b", 0), ("a", 2)])
+
+    def test_echo_says_where_a_lane_is_damaged_and_goes_on_with_the_others(self):
+        self.keep("t", "a")
+        self.keep("t", "b")
+        self.flip(self.lane("t", "a") + "/000000000001.seg", 64)
+        done = run("topic", "echo", self.directory, "t", "--json")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("000000000001.seg", done.stderr)
+        self.assertEqual({json.loads(line)["publisher"] for line in done.stdout.splitlines()}, {"b"})
 
 
 if __name__ == "__main__":
