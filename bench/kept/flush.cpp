@@ -10,16 +10,11 @@ namespace {
 
 constexpr u64 file_bytes = u64{64} << 20;
 
-// A file that is allocated, as a segment is.
+// A file that is allocated and not written yet, as a segment is: the first time that a block is flushed the file system
+// writes its journal too.
 struct raw_file {
   explicit raw_file(const std::string& directory) : file(::open(directory.c_str(), O_TMPFILE | O_RDWR, 0600)) {
     if (!file || ::fallocate(file.get(), 0, 0, file_bytes) != 0) std::perror("storage: raw file"), std::exit(1);
-    // The first time, a file that was allocated is told that its blocks are written: as segments are, a mebibyte ahead.
-    const std::vector<char> zeros(1 << 20);
-    for (u64 done = 0; done < file_bytes; done += zeros.size()) {
-      if (::pwrite(file.get(), zeros.data(), zeros.size(), static_cast<off_t>(done)) < 0) std::exit(1);
-    }
-    ::fdatasync(file.get());
   }
   void write(const std::vector<char>& bytes) {
     if (at + bytes.size() > file_bytes) at = 0;
