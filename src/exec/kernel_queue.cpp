@@ -14,6 +14,9 @@ constexpr choice_word<rung> rung_words[] = {
 // Whether epoll might do where io_uring is refused like this. Descriptors it needs too.
 bool epoll_may_do(const error& why) noexcept { return why != errc::limit_reached; }
 
+// Without the name of its code, which comes before it once more.
+std::string words_of(const error& why) { return why.words().empty() ? why.message() : std::string(why.words()); }
+
 }  // namespace
 
 result<void> kernel_queue::open(kernel_queue& out, const executor_options& options) {
@@ -23,10 +26,10 @@ result<void> kernel_queue::open(kernel_queue& out, const executor_options& optio
   const bool can = !out.epoll_ && out.ring_.waits_on_futexes();
   out.on_words_ = can && *rung != rung::pipe;
   if (*rung != rung::futex || can) return {};
-  const char* const why = out.epoll_
-                              ? "epoll waits for descriptors only"
+  const std::string why = out.epoll_
+                              ? out.words_ + " waits for descriptors only"
                               : "IORING_OP_FUTEX_WAIT is not in this kernel's io_uring (Linux 6.7 and later have it)";
-  return tl::unexpected(error(errc::system, std::string(why) + ": rung::pipe works here"));
+  return tl::unexpected(error(errc::system, why + ": rung::pipe works here"));
 }
 
 result<void> kernel_queue::open_engine(kernel_queue& out, const executor_options& options) {
@@ -38,10 +41,10 @@ result<void> kernel_queue::open_engine(kernel_queue& out, const executor_options
     if (ok) return {};
     if (!epoll_may_do(ok.error())) return ok;
     if (*engine == io_engine::io_uring) {
-      return tl::unexpected(error(ok.error().code(), ok.error().message() + "; an executor on epoll works here", 0,
+      return tl::unexpected(error(ok.error().code(), words_of(ok.error()) + "; an executor on epoll works here", 0,
                                   ok.error().system_errno()));
     }
-    why = ok.error().message();
+    why = words_of(ok.error());
   } else {
     why = "asked for";
   }

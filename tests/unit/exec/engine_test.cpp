@@ -98,6 +98,10 @@ TEST_CASE("where io_uring was asked for and is refused there is no executor, but
       if (none.error().message().find(r.words) == std::string::npos) return 4;
       const bool says_what_works = none.error().message().find("epoll") != std::string::npos;
       if (says_what_works != (r.number != EMFILE)) return 6;
+      // The name of the code is said once.
+      const std::string words = none.error().message();
+      const std::string code = words.substr(0, words.find(':'));
+      if (words.find(code, code.size()) != std::string::npos) return 7;
       try {
         quoit::sync_wait(value_after(1), options);
       } catch (const std::runtime_error&) {
@@ -120,7 +124,10 @@ TEST_CASE("where io_uring is refused an executor stands on epoll, and says why")
       if (r.number == EMFILE) return !made && made.error() == errc::limit_reached ? 0 : 1;
       if (!made) return 2;
       const std::string words = made->describe();
-      if (!words.starts_with("epoll (") || words.find(r.words) == std::string::npos) return 3;
+      if (!words.starts_with("epoll (io_uring") || words.find(r.words) == std::string::npos) return 3;
+      // Nor is there a futex then, for the same reason.
+      const auto none = quoit::executor::create({.rung = quoit::rung::futex});
+      if (none || none.error().message().find(r.words) == std::string::npos) return 5;
       auto ex = quoit::executor::create({.engine = quoit::io_engine::automatic}).value();
       return ex.run(value_after(7)) == 7 ? 0 : 4;
     });
