@@ -156,8 +156,9 @@ struct publisher_options {
 
   // ---- a topic on disk: every message is kept, and publishing waits for nobody ----
   // Messages are kept in files under this directory, which is made if it is missing; all publishers of the topic name
-  // the same one. Empty: the topic is in memory alone. Of the options above, policy, capacity_bytes, history, strides,
-  // stamped and lossy_subscribers mean nothing then: each message is stamped.
+  // the same one. Empty: the topic is in memory alone. Of the options above, capacity_bytes, history, strides, stamped
+  // and lossy_subscribers mean nothing then, as each message is stamped, and policy only whether loans wait for the
+  // next file (all but fail). A flush() means the disk, whatever the durability.
   std::string_view directory{};
   // Of this publisher in the directory: 1 to 64 of [A-Za-z0-9_.-], not beginning with a dot. One that comes back goes
   // on behind what it published before; while one lives, another of its name is refused (busy).
