@@ -107,8 +107,9 @@ TEST_CASE("a topic on disk refuses another type, another place, memory, and the 
     CHECK(elsewhere.error() == errc::policy_conflict);
     CHECK(std::filesystem::is_empty(other.path() + "/t"));  // and nothing was made there
     CHECK(bus.publisher<checked>("t").error() == errc::policy_conflict);
-    CHECK(bus.subscriber<checked>("t").error() == errc::policy_conflict);
-    CHECK(bus.subscriber<checked>("t", {.mode = quoit::mode::observer}).error() == errc::policy_conflict);
+    // Who only reads need not say where.
+    CHECK(bus.subscriber<checked>("t").has_value());
+    CHECK(bus.subscriber<checked>("t", {.mode = quoit::mode::observer}).has_value());
   }
   auto bus = must(quoit::bus::open(name.name()));
   // Nobody is on the topic any more: the segments say what they carry.

@@ -289,6 +289,7 @@ TEST_CASE("a loop goes on while a lane on disk is opened, and the options may be
       const std::string allowed = "a-name-that-is-too-long-to-be-stored-in-a-string-itself";
       quoit::publisher_options o;
       o.directory = path;
+      o.segment_bytes = small_segment;
       o.publisher_name = lane;
       auto bad = bus.publisher_async<checked>("t", o);
       const auto refused = co_await std::move(bad);
