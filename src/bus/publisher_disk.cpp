@@ -127,15 +127,17 @@ result<u32> disk_opening::enter_table(topic& control) {
 }
 
 result<publisher_core*> disk_opening::enter(std::chrono::nanoseconds lock_timeout) {
+  std::unique_ptr<disk_lane> lane;  // goes behind the topic's lock: it may have to wait for a disk
   auto opened = open_topic(lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   topic& control = opened->control;
   auto parts = std::make_unique<publisher_parts>();
-  auto lane = disk_lane::start(std::move(writer_), *owner_, writing_);
-  if (!lane) {
+  auto started = disk_lane::start(std::move(writer_), *owner_, writing_);
+  if (!started) {
     control.remove_if_unused();
-    return tl::unexpected(std::move(lane.error()));
+    return tl::unexpected(std::move(started.error()));
   }
+  lane = std::move(*started);
   auto index = enter_table(control);
   if (!index) {
     control.remove_if_unused();
@@ -144,7 +146,7 @@ result<publisher_core*> disk_opening::enter(std::chrono::nanoseconds lock_timeou
   parts->owner = owner_;
   parts->control = std::move(control);
   parts->policy = options_.policy;
-  parts->disk = std::move(*lane);
+  parts->disk = std::move(lane);
   parts->index = *index;
   return new publisher_core(std::move(parts));
 }

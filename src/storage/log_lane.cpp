@@ -23,12 +23,11 @@ namespace {
 constexpr off_t writer_lock_byte = off_t{1} << 40;
 
 result<void> make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0770) != 0) {
-    if (errno == EEXIST) return {};
+  if (::mkdir(path.c_str(), 0770) != 0 && errno != EEXIST) {
     return tl::unexpected(storage_call_failed("making the directory", path, errno));
   }
-  // Its name is to be there after a power failure, as what is flushed in it will be. A file system that has no such
-  // call for directories has no need of it.
+  // Its name is to be there after a power failure, as what is flushed in it will be; also where who made it died before
+  // he came here. A file system that has no such call for directories has no need of it.
   const fd parent(::open((path + "/..").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (parent) ::fsync(parent.get());
   return {};

@@ -63,11 +63,14 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
   if (!recovered) return tl::unexpected(std::move(recovered.error()));
   std::shared_ptr<segment_file> segment = std::move(recovered->segment);
   log_place place = recovered->place;
+  bool after_failure = false;  // S9: the segment is left
   if (segment) {
     if (auto same = check_type(*segment, o.kind); !same) return tl::unexpected(std::move(same.error()));
-    if (!same_sizes(segment->geometry, *geometry)) {
+    // relaxed: nobody else writes it while the lane is ours
+    after_failure = segment->of_this_boot && load_relaxed(writer->lane_.header().failed_segment) == segment->number;
+    if (after_failure || !same_sizes(segment->geometry, *geometry)) {
       leave_segment(*segment, place);
-      if (durable && o.calls.synchronize(segment->descriptor.get()) != 0) {
+      if (durable && !after_failure && o.calls.synchronize(segment->descriptor.get()) != 0) {
         return tl::unexpected(error(errc::system, "writing back " + segment->path, 0, errno));
       }
       segment = nullptr;
@@ -77,6 +80,8 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
     auto made = make_segment(writer->lane_.directory, recovered->next_number, o.kind, durable, o.calls);
     if (!made) return tl::unexpected(std::move(made.error()));
     segment = std::move(*made);
+    // relaxed: ordered by the release of the start record
+    if (after_failure) store_relaxed(segment->header().start.after_failure, segment_failure_mark);
     segment->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
   }
   writer->report_ = std::move(recovered->report);
@@ -92,6 +97,12 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
 }
 
 log_writer::~log_writer() {
+  if (epoch_ != fork_epoch && !thread_) {
+    // A child has none of the mappings, and locks that the parent's threads held at the fork are held for ever.
+    static_cast<void>(appender_.release());
+    static_cast<void>(keeper_.release());
+    return;
+  }
   if (appender_) appender_->close();
   if (!keeper_) return;
   thread_.reset();

@@ -152,15 +152,15 @@ class recovery {
     trusted_ = segment->of_this_boot;
     known_ = true;
     out_.segment = segment;
-    // By their names: a lane can have more segments than a process may have open.
-    if (end_ > mark_) pending_.push_back(segment->path);
+    // By number: a lane can have more segments than a process may have open.
+    if (end_ > mark_) pending_.push_back(number);
     if ((end_ <= mark_ || trusted_) && !repair_ && next_start(*segment).check != 0) {
       // All of it is on the disk, or in memory, and its successor says where it went on.
       place_.position = end_;
       known_ = false;
       return verdict::go_on;
     }
-    if (end_ <= mark_) pending_.push_back(segment->path);
+    if (end_ <= mark_) pending_.push_back(number);
     return walk(segment, start);
   }
 
@@ -416,13 +416,7 @@ class recovery {
     out_.next_number = out_.segment ? out_.segment->number + 1 : last_number + 1;
     out_.place = place_;
     if (durable_ || !seals_.empty()) {
-      for (const std::string& path : pending_) {
-        const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
-        while (!file || calls_.synchronize(file.get()) != 0) {
-          if (file && errno == EINTR) continue;
-          return tl::unexpected(error(errc::system, "writing back " + path, 0, errno));
-        }
-      }
+      if (auto written = write_back(); !written) return tl::unexpected(std::move(written.error()));
       log_lane_header& head = lane_.header();
       // sync(segment.durable): everything before is on the disk
       store_release(head.durable_position, place_.position);
@@ -430,6 +424,32 @@ class recovery {
     }
     if (full) out_.segment = nullptr;
     return std::move(out_);
+  }
+
+  // S9: what could not be written back once is not asked for again.
+  result<void> write_back() {
+    result<void> all;
+    for (const u64 number : pending_) {
+      // relaxed: nobody else writes it while the lane is ours
+      if (number == load_relaxed(lane_.header().failed_segment) || passes_over(number + 1)) continue;
+      const std::string path = lane_.directory + "/" + segment_name(number);
+      const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+      if (!file) return tl::unexpected(storage_call_failed("opening", path, errno));
+      int status = 0;
+      while ((status = calls_.synchronize(file.get())) != 0 && errno == EINTR) {
+      }
+      if (status == 0) continue;
+      all = tl::unexpected(error(errc::system, "writing back " + path, 0, errno));
+      // Who comes next leaves it, and what is behind it stands for itself.
+      if (auto next = open_segment(lane_.directory, number + 1, access::read_write)) pass_over(**next);
+      store_relaxed(lane_.header().failed_segment, number);  // relaxed: as above
+    }
+    if (!all) return all;
+    const fd folder(::open(lane_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder || (::fsync(folder.get()) != 0 && errno != EINVAL)) {
+      return tl::unexpected(error(errc::system, "writing back " + lane_.directory, 0, errno));
+    }
+    return {};
   }
 
   struct seal_place {
@@ -453,7 +473,7 @@ class recovery {
   bool trusted_ = false;   // it is of this boot
   error failure_{errc{}};
   std::vector<seal_place> seals_;
-  std::vector<std::string> pending_;
+  std::vector<u64> pending_;
   std::shared_ptr<segment_file> next_;  // opened by next_start()
 };
 

@@ -160,12 +160,17 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   }
   const bool head_only = why == purpose::to_look_at_head;
   const u64 mapped = head_only ? segment_header_bytes : std::min(bytes, segment_bytes_max);
-  auto memory = map_file(file.get(), mapped, how, segment->path.c_str());
-  if (!memory) return tl::unexpected(std::move(memory.error()));
-  segment->memory = std::move(*memory);
-  // Or a child would keep the lock, and with it the segment.
-  if (to_read && ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) == 0) {
-    segment->memory.stay_behind_in_parent();
+  {
+    // A forked child would keep the lock, and with it the segment, or could store where only one may: none comes
+    // between the two calls.
+    const guarded_fd::fork_pause pause;
+    auto memory = map_file(file.get(), mapped, how, segment->path.c_str());
+    if (!memory) return tl::unexpected(std::move(memory.error()));
+    segment->memory = std::move(*memory);
+    if ((to_read || how == access::read_write) &&
+        ::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) == 0) {
+      segment->memory.stay_behind_in_parent();
+    }
   }
   const sparse_reading header_only(segment->memory);
   if (why == purpose::to_mend) segment->mended = mend_header(segment->header());
@@ -364,6 +369,7 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
     if (::madvise(segment->memory.data(), segment->memory.bytes(), MADV_DONTFORK) != 0) {
       return undo(failed("MADV_DONTFORK of", temporary, errno));
     }
+    segment->memory.stay_behind_in_parent();
   }
   if (!durable) advise_large_pages(segment->memory);
   write_header(*segment, kind, status);

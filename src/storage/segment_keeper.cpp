@@ -365,6 +365,7 @@ bool segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
     current = kept_.back().file == file;
     // relaxed: a counter
     store_relaxed(lane_.failures, load_relaxed(lane_.failures) + 1);
+    store_relaxed(lane_.failed_segment, file->number);  // relaxed: for the next publisher of the lane
   }
   // Behind that lock: whoever comes to the next segment later finds that this one failed, and marks it itself.
   mark_after_failure(file->number);

@@ -169,6 +169,7 @@ int main() {
   FIELD(log_lane_header, durable_position);
   FIELD(log_lane_header, durable_check);
   FIELD(log_lane_header, failures);
+  FIELD(log_lane_header, failed_segment);
   SIZE(log_lane_header, log_lane_bytes);
 
   FIELD(subscription_header, salt);

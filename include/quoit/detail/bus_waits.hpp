@@ -111,7 +111,11 @@ class QUOIT_EXPORT space_wait : private bus_wait {
   // True: the answer is there, a claim or a refusal that waiting does not help.
   bool look() noexcept {
     claimed_ = core_.claim(payload_bytes_, out_, true);
-    return claimed_ || !core_.worth_waiting();
+    if (claimed_) return true;
+    if (core_.worth_waiting()) return false;
+    // Now: until the coroutine goes on, another may have let the publisher go.
+    refused_ = core_.why_refused();
+    return true;
   }
   bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
   // True: the claim is the caller's now.
@@ -119,7 +123,7 @@ class QUOIT_EXPORT space_wait : private bus_wait {
     detach();
     return why_ == none && std::exchange(claimed_, false);
   }
-  error why() noexcept { return why_ == none ? core_.why_refused() : error(why_); }
+  error why() noexcept { return why_ == none ? std::move(refused_) : error(why_); }
 
  private:
   friend class bus_loop;
@@ -131,6 +135,7 @@ class QUOIT_EXPORT space_wait : private bus_wait {
   lane_claim& out_;
   u32 payload_bytes_;
   bool claimed_ = false;
+  error refused_{errc::closed};
   wait_link in_space_{this};
 };
 

@@ -90,8 +90,9 @@ struct log_lane_header {
   // Written by the publisher that holds the lane.
   alignas(line_pair_bytes) u64 holder_pid;  // for people: the lock says whether it lives
   alignas(line_pair_bytes) u64 durable_position;
-  u64 durable_check;  // of durable_position, stored behind it
-  u64 failures;       // of writing back, that made the publisher leave a segment
+  u64 durable_check;   // of durable_position, stored behind it
+  u64 failures;        // of writing back, that made the publisher leave a segment
+  u64 failed_segment;  // the last that could not be written back (S9); 0: none
 };
 inline constexpr std::size_t log_lane_bytes = 4096;
 static_assert(sizeof(log_lane_header) <= log_lane_bytes);

@@ -196,6 +196,39 @@ TEST_CASE("a segment that could not be written back is left, reported, and never
   CHECK(start.sequence == 10);
 }
 
+TEST_CASE("a segment that could not be written back is left by the next publisher too, and never synced again") {
+  for (const bool at_opening : {false, true}) {
+    CAPTURE(at_opening);
+    const scratch_directory directory;
+    auto options = faulty_log(directory, at_opening ? log_durability::os : log_durability::each);
+    options.own_thread = false;
+    {
+      auto w = open_log(options);
+      append_all(*w, 0, 10);
+      if (!at_opening) {
+        sync_errors = 1;
+        CHECK_FALSE(w->flush(1s));
+      }
+    }
+    options.durability = log_durability::each;
+    if (at_opening) {
+      sync_errors = 1;
+      const auto refused = log_writer::open(options);
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error() == errc::system);
+      CHECK(refused.error().words().find("000000000001.seg") != std::string_view::npos);
+    }
+    auto w = open_log(options);
+    segment_start start{};
+    REQUIRE(open_segment(w->directory(), 2, access::read).value()->read_start(start));
+    CHECK(start.after_failure == segment_failure_mark);
+    CHECK(start.sequence == 10);
+    append_all(*w, 10, 20);
+    CHECK(w->flush(60s).has_value());
+    CHECK(read_on(*read_from_begin(options), 0) == 20);
+  }
+}
+
 TEST_CASE("what is durable behind a failed segment is kept when that segment turns out to be torn") {
   const scratch_directory directory;
   auto options = faulty_log(directory, log_durability::each);
