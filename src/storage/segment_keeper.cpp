@@ -296,13 +296,15 @@ void segment_keeper::remove_spares() noexcept {
 bool segment_keeper::write_back() {
   if (appender_ == nullptr) return false;
   const std::lock_guard one(writing_back_);
-  // Everything that is there goes with what was asked for: group commit.
-  const u64 position = appender_->frontier();
+  u64 position = 0;
   std::vector<kept_segment> to_sync;
   u64 durable = 0;
   u64 first_kept = 0;
   {
     const std::lock_guard hold(mutex_);
+    // Everything that is there goes with what was asked for: group commit. Under the lock, so that nobody has asked for
+    // more than what is seen here.
+    position = appender_->frontier();
     const bool interval_over = options_.durability == log_durability::interval && steady_clock::now() >= next_sync_;
     if (position <= durable_) requested_ = std::min(requested_, std::max(position, durable_));
     if (position <= durable_ || (requested_ <= durable_ && !interval_over)) {
@@ -317,7 +319,7 @@ bool segment_keeper::write_back() {
   }
   if (options_.durability == log_durability::os) {
     if (auto found = find_passed(durable, first_kept, to_sync); !found) {
-      return could_not(durable, position, std::move(found.error()));
+      return could_not(position, std::move(found.error()));
     }
   }
   for (const kept_segment& kept : to_sync) {
@@ -395,12 +397,13 @@ result<void> segment_keeper::find_passed(u64 from, u64 first_kept, std::vector<k
   return {};
 }
 
-bool segment_keeper::could_not(u64 begin, u64 end, error why) {
+bool segment_keeper::could_not(u64 end, error why) {
   {
     const std::lock_guard hold(mutex_);
-    not_tried_ = {begin, end};
+    not_tried_ = {durable_, end};
     sync_failure_ = std::move(why);
-    requested_ = durable_;
+    // What was asked for meanwhile is tried.
+    if (requested_ <= end) requested_ = durable_;
   }
   moved_.notify_all();
   if (done_) done_();

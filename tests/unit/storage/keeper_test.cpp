@@ -1,6 +1,7 @@
 // Writing back, a full disk, a disk that fails, retention, and who may have a lane.
 #include <atomic>
 #include <cerrno>
+#include <thread>
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -72,6 +73,28 @@ TEST_CASE("who waits for ever writes back itself, beside whatever the helper doe
     w->keeper().write_back_here(position);
     REQUIRE(w->keeper().status_of(0, position) == flush_status::durable);
   }
+}
+
+TEST_CASE("nothing that is asked for is lost while the helper looks at what there is") {
+  const scratch_directory directory;
+  auto options = faulty_log(directory, log_durability::each);
+  options.own_thread = false;
+  options.calls.synchronize = [](int) noexcept { return 0; };
+  auto w = open_log(options);
+  std::atomic<bool> over = false;
+  std::thread helper([&] {
+    while (!over) w->keeper().work();
+  });
+  flush_status status = flush_status::durable;
+  for (u64 n = 0; n < 100'000 && status == flush_status::durable; ++n) {
+    if (append(*w, n, 8) != append_status::ok) break;
+    const u64 position = w->appender().frontier();
+    w->keeper().request(position);
+    status = w->keeper().wait(0, position, 10s);
+  }
+  over = true;
+  helper.join();
+  CHECK(status == flush_status::durable);
 }
 
 TEST_CASE("one call writes back what many flushes ask for") {
