@@ -322,9 +322,8 @@ bool segment_keeper::write_back() {
       return could_not(position, std::move(found.error()));
     }
   }
-  for (const kept_segment& kept : to_sync) {
-    if (!synchronize(kept.file, kept.begin, position)) break;
-  }
+  // Behind one that failed it goes on: the next has its mark already, and nobody might come again for the rest.
+  for (const kept_segment& kept : to_sync) synchronize(kept.file, kept.begin, position);
   {
     const std::lock_guard hold(mutex_);
     next_sync_ = steady_clock::now() + options_.interval;
@@ -333,7 +332,7 @@ bool segment_keeper::write_back() {
   return true;
 }
 
-bool segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position) {
+void segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position) {
   const u64 end = begin + file->geometry.data_bytes;
   int why = 0;
   while (options_.calls.synchronize(file->descriptor.get()) != 0) {
@@ -350,7 +349,7 @@ bool segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
     show_durable(reached);
     moved_.notify_all();
     if (reached < end) populate_ahead(*file, reached - begin);
-    return true;
+    return;
   }
   bool current = false;
   {
@@ -373,7 +372,6 @@ bool segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
   mark_after_failure(file->number);
   if (current) appender_->leave();
   moved_.notify_all();
-  return false;
 }
 
 // With durability `os`: what was passed since the last flush, and let go of, and the names of all.

@@ -123,7 +123,7 @@ class segment_keeper final : public segment_supply {
   result<void> find_passed(u64 from, u64 first_kept, std::vector<kept_segment>& out) const;
   void mark_after_failure(u64 failed_number);
   bool could_not(u64 end, error why);
-  bool synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);
+  void synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);
   bool drop_passed();
   void retain();
   void populate_ahead(const segment_file& file, u64 offset);

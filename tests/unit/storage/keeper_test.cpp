@@ -252,6 +252,32 @@ TEST_CASE("a segment that could not be written back is left by the next publishe
   }
 }
 
+TEST_CASE("behind a passed segment that could not be written back the rest is, at once") {
+  const scratch_directory directory;
+  auto options = faulty_log(directory, log_durability::each);
+  options.own_thread = false;
+  auto w = open_log(options);
+  u64 n = 0;
+  while (w->keeper().current().number < 3) {
+    while (w->keeper().work()) {
+    }
+    append_all(*w, n, n + 10);
+    n += 10;
+  }
+  while (w->keeper().work()) {
+  }
+  const u64 position = w->appender().frontier();
+  sync_errors = 1;
+  w->keeper().write_back_here(position);
+  CHECK(w->keeper().status_of(0, position) == flush_status::failed);
+  CHECK(w->keeper().status_of(w->appender().geometry().data_bytes, position) == flush_status::durable);
+  segment_start start{};
+  REQUIRE(open_segment(w->directory(), 2, access::read).value()->read_start(start));
+  CHECK(start.after_failure == segment_failure_mark);
+  REQUIRE(open_segment(w->directory(), 3, access::read).value()->read_start(start));
+  CHECK(start.after_failure == 0);
+}
+
 TEST_CASE("what is durable behind a failed segment is kept when that segment turns out to be torn") {
   const scratch_directory directory;
   auto options = faulty_log(directory, log_durability::each);
