@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <iterator>
 
 #include "base/clock.hpp"
 #include "storage/log_lane.hpp"
@@ -318,8 +317,8 @@ bool segment_keeper::write_back() {
     first_kept = kept_.front().file->number;
   }
   if (options_.durability == log_durability::os) {
-    if (auto found = find_passed(durable, first_kept, to_sync); !found) {
-      return could_not(position, std::move(found.error()));
+    if (auto written = write_back_passed(durable, first_kept, position); !written) {
+      return could_not(position, std::move(written.error()));
     }
   }
   // Behind one that failed it goes on: the next has its mark already, and nobody might come again for the rest.
@@ -374,24 +373,22 @@ void segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
   moved_.notify_all();
 }
 
-// With durability `os`: what was passed since the last flush, and let go of, and the names of all.
-result<void> segment_keeper::find_passed(u64 from, u64 first_kept, std::vector<kept_segment>& out) const {
+// With durability `os`: what was passed since the last flush, and let go of, and the names of all. One after the other:
+// they may be more than a process may have open.
+result<void> segment_keeper::write_back_passed(u64 from, u64 first_kept, u64 position) {
   const fd folder(::open(options_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder || ::fsync(folder.get()) != 0) {
     return tl::unexpected(error(errc::system, "writing back " + options_.directory, 0, errno));
   }
-  std::vector<kept_segment> passed;
   for (const u64 number : list_segments(options_.directory)) {
     if (number >= first_kept) break;
-    auto file = open_segment(options_.directory, number, access::read_write);
+    const auto file = open_segment(options_.directory, number, access::read_write);
     if (!file && file.error() == errc::not_found) continue;  // retention was there first
-    if (!file) return tl::unexpected(std::move(file.error()));
+    if (!file) return tl::unexpected(file.error());
     segment_start start{};
     if (!(*file)->read_start(start)) continue;
-    const u64 end = start.position + (*file)->geometry.data_bytes;
-    if (end > from) passed.push_back({std::move(*file), start.position, end, true, false});
+    if (start.position + (*file)->geometry.data_bytes > from) synchronize(*file, start.position, position);
   }
-  out.insert(out.begin(), std::make_move_iterator(passed.begin()), std::make_move_iterator(passed.end()));
   return {};
 }
 

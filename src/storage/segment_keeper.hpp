@@ -120,7 +120,7 @@ class segment_keeper final : public segment_supply {
   bool spare_due() const noexcept;
   void want_spares(std::chrono::steady_clock::time_point now) noexcept;
   bool write_back();
-  result<void> find_passed(u64 from, u64 first_kept, std::vector<kept_segment>& out) const;
+  result<void> write_back_passed(u64 from, u64 first_kept, u64 position);
   void mark_after_failure(u64 failed_number);
   bool could_not(u64 end, error why);
   void synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);

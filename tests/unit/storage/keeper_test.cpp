@@ -405,6 +405,23 @@ TEST_CASE("a lane can have more segments than a process may have open, also when
   CHECK(begun_segments(lane_directory(copy.path(), options.topic, "0")).size() > 45);
 }
 
+TEST_CASE("a flush without durability writes back more segments than a process may have open") {
+  const scratch_directory directory;
+  const auto options = faulty_log(directory, log_durability::os);
+  auto w = open_log(options);
+  append_all(*w, 0, 40'000);
+  REQUIRE(w->keeper().current().number > 100);
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit few{80, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const auto flushed = w->flush(60s);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  INFO((flushed ? std::string() : flushed.error().message()));
+  CHECK(flushed.has_value());
+  CHECK(syncs >= w->keeper().current().number);
+}
+
 TEST_CASE("a lane has one publisher at a time, and the second is told which process has it") {
   const scratch_directory directory;
   const auto options = small_log(directory);
