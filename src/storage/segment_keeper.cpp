@@ -58,8 +58,8 @@ segment_keeper::segment_keeper(keeper_options options, log_lane_header& lane, st
     whole_from_ = current->geometry.data_offset + (place.position - start.position) + window_bytes;
   }
   kept_.push_back({std::move(current), start.position, ~u64{0}, false, false});
-  // relaxed: nobody else writes it while the lane is ours
-  requested_ = durable_ = load_relaxed(lane_.durable_position);
+  // What was torn, or is further than the lane goes, is not believed.
+  requested_ = durable_ = std::min(known_durable(lane_), place.position);
 }
 
 segment_memory segment_keeper::current() const noexcept { return memory_of(*kept_.back().file, kept_.back().begin); }

@@ -405,6 +405,29 @@ TEST_CASE("a lane can have more segments than a process may have open, also when
   CHECK(begun_segments(lane_directory(copy.path(), options.topic, "0")).size() > 45);
 }
 
+TEST_CASE("a durable position that is torn, or is behind the end of the lane, is not believed") {
+  for (const bool torn : {true, false}) {
+    const scratch_directory directory;
+    auto options = faulty_log(directory, log_durability::os);
+    options.own_thread = false;
+    {
+      append_all(*open_log(options), 0, 10);
+    }
+    {
+      const auto lane = open_lane_to_write(options.directory, options.topic, options.name).value();
+      log_lane_header& header = lane.header();
+      header.durable_position = u64{1} << 40;
+      header.durable_check = durable_check(header.durable_position, header.lane_id) + (torn ? 1 : 0);
+    }
+    auto w = open_log(options);
+    append_all(*w, 10, 20);
+    const u64 before = syncs;
+    CHECK(w->flush(60s).has_value());
+    CHECK(syncs > before);
+    CHECK(open_reader(options)->durable_position() == w->appender().frontier());
+  }
+}
+
 TEST_CASE("a flush without durability writes back more segments than a process may have open") {
   const scratch_directory directory;
   const auto options = faulty_log(directory, log_durability::os);
