@@ -1,8 +1,6 @@
 #include "storage/segment_keeper.hpp"
 
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -465,31 +463,6 @@ void segment_keeper::retain() {
   }
   retain_segments(options_.directory, first_kept, last_kept, options_.kind.segment_bytes, options_.retention_bytes,
                   static_cast<u64>(std::max<std::int64_t>(options_.retention_age.count(), 0)), realtime_ns());
-}
-
-// ---- the thread ----------------------------------------------------------------------------------------
-
-keeper_thread::keeper_thread(segment_keeper& keeper) : keeper_(keeper) {
-  // Signals are for the program's own threads.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] {
-    // A roll wakes this thread: it shall not take the processor from the one that publishes, if another is free, or
-    // before its time is over.
-    const sched_param none{};
-    if (::sched_getscheduler(0) == SCHED_OTHER) ::sched_setscheduler(0, SCHED_BATCH, &none);
-    while (!keeper_.stopped()) {
-      if (!keeper_.work()) keeper_.wait_for_work();
-    }
-  });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-}
-
-keeper_thread::~keeper_thread() {
-  keeper_.stop();
-  thread_.join();
 }
 
 }  // namespace quoit::inline v1::detail

@@ -1,10 +1,14 @@
 // Writing back, a full disk, a disk that fails, retention, and who may have a lane.
 #include <atomic>
 #include <cerrno>
+#include <system_error>
 #include <thread>
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "storage/log_check.hpp"
 #include "storage/retention.hpp"
@@ -443,6 +447,32 @@ TEST_CASE("a flush without durability writes back more segments than a process m
   INFO((flushed ? std::string() : flushed.error().message()));
   CHECK(flushed.has_value());
   CHECK(syncs >= w->keeper().current().number);
+}
+
+TEST_CASE("where there is no thread to be had, the signals of who asked are as before") {
+  const scratch_directory directory;
+  const auto options = faulty_log(directory, log_durability::os);
+  // In a child, which may make its stacks larger than memory.
+  const pid_t child = ::fork();
+  if (child == 0) {
+    pthread_attr_t huge;
+    ::pthread_attr_init(&huge);
+    ::pthread_attr_setstacksize(&huge, std::size_t{1} << 50);
+    ::pthread_setattr_default_np(&huge);
+    bool refused = false;
+    try {
+      static_cast<void>(log_writer::open(options));
+    } catch (const std::system_error&) {
+      refused = true;
+    }
+    sigset_t now;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &now);
+    ::_exit(!refused ? 2 : ::sigismember(&now, SIGTERM));
+  }
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
 }
 
 TEST_CASE("a lane has one publisher at a time, and the second is told which process has it") {
