@@ -99,7 +99,7 @@ bool flush_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who
   }
   bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop(), why_);
   if (where == nullptr) return false;
-  position_ = core_.request_flush();
+  asked_ = core_.request_flush();
   if (look()) return !at_once(awaiting, who);
   loop_ = awaiting.loop();
   handle = who;

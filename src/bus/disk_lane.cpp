@@ -99,28 +99,28 @@ bool disk_lane::supply_changed() const noexcept {
   return keeper.spares() != 0 || keeper.supply_failure().code() != errc{};
 }
 
-u64 disk_lane::request_flush() noexcept {
+publisher_core::flush_range disk_lane::request_flush() noexcept {
   const u64 position = appender().frontier();
   keeper().request(position);
-  return position;
+  return {flushed_, position};
 }
 
-flush_status disk_lane::flush_status_of(u64 position) noexcept {
-  const flush_status status = keeper().status_of(flushed_, position);
-  // Each failure is said once: the next flush speaks of what is published from here on.
-  if (status != flush_status::pending) flushed_ = std::max(flushed_, position);
+flush_status disk_lane::flush_status_of(const publisher_core::flush_range& asked) noexcept {
+  const flush_status status = keeper().status_of(asked.since, asked.position);
+  // Each failure is said once, to all that had asked by then: the next flush speaks of what is published from here on.
+  if (status != flush_status::pending) flushed_ = std::max(flushed_, asked.position);
   return status;
 }
 
 flush_status disk_lane::flush(std::chrono::nanoseconds timeout) noexcept {
-  const u64 position = appender().frontier();
+  const publisher_core::flush_range asked{flushed_, appender().frontier()};
   if (timeout >= written_here_from) {
-    keeper().write_back_here(position);
+    keeper().write_back_here(asked.position);
   } else {
-    keeper().request(position);
+    keeper().request(asked.position);
   }
-  keeper().wait(flushed_, position, std::clamp(timeout, std::chrono::nanoseconds(0), longest_wait));
-  return flush_status_of(position);
+  keeper().wait(asked.since, asked.position, std::clamp(timeout, std::chrono::nanoseconds(0), longest_wait));
+  return flush_status_of(asked);
 }
 
 u64 disk_lane::durable_sequence() noexcept {

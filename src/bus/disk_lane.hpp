@@ -40,9 +40,9 @@ class disk_lane {
   // True if a claim that found no segment ready would fare otherwise now.
   bool supply_changed() const noexcept;
 
-  // Asks for everything that is resolved to be written back. The position to ask for.
-  u64 request_flush() noexcept;
-  flush_status flush_status_of(u64 position) noexcept;
+  // Asks for everything that is resolved to be written back: what to ask for.
+  publisher_core::flush_range request_flush() noexcept;
+  flush_status flush_status_of(const publisher_core::flush_range& asked) noexcept;
   // Blocks this thread.
   flush_status flush(std::chrono::nanoseconds timeout) noexcept;
   // The first sequence that is not known to be on the disk.

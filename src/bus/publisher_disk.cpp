@@ -292,10 +292,10 @@ bool publisher_core::wait_for_segment(u32 payload_bytes, lane_claim& out, std::c
 
 // ---- the disk ------------------------------------------------------------------------------------------
 
-u64 publisher_core::request_flush() noexcept { return disk_->request_flush(); }
+publisher_core::flush_range publisher_core::request_flush() noexcept { return disk_->request_flush(); }
 
-publisher_core::flushing publisher_core::flush_status(u64 position) noexcept {
-  switch (disk_->flush_status_of(position)) {
+publisher_core::flushing publisher_core::flush_status(const flush_range& asked) noexcept {
+  switch (disk_->flush_status_of(asked)) {
     case detail::flush_status::durable: return flushing::done;
     case detail::flush_status::failed: return flushing::failed;
     case detail::flush_status::pending: break;

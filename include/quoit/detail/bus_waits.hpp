@@ -146,7 +146,7 @@ class QUOIT_EXPORT flush_wait : private bus_wait {
   ~flush_wait();
 
   bool look() noexcept {
-    status_ = core_.flush_status(position_);
+    status_ = core_.flush_status(asked_);
     return status_ != publisher_core::flushing::pending;
   }
   // Asks for it. As receive_wait::begin(). Errors: also forked, closed.
@@ -165,7 +165,7 @@ class QUOIT_EXPORT flush_wait : private bus_wait {
   static flush_wait& of(const wait_link& link) noexcept { return *static_cast<flush_wait*>(link.of); }
 
   publisher_core& core_;
-  u64 position_ = 0;
+  publisher_core::flush_range asked_;
   publisher_core::flushing status_ = publisher_core::flushing::pending;
   wait_link in_flushing_{this};
 };

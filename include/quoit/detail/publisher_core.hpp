@@ -128,10 +128,15 @@ class QUOIT_EXPORT publisher_core {
   task<result<void>> matched(u32 n);
 
   // ---- on disk ----
-  // Asks for all that is resolved to be on the disk: the position to ask for.
-  u64 request_flush() noexcept;
+  // What a flush speaks of, from when it was asked for: positions.
+  struct flush_range {
+    u64 since = 0;  // what a flush has answered for before
+    u64 position = 0;
+  };
+  // Asks for all that is resolved to be on the disk: what to ask for.
+  flush_range request_flush() noexcept;
   enum class flushing { pending, done, failed };
-  flushing flush_status(u64 position) noexcept;
+  flushing flush_status(const flush_range& asked) noexcept;
   // After `failed`.
   error why_not_flushed() const;
   // The first sequence that is not known to be on the disk; in memory 0.

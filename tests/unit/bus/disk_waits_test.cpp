@@ -225,6 +225,34 @@ TEST_CASE("a flush that the disk refuses says so once, and the next one speaks o
   }
 }
 
+TEST_CASE("a flush that the disk refuses says so to all that had asked for it") {
+  const good_disk disk;
+  const bus_guard name;
+  const scratch_directory directory;
+  auto bus = must(quoit::bus::open(name.name()));
+  auto pub = must(bus.publisher<checked>("t", on_disk(directory, "0", durability::each)));
+  publish_all(pub, 0, 10);
+  until([&] { return std::filesystem::exists(lane_directory(directory.path(), "t", "0") + "/000000000002.seg"); });
+  auto waits = [](quoit::publisher<checked>& p, int& told) -> quoit::task<> {
+    const auto flushed = co_await p.flush();
+    if (!flushed && flushed.error().system_errno() == EIO) ++told;
+  };
+  int told = 0;
+  auto all = [&]() -> quoit::task<> {
+    disk_waits = true;
+    sync_errors = 1;
+    quoit::scope s;
+    for (int i = 0; i < 3; ++i) s.spawn(waits(pub, told));
+    static_cast<void>(co_await quoit::sleep_for(2ms));
+    disk_waits = false;
+    co_await s.join();
+  };
+  quoit::sync_wait(all());
+  CHECK(told == 3);
+  publish_all(pub, 10, 20);
+  must(pub.flush_for(60s));
+}
+
 TEST_CASE("a stop ends a wait for the disk, and so does the end of the publisher; the loop may go first") {
   const good_disk disk;
   const bus_guard name;
