@@ -147,6 +147,8 @@ class QUOIT_EXPORT flush_wait : private bus_wait {
 
   bool look() noexcept {
     status_ = core_.flush_status(asked_);
+    // Kept in here: the publisher may have gone when the coroutine goes on.
+    if (status_ == publisher_core::flushing::failed) failure_ = core_.why_not_flushed();
     return status_ != publisher_core::flushing::pending;
   }
   // Asks for it. As receive_wait::begin(). Errors: also forked, closed.
@@ -154,7 +156,7 @@ class QUOIT_EXPORT flush_wait : private bus_wait {
   result<void> end() {
     detach();
     if (why_ != none) return tl::unexpected(error(why_));
-    if (status_ == publisher_core::flushing::failed) return tl::unexpected(core_.why_not_flushed());
+    if (status_ == publisher_core::flushing::failed) return tl::unexpected(std::move(failure_));
     return {};
   }
 
@@ -167,6 +169,7 @@ class QUOIT_EXPORT flush_wait : private bus_wait {
   publisher_core& core_;
   publisher_core::flush_range asked_;
   publisher_core::flushing status_ = publisher_core::flushing::pending;
+  error failure_{none};
   wait_link in_flushing_{this};
 };
 

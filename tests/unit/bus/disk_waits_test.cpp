@@ -253,6 +253,34 @@ TEST_CASE("a flush that the disk refuses says so to all that had asked for it") 
   must(pub.flush_for(60s));
 }
 
+TEST_CASE("who is told that the disk refused may end the publisher before others go on that are told it too") {
+  const good_disk disk;
+  const bus_guard name;
+  const scratch_directory directory;
+  auto bus = must(quoit::bus::open(name.name()));
+  std::optional<quoit::publisher<checked>> pub(
+      must(bus.publisher<checked>("t", on_disk(directory, "0", durability::each))));
+  publish_all(*pub, 0, 10);
+  until([&] { return std::filesystem::exists(lane_directory(directory.path(), "t", "0") + "/000000000002.seg"); });
+  int told = 0;
+  auto waits = [&]() -> quoit::task<> {
+    const auto flushed = co_await pub->flush();
+    pub.reset();
+    if (!flushed && flushed.error().system_errno() == EIO) ++told;
+  };
+  auto all = [&]() -> quoit::task<> {
+    disk_waits = true;
+    sync_errors = 1;
+    quoit::scope s;
+    for (int i = 0; i < 3; ++i) s.spawn(waits());
+    static_cast<void>(co_await quoit::sleep_for(2ms));
+    disk_waits = false;
+    co_await s.join();
+  };
+  quoit::sync_wait(all());
+  CHECK(told == 3);
+}
+
 TEST_CASE("a stop ends a wait for the disk, and so does the end of the publisher; the loop may go first") {
   const good_disk disk;
   const bus_guard name;
