@@ -126,7 +126,8 @@ flush_status disk_lane::flush(std::chrono::nanoseconds timeout) noexcept {
 u64 disk_lane::durable_sequence() noexcept {
   const segment_appender& a = appender();
   const u64 at_frontier = a.next_sequence() - a.unresolved();
-  const u64 position = keeper().durable_position();
+  // What failed counts as over once a flush has told of it.
+  const u64 position = keeper().durable_position(flushed_);
   if (position >= a.frontier()) return durable_sequence_ = at_frontier;
   // What begins there is the first that may not be: it has its sequence, or the low part of it.
   const frame_header first{keeper().word_at(position)};

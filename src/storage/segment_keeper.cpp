@@ -159,6 +159,15 @@ u64 segment_keeper::durable_position() const {
   return durable_;
 }
 
+u64 segment_keeper::durable_position(u64 since) const {
+  const std::lock_guard hold(mutex_);
+  u64 position = durable_;
+  for (const range& r : failed_) {
+    if (r.end > since) position = std::min(position, std::max(r.begin, since));
+  }
+  return position;
+}
+
 u64 segment_keeper::word_at(u64 position) const {
   const std::lock_guard hold(mutex_);
   for (const kept_segment& kept : kept_) {

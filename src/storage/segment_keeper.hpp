@@ -78,6 +78,8 @@ class segment_keeper final : public segment_supply {
   // Waits until it is not pending any more. Pending: the time was over first.
   flush_status wait(u64 since, u64 position, std::chrono::nanoseconds timeout);
   u64 durable_position() const;
+  // The same, and not behind what failed at or after `since`.
+  u64 durable_position(u64 since) const;
   // The word at this position: a frame's header, or a skip. 0: it is in no segment that is still mapped.
   u64 word_at(u64 position) const;
   // Segments that are ready to be taken, and how many there shall be.

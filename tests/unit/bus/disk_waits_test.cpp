@@ -281,6 +281,31 @@ TEST_CASE("who is told that the disk refused may end the publisher before others
   CHECK(told == 3);
 }
 
+TEST_CASE("what the disk refused is not said to be on it before a flush has told of it") {
+  const good_disk disk;
+  const bus_guard name;
+  const scratch_directory directory;
+  auto bus = must(quoit::bus::open(name.name()));
+  auto pub = must(bus.publisher<checked>("t", on_disk(directory, "0", durability::each)));
+  publish_all(pub, 0, 10);
+  must(pub.flush_for(60s));
+  publish_all(pub, 10, 20);
+  until([&] { return std::filesystem::exists(lane_directory(directory.path(), "t", "0") + "/000000000002.seg"); });
+  disk_waits = true;
+  sync_errors = 1;
+  // Nobody waits for the answer of this one.
+  CHECK(pub.flush_for(0ns).error() == errc::timed_out);
+  disk_waits = false;
+  until([] { return sync_errors == 0; });
+  std::this_thread::sleep_for(20ms);
+  CHECK(pub.durable_sequence() == 10);
+  publish_all(pub, 20, 30);
+  CHECK(pub.durable_sequence() == 10);
+  CHECK(pub.flush_for(60s).error() == errc::system);
+  CHECK(pub.durable_sequence() == 30);
+  must(pub.flush_for(60s));
+}
+
 TEST_CASE("a stop ends a wait for the disk, and so does the end of the publisher; the loop may go first") {
   const good_disk disk;
   const bus_guard name;
