@@ -44,6 +44,7 @@ result<std::unique_ptr<kept_reader>> kept_reader::open(std::string root, std::st
   reader->type_ = std::move(type);
   reader->held_max_ = held_max;
   reader->remembers_held_ = remembers_held;
+  reader->start_from(from);
   const std::string directory = lane_directory(reader->root_, reader->topic_, ".");
   if (::access(directory.c_str(), R_OK | X_OK) != 0) {
     const int why = errno;
@@ -151,7 +152,12 @@ result<void> kept_reader::look(const start& from, bool first) {
   return {};
 }
 
-void kept_reader::look_for_lanes() { (void)look(start::earliest, false); }
+void kept_reader::start_from(const start& from) {
+  goes_on_.reset();
+  if (from.kind == start::from::cursor && from.where != nullptr) goes_on_ = *from.where;
+}
+
+void kept_reader::look_for_lanes() { (void)look(goes_on_ ? start::at(*goes_on_) : start::earliest, false); }
 
 void kept_reader::look_at_writers() noexcept {
   for (const auto& lane : lanes_) lane->reader->look_at_writer();
@@ -277,6 +283,7 @@ void kept_reader::take_back(kept_lane& lane) noexcept {
 }
 
 result<void> kept_reader::seek(const start& from) {
+  start_from(from);
   look_for_lanes();
   for (kept_lane* const lane : waiting_) take_back(*lane);
   waiting_.clear();

@@ -88,7 +88,8 @@ class kept_reader {
   // True if take() would not say `nothing`.
   bool ready() noexcept;
 
-  // Opens lanes that have come since; each is read from its first message.
+  // Opens lanes that have come since; each is read from its first message, or from where the cursor says at which the
+  // reader was started: it may have been there then, and could not be opened.
   void look_for_lanes();
   // A lane is there that could not be opened, or has nothing in it yet: it is worth looking again.
   bool lane_missing() const noexcept { return lane_missing_; }
@@ -137,6 +138,7 @@ class kept_reader {
   void look_at_idle() noexcept;
   void set_bound() noexcept;
   take_status take_slow(lane_frame& out, kept_lane*& from) noexcept;
+  void start_from(const start& from);
   void take_back(kept_lane& lane) noexcept;
   void add(std::unique_ptr<kept_lane> lane);
   result<std::unique_ptr<kept_lane>> open_lane(const std::string& name, const start& from);
@@ -157,6 +159,7 @@ class kept_reader {
   u64 looked_at_ns_ = 0;  // when the idle lanes were looked at
   u32 held_ = 0;
   u32 held_max_ = 0;
+  std::optional<cursor> goes_on_;  // the start, where it was one
   bool remembers_held_ = false;
   bool lane_missing_ = false;
   std::vector<std::string> complained_of_;  // lanes of which it was said that they cannot be opened

@@ -230,6 +230,28 @@ TEST_CASE("a cursor counts for the lanes that it names, while they are the same"
   CHECK(numbers(*kept.reader(start::at(all_read))) == range(30, 32));
 }
 
+TEST_CASE("a lane that could not be opened at first goes on where the cursor says once it can") {
+  const kept_topic kept;
+  append_all(*kept.writer("a"), 0, 10);
+  append_all(*kept.writer("b"), 10, 20);
+  const auto here = cursor::parse("a:9,b:7").value();
+  const std::string lane = kept.directory.path() + "/market+quotes/b";
+  const std::string away = kept.directory.path() + "/market+quotes/.b";
+  std::filesystem::rename(lane, away);
+  const auto r = kept.reader(start::at(here));
+  CHECK(numbers(*r) == range(9, 10));
+  std::filesystem::rename(away, lane);
+  r->look_for_lanes();
+  CHECK(numbers(*r) == range(17, 20));
+
+  std::filesystem::rename(lane, away);
+  const auto later = kept.reader();
+  REQUIRE(later->seek(start::at(here)).has_value());
+  std::filesystem::rename(away, lane);
+  later->look_for_lanes();
+  CHECK(numbers(*later) == std::vector<u64>{9, 17, 18, 19});
+}
+
 TEST_CASE("what is held is not done, whatever was given back behind it") {
   const kept_topic kept;
   const auto a = kept.writer("a");
