@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/clock.hpp"
+#include "storage/lane_header.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/segment_file.hpp"
 
@@ -60,7 +61,9 @@ result<std::unique_ptr<kept_reader>> kept_reader::open(std::string root, std::st
 // What the segments of a lane carry. False: it has none that could be asked, yet.
 result<bool> kept_reader::check_type(const std::string& name) {
   const std::string directory = lane_directory(root_, topic_, name);
-  const std::vector<u64> numbers = list_segments(directory);
+  int unread = 0;
+  const std::vector<u64> numbers = list_segments(directory, false, &unread);
+  if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", directory, unread));
   std::optional<error> why;
   for (auto at = numbers.rbegin(); at != numbers.rend(); ++at) {
     auto segment = open_segment(directory, *at, access::read);

@@ -29,6 +29,7 @@ error storage_call_failed(const std::string& doing, const std::string& path, int
   if (why == EACCES || why == EPERM || why == EROFS) code = errc::no_permission;
   if (why == ENOENT) code = errc::not_found;
   if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
+  if (why == EMFILE || why == ENFILE) code = errc::limit_reached;
   return error(code, doing + " " + path, 0, why);
 }
 

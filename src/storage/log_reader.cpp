@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "storage/frame_walk.hpp"
+#include "storage/lane_header.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/segment_file.hpp"
 
@@ -10,7 +11,8 @@ namespace quoit::inline v1::detail {
 
 namespace {
 constexpr u64 page_bytes_read = 4096;  // behind the place that is looked for
-}
+constexpr int seeks_max = 100;
+}  // namespace
 
 struct log_reader::parts {
   struct held_segment {
@@ -305,13 +307,26 @@ result<void> log_reader::start_at_sequence(u64 sequence) {
 
 result<void> log_reader::start_at_time(u64 time_ns) { return seek({by_key::what::time, time_ns}); }
 
-// The last segment that does not begin behind what is looked for, and then the place in it.
+// Retention may remove all that was listed before any of it is opened; what came meanwhile is in the next list.
 result<void> log_reader::seek(const by_key& key) {
+  for (int n = 0; n < seeks_max; ++n) {
+    const auto there = seek_in_list(key);
+    if (!there) return tl::unexpected(there.error());
+    if (*there) return {};
+  }
+  return tl::unexpected(error(errc::not_found, parts_->lane.directory + ": its segments go before they can be opened"));
+}
+
+// The last segment that does not begin behind what is looked for, and then the place in it. False: it went, and those
+// behind it.
+result<bool> log_reader::seek_in_list(const by_key& key) {
   parts_->segment = parts_->next = nullptr;
   lagged_due_ = false;
   lost_ = 0;
   position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;
-  const std::vector<u64> numbers = list_segments(parts_->lane.directory);
+  int why = 0;
+  const std::vector<u64> numbers = list_segments(parts_->lane.directory, false, &why);
+  if (why != 0) return tl::unexpected(storage_call_failed("reading the directory", parts_->lane.directory, why));
   const auto not_behind = [&](u64 number) -> result<bool> {
     auto segment = open_segment_head(parts_->lane.directory, number);
     if (!segment) {
@@ -339,10 +354,13 @@ result<void> log_reader::seek(const by_key& key) {
   for (std::size_t at = low > 0 ? low - 1 : 0; at < numbers.size(); ++at) {
     auto began = begin_in(numbers[at]);
     if (!began) return tl::unexpected(std::move(began.error()));
-    if (*began) return walk_to(key);
-    if (parts_->next != nullptr) break;
+    if (*began) {
+      if (auto there = walk_to(key); !there) return tl::unexpected(std::move(there.error()));
+      return true;
+    }
+    if (parts_->next != nullptr) return true;
   }
-  return {};
+  return numbers.empty();
 }
 
 result<void> log_reader::walk_to(const by_key& key) {

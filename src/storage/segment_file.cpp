@@ -147,8 +147,9 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   struct stat status{};
   if (to_read) {
     // Removed, or about to be: who removes has it alone.
-    if (try_lock_shared(file.get(), reader_lock_byte) != lock_status::taken || ::fstat(file.get(), &status) != 0 ||
-        status.st_nlink == 0) {
+    const lock_status locked = try_lock_shared(file.get(), reader_lock_byte);
+    if (locked == lock_status::failed) return tl::unexpected(failed("locking", segment->path, errno));
+    if (locked != lock_status::taken || ::fstat(file.get(), &status) != 0 || status.st_nlink == 0) {
       return tl::unexpected(error(errc::not_found, segment->path + " is being removed"));
     }
   } else if (::fstat(file.get(), &status) != 0) {
@@ -420,9 +421,10 @@ result<void> remove_segment(const std::string& directory, u64 number) {
   return {};
 }
 
-std::vector<u64> list_segments(const std::string& directory, bool tidy) {
+std::vector<u64> list_segments(const std::string& directory, bool tidy, int* why) {
   std::vector<u64> numbers;
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
+  if (why != nullptr) *why = folder || errno == ENOENT ? 0 : errno;
   if (!folder) return numbers;
   while (const dirent* const entry = ::readdir(folder.get())) {
     const std::string name = entry->d_name;

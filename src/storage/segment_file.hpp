@@ -111,8 +111,9 @@ result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& di
 // Removes a segment unless a reader is in it. Errors: busy (a reader is), no_permission, system.
 result<void> remove_segment(const std::string& directory, u64 number);
 
-// Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`.
-std::vector<u64> list_segments(const std::string& directory, bool tidy = false);
+// Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`. `why`: the errno of a
+// directory that is there and cannot be read, or else 0.
+std::vector<u64> list_segments(const std::string& directory, bool tidy = false, int* why = nullptr);
 
 u64 header_check(const segment_header& header) noexcept;
 u64 start_check(const segment_start& start, u32 salt) noexcept;

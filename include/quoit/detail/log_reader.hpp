@@ -31,7 +31,7 @@ class QUOIT_EXPORT log_reader {
   log_reader& operator=(const log_reader&) = delete;
 
   // Each goes to a place, also from another one. Nothing may be held. Errors: corrupt, newer_version, no_permission,
-  // system.
+  // limit_reached (descriptors), not_found (segments go before they can be opened, a hundred times over), system.
   result<void> start_at_earliest();
   // Behind everything that is committed.
   result<void> start_at_latest();
@@ -117,6 +117,7 @@ class QUOIT_EXPORT log_reader {
   void release_old(u64 position) noexcept;
   result<bool> begin_in(u64 number);
   result<void> seek(const by_key& key);
+  result<bool> seek_in_list(const by_key& key);
   result<void> walk_to(const by_key& key);
 
   std::unique_ptr<parts> parts_;

@@ -1,4 +1,8 @@
 // Beginning at a sequence, at a time, n messages back, and what the index is for.
+#include <sys/resource.h>
+
+#include <filesystem>
+
 #include "storage/frame_walk.hpp"
 #include "support/log_fixture.hpp"
 
@@ -120,4 +124,31 @@ TEST_CASE("an index that is missing or wrong costs time, and no message") {
       CHECK(next_number(*r) == n);
     }
   }
+}
+
+TEST_CASE("a lane whose directory cannot be read, or whose segments go, is not taken for an empty one") {
+  log_with_voids log;
+  const std::string directory = log.w->directory();
+  log.w.reset();
+  const auto r = open_reader(log.options);
+  REQUIRE(r->start_at_latest().has_value());
+  const u64 end = r->sequence();
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  const auto there = r->start_at_latest();
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  REQUIRE(!there.has_value());
+  CHECK(there.error() == quoit::errc::limit_reached);
+
+  // A name behind which there is nothing, as one that is removed between the list and the opening.
+  const std::string gone = directory + "/" + segment_name(900);
+  std::filesystem::create_symlink("nowhere", gone);
+  const auto removed = r->start_at_latest();
+  REQUIRE(!removed.has_value());
+  CHECK(removed.error() == quoit::errc::not_found);
+  std::filesystem::remove(gone);
+  REQUIRE(r->start_at_latest().has_value());
+  CHECK(r->sequence() == end);
 }
