@@ -1,5 +1,6 @@
 #include "storage/kept_reader.hpp"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +25,15 @@ std::string shown(const kept_type& type) {
   return (type.name.empty() ? "(no type)" : type.name) +
          (type.bytes == 0 ? ", of variable size" : " of " + std::to_string(type.bytes) + " bytes") +
          (type.fields.empty() ? "" : ", fields " + type.fields);
+}
+
+// Which file it is; false if there is none.
+bool find_file(const std::string& directory, u64& device, u64& inode) noexcept {
+  struct stat status{};
+  if (::stat((directory + "/" + lane_file_name).c_str(), &status) != 0) return false;
+  device = status.st_dev;
+  inode = status.st_ino;
+  return true;
 }
 
 bool is_left_with(take_status status) noexcept {
@@ -107,9 +117,11 @@ result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const std::string& nam
   auto checked = check_type(name);
   if (!checked) return tl::unexpected(std::move(checked.error()));
   if (!*checked) return nullptr;
+  auto lane = std::make_unique<kept_lane>();
+  // Before it is opened: if it is replaced between, the next look finds another one.
+  find_file(lane_directory(root_, topic_, name), lane->device, lane->inode);
   auto reader = log_reader::open(root_, topic_, name, held_max_ + held_beside);
   if (!reader) return tl::unexpected(std::move(reader.error()));
-  auto lane = std::make_unique<kept_lane>();
   lane->name = name;
   lane->reader = std::move(*reader);
   std::copy_n(lane->reader->lane_id(), 2, lane->id);
@@ -120,7 +132,7 @@ result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const std::string& nam
 }
 
 void kept_reader::add(std::unique_ptr<kept_lane> lane) {
-  const auto at = std::lower_bound(lanes_.begin(), lanes_.end(), lane,
+  const auto at = std::upper_bound(lanes_.begin(), lanes_.end(), lane,
                                    [](const auto& a, const auto& b) { return a->name < b->name; });
   idle_.push_back(lane.get());
   lanes_.insert(at, std::move(lane));
@@ -132,14 +144,30 @@ void kept_reader::add(std::unique_ptr<kept_lane> lane) {
   idle_.reserve(lanes_.size());
 }
 
+kept_lane* kept_reader::youngest(const std::string& name) const noexcept {
+  const auto at = std::find_if(lanes_.rbegin(), lanes_.rend(), [&](const auto& lane) { return lane->name == name; });
+  return at != lanes_.rend() ? at->get() : nullptr;
+}
+
 result<void> kept_reader::look(const start& from, bool first) {
   lane_missing_ = false;
   for (const std::string& name : list_lanes(root_, topic_)) {
-    const auto known = std::any_of(lanes_.begin(), lanes_.end(), [&](const auto& lane) { return lane->name == name; });
-    if (known) continue;
-    auto lane = open_lane(name, from);
+    kept_lane* const known = youngest(name);
+    if (known != nullptr) {
+      u64 device = 0;
+      u64 inode = 0;
+      const bool there = find_file(lane_directory(root_, topic_, name), device, inode);
+      if (!there || (device == known->device && inode == known->inode)) continue;
+    }
+    auto lane = open_lane(name, known != nullptr ? start::earliest : from);
     if (lane && *lane != nullptr) {
       std::erase(complained_of_, name);
+      if (known != nullptr && std::equal(known->id, known->id + 2, (*lane)->id)) {
+        // A repair made the file anew, and not the lane.
+        known->device = (*lane)->device;
+        known->inode = (*lane)->inode;
+        continue;
+      }
       add(std::move(*lane));
       continue;
     }

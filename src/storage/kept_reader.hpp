@@ -48,7 +48,9 @@ struct kept_lane {
 
  private:
   friend class kept_reader;
-  u32 order = 0;  // by name
+  u64 device = 0;  // of the lane's own file
+  u64 inode = 0;
+  u32 order = 0;  // by name; of one name, the younger behind
   bool left = false;
   take_status status = take_status::nothing;  // of a lane that waits: what comes next
   lane_frame next;                            // if that is a message
@@ -89,7 +91,8 @@ class kept_reader {
   bool ready() noexcept;
 
   // Opens lanes that have come since; each is read from its first message, or from where the cursor says at which the
-  // reader was started: it may have been there then, and could not be opened.
+  // reader was started: it may have been there then, and could not be opened. One that was removed and made anew is
+  // another lane of the same name.
   void look_for_lanes();
   // A lane is there that could not be opened, or has nothing in it yet: it is worth looking again.
   bool lane_missing() const noexcept { return lane_missing_; }
@@ -143,6 +146,7 @@ class kept_reader {
   void add(std::unique_ptr<kept_lane> lane);
   result<std::unique_ptr<kept_lane>> open_lane(const std::string& name, const start& from);
   result<bool> check_type(const std::string& name);
+  kept_lane* youngest(const std::string& name) const noexcept;
   result<void> look(const start& from, bool first);
   result<void> go_to(kept_lane& lane, const start& from) const;
 

@@ -252,6 +252,29 @@ TEST_CASE("a lane that could not be opened at first goes on where the cursor say
   CHECK(numbers(*later) == std::vector<u64>{9, 17, 18, 19});
 }
 
+TEST_CASE("a lane that is removed and made anew under a reader is another one of the same name") {
+  const kept_topic kept;
+  append_all(*kept.writer("a"), 0, 10);
+  append_all(*kept.writer("b"), 10, 20);
+  const auto r = kept.reader(start::earliest, true);
+  CHECK(all(*r).size() == 20);
+  const std::string lane = kept.directory.path() + "/market+quotes/a";
+  std::filesystem::remove_all(lane);
+  append_all(*kept.writer("a"), 30, 34);
+  r->look_for_lanes();
+  CHECK(r->lanes() == 3);
+  CHECK(numbers(*r) == range(30, 34));
+  CHECK(r->position().find("a")->sequence == 4);
+  CHECK(r->done() == r->position());
+
+  // As a repair does it: another file, and the same lane.
+  std::filesystem::copy_file(lane + "/lane", lane + "/copy");
+  std::filesystem::rename(lane + "/copy", lane + "/lane");
+  r->look_for_lanes();
+  CHECK(r->lanes() == 3);
+  CHECK(!next(*r));
+}
+
 TEST_CASE("what is held is not done, whatever was given back behind it") {
   const kept_topic kept;
   const auto a = kept.writer("a");
