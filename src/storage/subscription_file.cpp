@@ -292,9 +292,16 @@ result<void> subscription_file::synchronize() const {
 result<void> subscription_file::begin(kept_reader& reader) {
   // What a holder before us left may still be on its way.
   if (auto done = synchronize(); !done) return done;
-  // It has said this already, and nothing since: its only copy is not written again.
-  if (found_in_anchor_) return {};
+  const std::vector<u64> before = sequences_;
   if (auto gathered = gather(reader); !gathered) return gathered;
+  if (found_in_anchor_) {
+    // It has said this already, and nothing since: its only copy is not written again.
+    if (sequences_ == before) return {};
+    // A lane was cut, or is new. What is true is on the disk a second time before the only copy is written again.
+    ++commit_;
+    store(commit_ % 2);
+    if (auto done = synchronize(); !done) return done;
+  }
   ++commit_;
   store(anchor_slot);
   return synchronize();

@@ -216,3 +216,23 @@ TEST_CASE("both slots of a subscription may be torn at once, and it goes on wher
   REQUIRE(!f.has_value());
   CHECK(f.error() == errc::corrupt);
 }
+
+TEST_CASE("a subscription whose lane was cut says where it is as soon as it is opened again") {
+  const remembered kept;
+  {
+    const auto f = kept.file();
+    const auto r = kept.reader(start::earliest);
+    take(*r, 2000);
+    REQUIRE(f->begin(*r).has_value());
+  }
+  // Only what was said at the opening counts, and the reader stands before it.
+  {
+    const auto f = kept.file();
+    CHECK(f->found()->find("a")->sequence == 1000);
+    const auto r = kept.reader(start::sequence(500));
+    REQUIRE(f->begin(*r).has_value());
+  }
+  const auto f = kept.file();
+  CHECK(f->found()->find("a")->sequence == 500);
+  CHECK(f->found()->find("b")->sequence == 500);
+}
