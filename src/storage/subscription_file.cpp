@@ -194,11 +194,14 @@ result<void> subscription_file::read() {
   }
   salt_ = head.salt;
   std::vector<cursor::place> best;
+  u64 said[commit_slots] = {};
   for (u32 i = 0; i < commit_slots; ++i) {
     std::vector<cursor::place> places;
     std::vector<u64> checks;
     u64 commit = 0;
-    if (!read_slot(i, places, commit, checks) || commit <= commit_) continue;
+    const bool whole = read_slot(i, places, commit, checks);
+    if (!whole) said[i] = commit;
+    if (!whole || commit <= commit_) continue;
     commit_ = commit;
     best = std::move(places);
     lane_checks_ = std::move(checks);
@@ -209,6 +212,11 @@ result<void> subscription_file::read() {
     // Whoever made it died before it was anywhere.
     if (never_written(0) && never_written(1)) return {};
     return tl::unexpected(error(errc::corrupt, path_ + ": none of its commits is whole" + advice));
+  }
+  // A slot that is not whole because a lane of it is not would be whole once that lane is in the table again.
+  for (u32 i = 0; i < commit_slots; ++i) {
+    // sync(subscription.commit): never whole again, until it is written
+    if (said[i] > commit_) store_release(slot(i).check, u64{0});
   }
   found_.emplace();
   sequences_.clear();

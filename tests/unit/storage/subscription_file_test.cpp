@@ -236,3 +236,29 @@ TEST_CASE("a subscription whose lane was cut says where it is as soon as it is o
   CHECK(f->found()->find("a")->sequence == 500);
   CHECK(f->found()->find("b")->sequence == 500);
 }
+
+TEST_CASE("a commit that does not count when a subscription is opened never counts later") {
+  const remembered kept;
+  cursor counted;
+  {
+    const auto f = kept.file();
+    const auto r = kept.reader(start::earliest);
+    REQUIRE(f->begin(*r).has_value());
+    take(*r, 10);
+    REQUIRE(f->commit(*r).has_value());
+    counted = r->position();
+    take(*r, 10);
+    REQUIRE(f->commit(*r).has_value());
+  }
+  const std::string whole = read_all(kept.path());
+  std::string bytes = whole;
+  // Of the newest commit, which is the third: what it said is not on the disk yet, and comes later.
+  const std::size_t at = commit_slots_offset + (3 % 2) * sizeof(commit_slot) + offsetof(commit_slot, sequence);
+  bytes[at] ^= 1;
+  write_all(kept.path(), bytes);
+  CHECK(*kept.file()->found() == counted);
+  bytes = read_all(kept.path());
+  bytes[at] = whole[at];
+  write_all(kept.path(), bytes);
+  CHECK(*kept.file()->found() == counted);
+}
