@@ -324,9 +324,9 @@ result<void> kept_reader::seek(const start& from) {
   result<void> answer;
   for (const auto& lane : lanes_) {
     lane->held.clear();
-    lane->left = false;
+    lane->left = lane->nowhere = false;
     if (auto there = go_to(*lane, from); !there) {
-      lane->left = true;
+      lane->left = lane->nowhere = true;
       answer = std::move(there);
       continue;
     }
@@ -346,13 +346,17 @@ u64 kept_reader::done_of(const kept_lane& lane) const noexcept {
 
 cursor kept_reader::position() const {
   cursor c;
-  for (const auto& lane : lanes_) c.set({lane->name, lane->id[0], sequence_of_next(*lane)});
+  for (const auto& lane : lanes_) {
+    if (!lane->nowhere) c.set({lane->name, lane->id[0], sequence_of_next(*lane)});
+  }
   return c;
 }
 
 cursor kept_reader::done() const {
   cursor c;
-  for (const auto& lane : lanes_) c.set({lane->name, lane->id[0], done_of(*lane)});
+  for (const auto& lane : lanes_) {
+    if (!lane->nowhere) c.set({lane->name, lane->id[0], done_of(*lane)});
+  }
   return c;
 }
 

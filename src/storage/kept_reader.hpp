@@ -45,6 +45,7 @@ struct kept_lane {
   u64 id[2] = {};
   std::unique_ptr<log_reader> reader;
   u32 remembered_as = not_remembered;  // in a named subscription's table
+  bool nowhere = false;                // a seek failed: no place of it is said
 
  private:
   friend class kept_reader;

@@ -260,6 +260,7 @@ result<u32> subscription_file::remember(const std::string& name, const u64 (&id)
 result<void> subscription_file::gather(kept_reader& reader) {
   for (std::size_t i = 0; i < reader.lanes(); ++i) {
     kept_lane& lane = reader.lane(i);
+    if (lane.nowhere) continue;
     if (lane.remembered_as == kept_lane::not_remembered) {
       auto index = remember(lane.name, lane.id);
       if (!index) return tl::unexpected(std::move(index.error()));

@@ -262,3 +262,24 @@ TEST_CASE("a commit that does not count when a subscription is opened never coun
   write_all(kept.path(), bytes);
   CHECK(*kept.file()->found() == counted);
 }
+
+TEST_CASE("a lane in which a seek failed stays where the last commit had it") {
+  const remembered kept;
+  const auto f = kept.file();
+  const auto r = kept.reader(start::earliest);
+  REQUIRE(f->begin(*r).has_value());
+  take(*r, 2000);
+  REQUIRE(f->commit(*r).has_value());
+  // Nothing of this lane can be opened.
+  const std::string link = kept.directory.path() + "/market+quotes/a/" + segment_name(900);
+  std::filesystem::create_symlink("nowhere", link);
+  CHECK(!r->seek(start::latest).has_value());
+  CHECK(r->position().find("a") == nullptr);
+  CHECK(r->done().find("a") == nullptr);
+  REQUIRE(f->commit(*r).has_value());
+  std::filesystem::remove(link);
+  write_all(kept.path("copy"), read_all(kept.path()));
+  const auto copy = kept.open("copy").value();
+  CHECK(copy->found()->find("a")->sequence == 1000);
+  CHECK(copy->found()->find("b")->sequence == 1000);
+}
