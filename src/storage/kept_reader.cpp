@@ -150,8 +150,14 @@ kept_lane* kept_reader::youngest(const std::string& name) const noexcept {
 }
 
 result<void> kept_reader::look(const start& from, bool first) {
-  lane_missing_ = false;
-  for (const std::string& name : list_lanes(root_, topic_)) {
+  int why = 0;
+  const std::vector<std::string> names = list_lanes(root_, topic_, &why);
+  if (why != 0 && first) {
+    return tl::unexpected(storage_call_failed("reading the directory", lane_directory(root_, topic_, "."), why));
+  }
+  // What could not be read is worth reading again.
+  lane_missing_ = why != 0;
+  for (const std::string& name : names) {
     kept_lane* const known = youngest(name);
     if (known != nullptr) {
       u64 device = 0;

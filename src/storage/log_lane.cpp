@@ -202,9 +202,10 @@ bool lane_is_held(const std::string& directory) noexcept {
   return !file || held_by_other(file.get(), writer_lock_byte, 1);
 }
 
-std::vector<std::string> list_lanes(const std::string& root, const std::string& topic) {
+std::vector<std::string> list_lanes(const std::string& root, const std::string& topic, int* why) {
   std::vector<std::string> names;
   const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path_of_topic(root, topic).c_str()), ::closedir);
+  if (why != nullptr) *why = folder || errno == ENOENT ? 0 : errno;
   if (!folder) return names;
   while (const dirent* const entry = ::readdir(folder.get())) {
     if (check_lane_name(entry->d_name)) names.emplace_back(entry->d_name);

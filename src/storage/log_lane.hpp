@@ -67,8 +67,9 @@ result<log_lane> imagine_lane(const std::string& directory, const u64 (&id)[2]);
 // Sets such a file aside as `lane.cut`, makes one with this id, and takes its lock. Errors: as open_lane_to_write().
 result<log_lane> renew_lane_file(const std::string& directory, const u64 (&id)[2]);
 
-// Names of the lanes of a topic. Empty where there is no such topic.
-std::vector<std::string> list_lanes(const std::string& root, const std::string& topic);
+// Names of the lanes of a topic. Empty where there is no such topic. `why`: the errno of a directory that is there and
+// cannot be read, or else 0.
+std::vector<std::string> list_lanes(const std::string& root, const std::string& topic, int* why = nullptr);
 
 std::string lane_directory(const std::string& root, const std::string& topic, const std::string& name);
 

@@ -1,4 +1,6 @@
 // All lanes of a topic as one stream: their order, where it begins, and what happens to it when lanes come and go.
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -273,6 +275,26 @@ TEST_CASE("a lane that is removed and made anew under a reader is another one of
   r->look_for_lanes();
   CHECK(r->lanes() == 3);
   CHECK(!next(*r));
+}
+
+TEST_CASE("a topic whose directory cannot be read for want of descriptors is looked at again") {
+  const kept_topic kept;
+  append_all(*kept.writer("a"), 0, 10);
+  const auto r = kept.reader();
+  append_all(*kept.writer("b"), 10, 20);
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit none{0, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  r->look_for_lanes();
+  const auto anew = kept_reader::open(kept.directory.path(), topic, std::nullopt, 4, start::latest);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+  CHECK(r->lane_missing());
+  REQUIRE(!anew.has_value());
+  CHECK(anew.error() == errc::limit_reached);
+  r->look_for_lanes();
+  CHECK(!r->lane_missing());
+  CHECK(all(*r).size() == 20);
 }
 
 TEST_CASE("what is held is not done, whatever was given back behind it") {
