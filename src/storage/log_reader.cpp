@@ -139,6 +139,8 @@ take_status log_reader::cross() {
   if (!*began) return take_status::nothing;
   if (!any) return take_status::message;
   if (position_ < end || sequence_ < expected || sequence_ - voids_ < expected - expected_voids) {
+    // What was delivered is not said to be due again.
+    sequence_ = std::max(sequence_, expected);
     return corrupt(parts_->segment->path + " does not begin where the segment before it ends");
   }
   const u64 lost = (sequence_ - voids_) - (expected - expected_voids);
@@ -321,6 +323,8 @@ result<void> log_reader::seek(const by_key& key) {
 // behind it.
 result<bool> log_reader::seek_in_list(const by_key& key) {
   parts_->segment = parts_->next = nullptr;
+  parts_->old.clear();
+  held_here_ = 0;
   lagged_due_ = false;
   lost_ = 0;
   position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;

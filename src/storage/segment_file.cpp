@@ -28,6 +28,8 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr u64 page_bytes = 4096;
+// So that no sum of a position and what is in a segment wraps.
+constexpr u64 position_max = u64{1} << 62;
 // Readers share this byte, whoever removes the segment takes it alone. Far behind any end of file.
 constexpr off_t reader_lock_byte = off_t{1} << 40;
 constexpr const char* temporary_prefix = ".making-";
@@ -227,8 +229,8 @@ bool segment_file::read_start(segment_start& out) const noexcept {
   out.stamp = load_relaxed(start.stamp);  // relaxed: as above
   // relaxed: whoever asks does so after its writer is dead
   out.after_failure = load_relaxed(start.after_failure);
-  return out.check == start_check(out, salt) && out.position % page_bytes == 0 && out.voids <= out.sequence &&
-         (out.after_failure == 0 || out.after_failure == segment_failure_mark);
+  return out.check == start_check(out, salt) && out.position % page_bytes == 0 && out.position <= position_max &&
+         out.voids <= out.sequence && (out.after_failure == 0 || out.after_failure == segment_failure_mark);
 }
 
 void segment_file::write_start(segment_start start) const noexcept {
