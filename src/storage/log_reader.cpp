@@ -1,6 +1,7 @@
 #include "quoit/detail/log_reader.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "storage/frame_walk.hpp"
 #include "storage/lane_header.hpp"
@@ -402,7 +403,17 @@ result<void> log_reader::walk_to(const by_key& key) {
       voids_ = place.voids;
       stamp_ = place.stamp;
       if (step.kind != step_kind::rolled) return {};
-      if (cross() != take_status::message) return {};
+      const std::shared_ptr<segment_file> segment_before = parts_->segment;
+      const take_status status = cross();
+      if (status == take_status::corrupt && parts_->segment != segment_before) {
+        return tl::unexpected(error(errc::corrupt, parts_->fault));
+      }
+      if (status == take_status::lagged) {
+        // Removed under the search, and not from under somebody who reads: who asks for a sequence counts it himself.
+        lost_total_ -= std::exchange(lost_, 0);
+      } else if (status != take_status::message) {
+        return {};
+      }
       place = {position_, sequence_, voids_, stamp_};
       continue;
     }
