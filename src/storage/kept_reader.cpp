@@ -134,6 +134,8 @@ result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const std::string& nam
 void kept_reader::add(std::unique_ptr<kept_lane> lane) {
   const auto at = std::upper_bound(lanes_.begin(), lanes_.end(), lane,
                                    [](const auto& a, const auto& b) { return a->name < b->name; });
+  // Taking allocates nothing.
+  if (remembers_held_) lane->held.reserve(held_max_);
   idle_.push_back(lane.get());
   lanes_.insert(at, std::move(lane));
   for (u32 i = 0; i < lanes_.size(); ++i) lanes_[i]->order = i;
