@@ -226,7 +226,14 @@ result<void> subscriber_core::seek(const start& from) {
   subscriber_options options = parts_->options;
   options.start = from;
   if (auto ok = check_options(options, true); !ok) return ok;
-  return parts_->kept->reader->seek(from);
+  auto there = parts_->kept->reader->seek(from);
+  // Nobody publishes for whoever waits for this subscriber, on another loop's descriptor or in a coroutine, to look.
+  if (parts_->foreign) parts_->foreign->ring();
+  if (parts_->kept->is_told) {
+    parts_->owner->mark_own(parts_->ready_bit);
+    if (parts_->owner->attachment) parts_->owner->attachment->slept_beside();
+  }
+  return there;
 }
 
 result<cursor> subscriber_core::position() const {

@@ -321,6 +321,18 @@ TEST_CASE("the descriptor of a subscriber of a topic on disk is readable while t
   }
 }
 
+TEST_CASE("the descriptor of a subscriber of a topic on disk is readable after a seek") {
+  kept_bus kept;
+  kept.publisher()->publish(3);
+  auto sub = kept.subscriber(kept.options());
+  pollfd ready{sub.fd().value(), POLLIN, 0};
+  for (u64 n = 0; n < 3; ++n) CHECK(next_number_of(sub) == n);
+  while (::poll(&ready, 1, 0) == 1) CHECK(!sub.poll().value());
+  REQUIRE(sub.seek(start::earliest).has_value());
+  REQUIRE(::poll(&ready, 1, 0) == 1);
+  CHECK(next_number_of(sub) == 0);
+}
+
 TEST_CASE("an observer of a topic on disk sees it all, and is entered nowhere") {
   kept_bus kept;
   auto options = kept.options();
