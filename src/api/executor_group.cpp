@@ -80,8 +80,10 @@ struct executor_group_state {
 
   std::uint32_t epoch = fork_epoch;
   std::vector<std::unique_ptr<member>> members;
-  std::atomic<std::size_t> work{0};  // that the group was given, and that is not over
-  std::atomic<bool> closing{false};  // nothing comes from outside any more
+  // What the group was given and is not over, in one word with whether nothing comes from outside any more: alone, that
+  // says that the threads end.
+  static constexpr std::uint64_t closing = std::uint64_t{1} << 63;
+  std::atomic<std::uint64_t> work{0};
   bool joined = false;
   std::mutex mutex;
   std::condition_variable changed;
@@ -157,10 +159,9 @@ void executor_group_state::thread_of(member& m) noexcept {
 }
 
 bool executor_group_state::nothing_left(const executor& where) const noexcept {
-  // sync(group.closing): in one order with what is counted: once this finds no work, none is added any more
-  if (!closing.load(std::memory_order_seq_cst)) return false;
-  // sync(group.closing): as above
-  return work.load(std::memory_order_seq_cst) == 0 && where.loop().roots() == nullptr && where.loop().nothing_posted();
+  // sync(group.closing): once this finds no work, none is added any more
+  return work.load(std::memory_order_seq_cst) == closing && where.loop().roots() == nullptr &&
+         where.loop().nothing_posted();
 }
 
 void executor_group_state::nudge_others() noexcept {
@@ -189,7 +190,7 @@ void executor_group_state::end_threads(start how) noexcept {
   }
   changed.notify_all();
   // sync(group.closing): as in nothing_left()
-  closing.store(true, std::memory_order_seq_cst);
+  work.fetch_or(closing, std::memory_order_seq_cst);
   nudge_others();
   for (const auto& m : members) {
     if (m->thread.joinable()) m->thread.join();
@@ -197,21 +198,21 @@ void executor_group_state::end_threads(start how) noexcept {
 }
 
 group_work::group_work(executor_group_state& of) : of_(&of) {
-  // sync(group.closing): either this sees it, or the threads see that there is work
-  const std::size_t before = of.work.fetch_add(1, std::memory_order_seq_cst);
-  // sync(group.closing): as above. Whoever is counted itself may go on to spawn.
-  if (before != 0 || !of.closing.load(std::memory_order_seq_cst)) return;
-  over();
-  throw std::logic_error("quoit::executor_group: spawned or posted after join(), and there was nothing left");
+  // sync(group.closing): whoever is counted itself may go on to spawn; one who is refused is never counted
+  std::uint64_t before = of.work.load(std::memory_order_seq_cst);
+  do {
+    if (before == executor_group_state::closing) {
+      throw std::logic_error("quoit::executor_group: spawned or posted after join(), and there was nothing left");
+    }
+    // sync(group.closing): as above
+  } while (!of.work.compare_exchange_weak(before, before + 1, std::memory_order_seq_cst));
 }
 
 // The state stays until its threads have ended, and whoever is here is one of them, or the one that joins.
 void group_work::over() noexcept {
   executor_group_state& of = *of_;
-  // sync(group.closing): either this sees it, or the threads see that there is no work when they are told
-  if (of.work.fetch_sub(1, std::memory_order_seq_cst) != 1) return;
-  // sync(group.closing): as above
-  if (of.closing.load(std::memory_order_seq_cst)) of.nudge_others();
+  // sync(group.closing): of the last one the threads are told, if they wait for it
+  if (of.work.fetch_sub(1, std::memory_order_seq_cst) == executor_group_state::closing + 1) of.nudge_others();
 }
 
 void group_work::failed(std::exception_ptr why) const noexcept { of_->fail(std::move(why)); }
