@@ -318,7 +318,9 @@ bool segment_keeper::write_back() {
       return false;
     }
     for (const kept_segment& kept : kept_) {
-      if (kept.begin < position && !kept.failed) to_sync.push_back(kept);
+      // Passed ones that are on the disk whole, with the roll at their end, may not have been let go of yet.
+      const bool whole = kept.begin + kept.file->geometry.data_bytes <= durable_;
+      if (kept.begin < position && !whole && !kept.failed) to_sync.push_back(kept);
     }
     durable = durable_;
     first_kept = kept_.front().file->number;
