@@ -126,7 +126,7 @@ TEST_CASE("where io_uring is refused an executor stands on epoll, and says why")
       const std::string words = made->describe();
       if (!words.starts_with("epoll (io_uring") || words.find(r.words) == std::string::npos) return 3;
       // Nor is there a futex then, for the same reason.
-      const auto none = quoit::executor::create({.rung = quoit::rung::futex});
+      const auto none = quoit::executor::create({.engine = quoit::io_engine::automatic, .rung = quoit::rung::futex});
       if (none || none.error().message().find(r.words) == std::string::npos) return 5;
       auto ex = quoit::executor::create({.engine = quoit::io_engine::automatic}).value();
       return ex.run(value_after(7)) == 7 ? 0 : 4;
