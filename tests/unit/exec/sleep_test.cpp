@@ -41,7 +41,7 @@ TEST_CASE("sleepers wake in the order of their times, whatever the order in whic
   auto all = [](std::vector<int>& o) -> quoit::task<> {
     quoit::scope s;
     const std::array<int, 5> numbers = {5, 1, 4, 2, 3};
-    for (const int i : numbers) s.spawn(note_after(i * 3ms, i, o));
+    for (const int i : numbers) s.spawn(note_after(i * 20ms, i, o));
     co_await s.join();
   };
   quoit::sync_wait(all(order));
