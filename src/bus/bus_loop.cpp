@@ -24,6 +24,24 @@ constexpr std::size_t hot_for_ever_max = 64;
 
 // ---- waits ---------------------------------------------------------------------------------------------
 
+template <class Wait>
+bool bus_wait::sleep_in(bus_loop& where, Wait& self, const promise_base& awaiting,
+                        std::coroutine_handle<> who) noexcept {
+  loop_ = awaiting.loop();
+  handle = who;
+  where.wait(self);
+  attach(awaiting.stop());
+  return true;
+}
+
+template <class Wait>
+void bus_wait::answer_as(Wait& self, errc why) noexcept {
+  if (where_ == nullptr) return;
+  where_->leave(self);
+  why_ = why;
+  loop_->make_ready(*this);
+}
+
 receive_wait::~receive_wait() {
   if (where_ != nullptr) where_->leave(*this);
   // Received, and its task was destroyed before it went on.
@@ -31,32 +49,19 @@ receive_wait::~receive_wait() {
 }
 
 bool receive_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
-  if (awaiting.stop().stop_requested()) {
-    why_ = errc::cancelled;
-    return false;
-  }
+  if (is_stopped(awaiting)) return false;
   if (look()) return !at_once(awaiting, who);
   if (core_.waiting_ != nullptr) {
     why_ = errc::busy;
     return false;
   }
   bus_loop* const where = bus_loop::of(*core_.parts_->owner, *awaiting.loop(), why_);
-  if (where == nullptr) return false;
-  loop_ = awaiting.loop();
-  handle = who;
-  where->wait(*this);
-  attach(awaiting.stop());
-  return true;
+  return where != nullptr && sleep_in(*where, *this, awaiting, who);
 }
 
 void receive_wait::stopped(stop_hook& hook) noexcept { static_cast<receive_wait&>(hook).answer(errc::cancelled); }
 
-void receive_wait::answer(errc why) noexcept {
-  if (where_ == nullptr) return;  // it has its answer
-  where_->leave(*this);
-  why_ = why;
-  loop_->make_ready(*this);
-}
+void receive_wait::answer(errc why) noexcept { answer_as(*this, why); }
 
 space_wait::~space_wait() {
   if (where_ != nullptr) where_->leave(*this);
@@ -65,57 +70,32 @@ space_wait::~space_wait() {
 }
 
 bool space_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
-  if (awaiting.stop().stop_requested()) {
-    why_ = errc::cancelled;
-    return false;
-  }
+  if (is_stopped(awaiting)) return false;
   if (look()) return !at_once(awaiting, who);
   bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop(), why_);
-  if (where == nullptr) return false;
-  loop_ = awaiting.loop();
-  handle = who;
-  where->wait(*this);
-  attach(awaiting.stop());
-  return true;
+  return where != nullptr && sleep_in(*where, *this, awaiting, who);
 }
 
 void space_wait::stopped(stop_hook& hook) noexcept { static_cast<space_wait&>(hook).answer(errc::cancelled); }
 
-void space_wait::answer(errc why) noexcept {
-  if (where_ == nullptr) return;  // it has its answer
-  where_->leave(*this);
-  why_ = why;
-  loop_->make_ready(*this);
-}
+void space_wait::answer(errc why) noexcept { answer_as(*this, why); }
 
 flush_wait::~flush_wait() {
   if (where_ != nullptr) where_->leave(*this);
 }
 
 bool flush_wait::begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept {
-  if (awaiting.stop().stop_requested()) {
-    why_ = errc::cancelled;
-    return false;
-  }
+  if (is_stopped(awaiting)) return false;
   bus_loop* const where = bus_loop::of(core_.owner(), *awaiting.loop(), why_);
   if (where == nullptr) return false;
   asked_ = core_.request_flush();
   if (look()) return !at_once(awaiting, who);
-  loop_ = awaiting.loop();
-  handle = who;
-  where->wait(*this);
-  attach(awaiting.stop());
-  return true;
+  return sleep_in(*where, *this, awaiting, who);
 }
 
 void flush_wait::stopped(stop_hook& hook) noexcept { static_cast<flush_wait&>(hook).answer(errc::cancelled); }
 
-void flush_wait::answer(errc why) noexcept {
-  if (where_ == nullptr) return;  // it has its answer
-  where_->leave(*this);
-  why_ = why;
-  loop_->make_ready(*this);
-}
+void flush_wait::answer(errc why) noexcept { answer_as(*this, why); }
 
 // ---- the node in the loop ------------------------------------------------------------------------------
 

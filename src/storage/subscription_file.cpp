@@ -14,6 +14,7 @@
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
 #include "storage/kept_reader.hpp"
+#include "storage/lane_header.hpp"
 #include "storage/log_lane.hpp"
 
 namespace quoit::inline v1::detail {
@@ -24,13 +25,9 @@ constexpr off_t holder_lock_byte = off_t{1} << 40;
 constexpr const char* folder_name = ".subscriptions";
 
 error failed(const std::string& doing, const std::string& path, int why) {
-  errc code = errc::system;
-  if (why == EACCES || why == EPERM || why == EROFS) code = errc::no_permission;
-  if (why == ENOENT) code = errc::not_found;
-  if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
-  if (why == EMFILE || why == ENFILE) code = errc::limit_reached;
-  if (why == EOPNOTSUPP) code = errc::invalid_argument;
-  return error(code, doing + " " + path, code == errc::no_space ? subscription_file_bytes : 0, why);
+  if (why == EOPNOTSUPP) return error(errc::invalid_argument, doing + " " + path, 0, why);
+  if (why == ENOSPC || why == EDQUOT) return error(errc::no_space, doing + " " + path, subscription_file_bytes, why);
+  return storage_call_failed(doing, path, why);
 }
 
 u64 marked(u32 crc) noexcept { return u64{crc} | u64{1} << 32; }

@@ -1,11 +1,7 @@
 // Publishers on disk on a bus: killed at any moment, forked, two that want one name, and what a steady state costs.
 #include <doctest/doctest.h>
 
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -20,6 +16,7 @@
 #include "support/child.hpp"
 #include "support/log_fixture.hpp"
 #include "support/messages.hpp"
+#include "support/refuse.hpp"
 #include "support/skip.hpp"
 
 using namespace quoit::test;
@@ -105,18 +102,6 @@ void check_lane(const scratch_directory& directory, const char* name, u64 which,
   // Sequences at the very end may be void.
   REQUIRE(end + 2 >= committed);
   CHECK(reader.lost_total() == 0);
-}
-
-bool allow_no_system_call() {
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-  };
-  sock_fprog program{sizeof filter / sizeof filter[0], filter};
-  return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
 }
 
 }  // namespace

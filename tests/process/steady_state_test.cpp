@@ -1,10 +1,6 @@
 // In the steady state: no system call when nobody sleeps, and no allocation, on error paths too.
 #include <doctest/doctest.h>
 
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <cstddef>
@@ -14,6 +10,7 @@
 #include "support/bus_guard.hpp"
 #include "support/child.hpp"
 #include "support/messages.hpp"
+#include "support/refuse.hpp"
 #include "support/skip.hpp"
 
 using namespace quoit::test;
@@ -22,19 +19,6 @@ using namespace std::chrono_literals;
 namespace {
 
 unsigned long allocations = 0;
-
-// From here on a system call other than exit_group kills.
-bool allow_no_system_call() {
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return false;
-  sock_filter filter[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-  };
-  sock_fprog program{sizeof filter / sizeof filter[0], filter};
-  return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
-}
 
 // Publishes and receives a hundred thousand times; false if anything was wrong.
 bool busy(quoit::publisher<checked>& pub, quoit::subscriber<checked>& sub) {

@@ -57,6 +57,18 @@ class QUOIT_EXPORT bus_wait : protected ready_node, protected stop_hook {
     loop_->make_ready(*this);
     return false;
   }
+  // A stop comes first. True: it was asked for, and is the answer.
+  bool is_stopped(const promise_base& awaiting) noexcept {
+    if (!awaiting.stop().stop_requested()) return false;
+    why_ = errc::cancelled;
+    return true;
+  }
+  // `self` is this, as what it is: it enters the list of its kind there, and the coroutine sleeps.
+  template <class Wait>
+  bool sleep_in(bus_loop& where, Wait& self, const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
+  // Unless it has its answer already, this is it.
+  template <class Wait>
+  void answer_as(Wait& self, errc why) noexcept;
   static constexpr errc none{};
 
   bus_loop* where_ = nullptr;  // while it is in a list there

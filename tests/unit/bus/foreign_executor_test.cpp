@@ -1,7 +1,6 @@
 // A whole executor in a loop that is not quoit's. No recheck helps: it comes after an hour, and whoever is not woken
 // hangs.
 #include <doctest/doctest.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -17,6 +16,7 @@
 
 #include "support/bus_guard.hpp"
 #include "support/child.hpp"
+#include "support/foreign.hpp"
 #include "support/skip.hpp"
 #include "support/sleeper.hpp"
 
@@ -26,11 +26,6 @@ using quoit::errc;
 using quoit::io_engine;
 
 namespace {
-
-bool readable(int fd, int timeout_ms = 0) {
-  pollfd one{fd, POLLIN, 0};
-  return ::poll(&one, 1, timeout_ms) == 1 && (one.revents & POLLIN) != 0;
-}
 
 // The loop of somebody else, which knows one descriptor.
 class foreign_loop {

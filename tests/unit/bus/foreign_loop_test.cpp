@@ -2,7 +2,6 @@
 // wake that is lost hangs.
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,6 +17,7 @@
 #include "quoit/detail/topic_layout.hpp"
 #include "support/bus_guard.hpp"
 #include "support/child.hpp"
+#include "support/foreign.hpp"
 #include "support/skip.hpp"
 #include "support/sleeper.hpp"
 
@@ -26,19 +26,6 @@ using namespace std::chrono_literals;
 using quoit::errc;
 
 namespace {
-
-quoit::bus_options patient(quoit::transport used = quoit::transport::shared_memory) {
-  quoit::bus_options o = never_rechecks;
-  o.transport = used;
-  // A publisher on the kernel path stays as long for what was not taken, and looks again after a recheck only.
-  if (used == quoit::transport::kernel) o.lock_timeout = 100ms;
-  return o;
-}
-
-bool readable(int fd, int timeout_ms = 0) {
-  pollfd one{fd, POLLIN, 0};
-  return ::poll(&one, 1, timeout_ms) == 1 && (one.revents & POLLIN) != 0;
-}
 
 // As whoever stands on epoll.
 class epoll_loop {
@@ -77,12 +64,6 @@ bool has_nothing(Subscriber& sub) {
   auto got = sub.poll();
   REQUIRE(got.has_value());
   return !*got;
-}
-
-std::vector<std::string> pipes_of(const bus_guard& bus) {
-  std::vector<std::string> pipes = bus.files();
-  std::erase_if(pipes, [](const std::string& file) { return file.find("@bell-") == std::string::npos; });
-  return pipes;
 }
 
 // Made first, it goes last.

@@ -13,6 +13,7 @@
 
 #include "support/bus_guard.hpp"
 #include "support/child.hpp"
+#include "support/foreign.hpp"
 #include "support/skip.hpp"
 #include "support/sleeper.hpp"
 
@@ -21,25 +22,6 @@ using namespace std::chrono_literals;
 using quoit::errc;
 
 namespace {
-
-quoit::bus_options patient(quoit::transport used = quoit::transport::shared_memory) {
-  quoit::bus_options o = never_rechecks;
-  o.transport = used;
-  // A publisher on the kernel path stays as long for what was not taken.
-  if (used == quoit::transport::kernel) o.lock_timeout = 100ms;
-  return o;
-}
-
-bool readable(int fd, int timeout_ms = 0) {
-  pollfd one{fd, POLLIN, 0};
-  return ::poll(&one, 1, timeout_ms) == 1 && (one.revents & POLLIN) != 0;
-}
-
-std::vector<std::string> pipes_of(const bus_guard& bus) {
-  std::vector<std::string> pipes = bus.files();
-  std::erase_if(pipes, [](const std::string& file) { return file.find("@bell-") == std::string::npos; });
-  return pipes;
-}
 
 constexpr quoit::transport both[] = {quoit::transport::shared_memory, quoit::transport::kernel};
 constexpr quoit::publisher_options small{.capacity_bytes = 4096};
