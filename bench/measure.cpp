@@ -148,7 +148,8 @@ class measurement {
   void fill(const histogram& h, const usage_of_both& by_side, std::uint64_t turns, std::uint64_t busy_ns) {
     // Round trips as fast as they go, by sides that should sleep while they wait.
     const bool sleeps = row_.make != nullptr && !row_.polls && !row_.one_way && wanted_.rate == 0 && !order_.yields;
-    row_awake_ = sleeps && !slept(by_side.asks.sleeps, by_side.answers.sleeps, turns);
+    const std::uint64_t asks = row_.threads ? by_side.asks.sleeps / 2 : by_side.asks.sleeps;
+    row_awake_ = sleeps && !slept(asks, row_.threads ? asks : by_side.answers.sleeps, turns);
     usage used = by_side.asks;
     used += by_side.answers;
     const double seconds = static_cast<double>(busy_ns) * 1e-9;

@@ -70,6 +70,7 @@ struct row_type {
   const char* shows;
   bool one_way = false;  // else a round trip
   bool polls = true;     // needs two CPUs
+  bool threads = false;  // both sides are threads of the process that asks
   floor_kind floor = floor_kind::slot;
   std::uint64_t turns = 0;                                           // of one order: some milliseconds of work
   std::uint64_t payload_bytes = 0;                                   // 0: what was asked for
