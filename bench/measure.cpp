@@ -1,6 +1,7 @@
 #include "measure.hpp"
 
 #include <algorithm>
+#include <quoit/executor.hpp>
 #include <stdexcept>
 
 #include "pair_runner.hpp"
@@ -94,7 +95,11 @@ class measurement {
       case floor_kind::line: return 20'000;
       case floor_kind::slot:
         return std::clamp<std::uint64_t>(20'000 * 256 / std::max<std::uint64_t>(order_.touch_bytes, 1), 200, 20'000);
-      case floor_kind::futex: return 4'000;
+      case floor_kind::futex:
+      case floor_kind::futex_timed:
+      case floor_kind::futex_ring:
+      case floor_kind::pipe_ring:
+      case floor_kind::pipe_epoll: return 4'000;
       case floor_kind::seqpacket:
       case floor_kind::echo:
         return std::clamp<std::uint64_t>(4'000 * 4096 / std::max<std::uint64_t>(order_.touch_bytes, 1), 100, 4'000);
@@ -232,6 +237,19 @@ std::string objection(const row_type& row, const request& wanted) {
   if (echoes && size_of(row, wanted).touch_bytes != size_of(row, wanted).payload_bytes)
     return "all of it is sent: --touch means nothing";
   return {};
+}
+
+std::string kernel_lacks(const row_type& row) {
+  quoit::executor_options with{.engine = quoit::io_engine::io_uring, .rung = quoit::rung::pipe};
+  switch (row.floor) {
+    case floor_kind::futex_ring: with.rung = quoit::rung::futex; break;
+    case floor_kind::pipe_ring:
+    case floor_kind::echo:
+    case floor_kind::echo_spin: break;
+    default: return {};
+  }
+  const auto made = quoit::executor::create(with);
+  return made ? std::string() : "its floor stands on io_uring: " + made.error().message();
 }
 
 measured measure(const row_type& row, const request& wanted) {

@@ -29,8 +29,11 @@ message_size size_of(const row_type& row, const request& wanted);
 // Why the row cannot be measured like this; empty if it can.
 std::string objection(const row_type& row, const request& wanted);
 
+// What the row's floor stands on and this kernel, or a sandbox, refuses; empty if nothing.
+std::string kernel_lacks(const row_type& row);
+
 // Repeats the row, five times at most, until its floor is the same before and after it.
-// Requires: no objection, and that this process has no quoit bus open. Throws std::runtime_error.
+// Requires: no objection, nothing lacking, and that this process has no quoit bus open. Throws std::runtime_error.
 measured measure(const row_type& row, const request& wanted);
 
 }  // namespace bench

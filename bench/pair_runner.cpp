@@ -69,8 +69,8 @@ pair_runner::pair_runner(pair_state& state, floors::cpu_pair cpus, make_side mak
   floors::ns_per_tick();
   floors::step_ticks();
   problem_of_this_process = state.problem;
-  if (!state.echo.open() || !state.seqpacket.open())
-    throw std::runtime_error(std::string("socketpair: ") + std::strerror(errno));
+  if (!state.echo.open() || !state.seqpacket.open() || !state.pipes.open())
+    throw std::runtime_error(std::string("socketpair or pipe: ") + std::strerror(errno));
   floors::end_with_child(end_with_answers);
   child_ = floors::fork_with_us([this] { return answer(); });
   if (child_ < 0) throw std::runtime_error(std::string("fork: ") + std::strerror(errno));
@@ -135,7 +135,9 @@ usage_of_both pair_runner::floor(floor_kind kind, std::uint64_t turns, std::uint
   used.asks.enters = enters;
   wait_done();
   used.answers = state_.answers_used - theirs;
-  if (kind == floor_kind::futex) used.asks.wakes = used.answers.wakes = turns;
+  const bool wakes = kind == floor_kind::futex || kind == floor_kind::futex_timed || kind == floor_kind::futex_ring ||
+                     kind == floor_kind::pipe_ring || kind == floor_kind::pipe_epoll;
+  if (wakes) used.asks.wakes = used.answers.wakes = turns;
   return used;
 }
 
@@ -163,6 +165,10 @@ std::uint64_t pair_runner::ask_floor(const order& what, histogram& ticks) {
       floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_ask(state_.slot, what.turns, size, ticks); });
       break;
     case floor_kind::futex: floors::futex_ask(state_.futex, what.turns, ticks); break;
+    case floor_kind::futex_timed: floors::futex_ask(state_.futex, what.turns, ticks, &floors::futex_timeout); break;
+    case floor_kind::futex_ring: return floors::futex_ring_ask(state_.futex, what.turns, ticks);
+    case floor_kind::pipe_ring: return floors::pipe_ask<floors::pipe_in_ring>(state_.pipes, what.turns, ticks);
+    case floor_kind::pipe_epoll: return floors::pipe_ask<floors::pipe_in_epoll>(state_.pipes, what.turns, ticks);
     case floor_kind::seqpacket: floors::seqpacket_ask(state_.seqpacket, what.turns, what.touch_bytes, ticks); break;
     case floor_kind::echo:
     case floor_kind::echo_spin:
@@ -178,6 +184,10 @@ std::uint64_t pair_runner::answer_floor(const order& what) {
       floors::with_size(what.touch_bytes, [&](auto size) { floors::slot_answer(state_.slot, what.turns, size); });
       break;
     case floor_kind::futex: floors::futex_answer(state_.futex, what.turns); break;
+    case floor_kind::futex_timed: floors::futex_answer(state_.futex, what.turns, &floors::futex_timeout); break;
+    case floor_kind::futex_ring: return floors::futex_ring_answer(state_.futex, what.turns);
+    case floor_kind::pipe_ring: return floors::pipe_answer<floors::pipe_in_ring>(state_.pipes, what.turns);
+    case floor_kind::pipe_epoll: return floors::pipe_answer<floors::pipe_in_epoll>(state_.pipes, what.turns);
     case floor_kind::seqpacket: floors::seqpacket_answer(state_.seqpacket, what.turns, what.touch_bytes); break;
     case floor_kind::echo:
     case floor_kind::echo_spin:

@@ -10,7 +10,9 @@
 
 #include "floors/echo.hpp"
 #include "floors/futex.hpp"
+#include "floors/futex_ring.hpp"
 #include "floors/line.hpp"
+#include "floors/pipe.hpp"
 #include "floors/seqpacket.hpp"
 #include "floors/slot.hpp"
 #include "row.hpp"
@@ -44,6 +46,7 @@ struct pair_state {
   floors::futex_memory futex;
   floors::echo_memory echo;
   floors::seqpacket_memory seqpacket;
+  floors::pipe_memory pipes;
   floors::slot_memory slot;
 };
 

@@ -24,7 +24,7 @@ std::string percent(double value) { return value < 9.95 ? fmt::format("{:.2g}", 
 double rounded(double value) { return std::round(value * 1000) / 1000; }
 
 constexpr char layout[] =
-    "{:<22} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6} {:>9}  {:<9} {:>7} {:>7} {:>6}  {}\n";
+    "{:<22} {:>8} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>8} {:>8} {:>6} {:>9}  {:<11} {:>7} {:>7} {:>6}  {}\n";
 
 }  // namespace
 

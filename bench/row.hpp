@@ -13,13 +13,28 @@ namespace bench {
 
 using floors::histogram;
 
-enum class floor_kind : std::uint8_t { line, slot, futex, echo, echo_spin, seqpacket };
+enum class floor_kind : std::uint8_t {
+  line,
+  slot,
+  futex,
+  futex_timed,
+  futex_ring,
+  pipe_ring,
+  pipe_epoll,
+  echo,
+  echo_spin,
+  seqpacket
+};
 
 constexpr const char* name_of(floor_kind f) {
   switch (f) {
     case floor_kind::line: return "line";
     case floor_kind::slot: return "slot";
     case floor_kind::futex: return "futex";
+    case floor_kind::futex_timed: return "futex.timed";
+    case floor_kind::futex_ring: return "futex.ring";
+    case floor_kind::pipe_ring: return "pipe.ring";
+    case floor_kind::pipe_epoll: return "pipe.epoll";
     case floor_kind::echo: return "echo";
     case floor_kind::echo_spin: return "echo.spin";
     case floor_kind::seqpacket: return "seqpacket";
@@ -29,7 +44,7 @@ constexpr const char* name_of(floor_kind f) {
 
 // Both sides of it need a CPU of their own.
 constexpr bool spins(floor_kind f) {
-  return f != floor_kind::futex && f != floor_kind::echo && f != floor_kind::seqpacket;
+  return f == floor_kind::line || f == floor_kind::slot || f == floor_kind::echo_spin;
 }
 
 // What both processes are told to do next.

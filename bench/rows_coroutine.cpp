@@ -16,9 +16,9 @@ namespace {
 template <class T, quoit::wait How, bool Crowded, quoit::transport Way>
 class awaiting : public endpoint<T> {
  public:
-  awaiting(const order& what, bool asks)
+  awaiting(const order& what, bool asks, rung_choice on = {})
       : endpoint<T>(what, asks, asks ? "there" : "back", asks ? "back" : "there", How, Way),
-        executor_(executor_that(How)) {
+        executor_(executor_that(How, on)) {
     if (Crowded) crowd_.await(this->bus_, executor_, asks);
   }
   std::uint64_t enters() const override { return executor_.system_calls(); }
@@ -70,6 +70,13 @@ std::unique_ptr<side> by_size(const order& what, bool asks) {
     case 1024: return std::make_unique<awaiting<fixed<1024>, How, Crowded, Way>>(what, asks);
     default: return std::make_unique<awaiting<quoit::bytes, How, Crowded, Way>>(what, asks);
   }
+}
+
+// Asleep on one rung, whatever the environment says.
+template <quoit::io_engine Engine, quoit::rung Rung>
+std::unique_ptr<side> on_rung(const order& what, bool asks) {
+  using row = awaiting<fixed<64>, quoit::wait::block, false, quoit::transport::shared_memory>;
+  return std::make_unique<row>(what, asks, rung_choice{Engine, Rung});
 }
 
 // The other side of a row, on a thread of this process.
@@ -334,6 +341,30 @@ std::vector<row_type> coroutine_rows() {
        .floor = floor_kind::futex,
        .turns = 1'000,
        .make = by_size<quoit::wait::block>},
+      {.name = "rung.futex",
+       .shows = "as shm.coroutine.block, both executors woken by a futex that they wait for in io_uring",
+       .polls = false,
+       .floor = floor_kind::futex_ring,
+       .turns = 1'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = on_rung<quoit::io_engine::io_uring, quoit::rung::futex>},
+      {.name = "rung.pipe",
+       .shows = "as shm.coroutine.block, both executors woken by a pipe that they poll in io_uring",
+       .polls = false,
+       .floor = floor_kind::pipe_ring,
+       .turns = 1'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = on_rung<quoit::io_engine::io_uring, quoit::rung::pipe>},
+      {.name = "rung.pipe.epoll",
+       .shows = "as shm.coroutine.block, both executors on epoll, woken by a pipe",
+       .polls = false,
+       .floor = floor_kind::pipe_epoll,
+       .turns = 1'000,
+       .payload_bytes = 64,
+       .payload_fixed = true,
+       .make = on_rung<quoit::io_engine::epoll, quoit::rung::pipe>},
       {.name = "kernel.coroutine.block",
        .shows = "the same through the kernel path",
        .polls = false,

@@ -10,8 +10,14 @@ namespace bench {
 std::vector<row_type> coroutine_rows();
 std::vector<row_type> executor_rows();
 
-inline quoit::executor executor_that(quoit::wait how) {
-  return must("making the executor", quoit::executor::create({.wait = how}));
+// One way to ask the kernel; unspecified: as the environment says, or the best there is.
+struct rung_choice {
+  quoit::io_engine engine = quoit::io_engine::unspecified;
+  quoit::rung rung = quoit::rung::unspecified;
+};
+
+inline quoit::executor executor_that(quoit::wait how, rung_choice on = {}) {
+  return must("making the executor", quoit::executor::create({.wait = how, .engine = on.engine, .rung = on.rung}));
 }
 
 // The last thing of a row in which one side does everything: the other one is asleep until then.

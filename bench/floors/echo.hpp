@@ -4,12 +4,12 @@
 // A pair of UNIX sockets, not TCP: the kernel does least between them, so that whatever is done around it shows most.
 #pragma once
 
-#include <liburing.h>
 #include <sys/socket.h>
 
-#include <cstdio>
+#include <vector>
 
 #include "pair.hpp"
+#include "ring.hpp"
 
 namespace floors {
 
@@ -20,33 +20,20 @@ struct echo_memory {
   bool open() { return ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0; }
 };
 
-// One request at a time. A floor that has no ring or no socket says so and ends.
+// One request at a time.
 class echo_ring {
  public:
-  explicit echo_ring(bool spins) : spins_(spins) {
-    constexpr unsigned ladder[] = {
-        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0};
-    int status = -EINVAL;
-    for (const unsigned flags : ladder) {
-      if (status == -EINVAL) status = ::io_uring_queue_init(256, &ring_, flags);
-    }
-    if (status < 0) end("io_uring_setup", -status);
-    ::io_uring_register_ring_fd(&ring_);
-  }
-  ~echo_ring() { ::io_uring_queue_exit(&ring_); }
-  echo_ring(const echo_ring&) = delete;
-  echo_ring& operator=(const echo_ring&) = delete;
+  explicit echo_ring(bool spins) : spins_(spins) {}
 
   void send(int socket, const unsigned char* from, std::size_t bytes) {
     for (std::size_t done = 0; done < bytes;) {
-      ::io_uring_prep_send(::io_uring_get_sqe(&ring_), socket, from + done, bytes - done, MSG_NOSIGNAL);
+      ::io_uring_prep_send(ring_.entry(), socket, from + done, bytes - done, MSG_NOSIGNAL);
       done += answer();
     }
   }
   void receive(int socket, unsigned char* into, std::size_t bytes) {
     for (std::size_t done = 0; done < bytes;) {
-      ::io_uring_prep_recv(::io_uring_get_sqe(&ring_), socket, into + done, bytes - done, 0);
+      ::io_uring_prep_recv(ring_.entry(), socket, into + done, bytes - done, 0);
       done += answer();
     }
   }
@@ -54,35 +41,23 @@ class echo_ring {
 
  private:
   // IORING_SQ_CQ_OVERFLOW and IORING_SQ_TASKRUN: the kernel has something that it puts there when asked.
-  bool asks_for_a_call() const { return (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0; }
+  bool asks_for_a_call() { return (*ring_.get()->sq.kflags & (1u << 1 | 1u << 2)) != 0; }
 
   std::size_t answer() {
-    io_uring_cqe* done = nullptr;
-    if (spins_) {
-      ++calls_;
-      ::io_uring_submit(&ring_);
-      while (::io_uring_cq_ready(&ring_) == 0 && !asks_for_a_call()) {
-      }
-      if (::io_uring_cq_ready(&ring_) == 0) ++calls_;
-    } else {
-      do {
-        ++calls_;
-        ::io_uring_submit_and_wait(&ring_, 1);
-      } while (::io_uring_cq_ready(&ring_) == 0);  // a signal
-    }
-    while (::io_uring_peek_cqe(&ring_, &done) != 0) {
-    }
-    const int result = done->res;
-    ::io_uring_cqe_seen(&ring_, done);
-    if (result <= 0) end("send or recv", -result);
+    const int result = spins_ ? spin() : ring_.sleep(calls_);
+    if (result <= 0) end_floor("send or recv", -result);
     return static_cast<std::size_t>(result);
   }
-  [[noreturn]] static void end(const char* doing, int why) {
-    std::fprintf(stderr, "echo: %s: %s\n", doing, std::strerror(why));
-    ::_exit(1);
+  int spin() {
+    ++calls_;
+    ::io_uring_submit(ring_.get());
+    while (::io_uring_cq_ready(ring_.get()) == 0 && !asks_for_a_call()) {
+    }
+    if (::io_uring_cq_ready(ring_.get()) == 0) ++calls_;
+    return ring_.take();
   }
 
-  io_uring ring_{};
+  ring ring_;
   bool spins_;
   std::uint64_t calls_ = 0;
 };

@@ -80,7 +80,9 @@ void run(const choices& c, bool one_way, int& status) {
   fmt::print(table, "{}", bench::table_head());
   std::fflush(table);
   for (const bench::row_type* row : rows) {
-    if (const std::string why = bench::objection(*row, wanted); !why.empty()) {
+    std::string why = bench::objection(*row, wanted);
+    if (why.empty()) why = bench::kernel_lacks(*row);
+    if (!why.empty()) {
       fmt::print(table, "{:<22} not measured: {}\n", row->name, why);
       // Who names a row wants it.
       if (!c.rows.empty()) status = exit_failed;

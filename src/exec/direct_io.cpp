@@ -196,6 +196,7 @@ std::int32_t do_now(partial_io& io) noexcept {
     case io_code::fsync:
     case io_code::fdatasync: return needs_a_thread;
     case io_code::bell: return empty_bell(r.fd);
+    case io_code::alarm:
     case io_code::futex_wait: break;
   }
   return -EOPNOTSUPP;

@@ -62,6 +62,8 @@ class kernel_queue {
   // Whether a named pipe is better polled, and read then: io_uring of Linux 6.1 leaves the read to a thread of the
   // kernel, which wakes the loop in turn, two wakes for each.
   bool polls_bells() const noexcept { return !epoll_; }
+  // Whether it takes io_code::alarm.
+  bool keeps_alarms() const noexcept { return !epoll_; }
   bool waits_on_futexes() const noexcept { return on_words_; }
   const char* describe() const noexcept { return epoll_ ? words_.c_str() : ring_.describe(); }
   std::uint64_t system_calls() const noexcept { return epoll_ ? epoll_->system_calls() : ring_.enters(); }

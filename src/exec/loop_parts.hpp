@@ -22,6 +22,13 @@ struct word_wait : operation {
   word_wait* next_spent = nullptr;
 };
 
+// Ends whatever sleep it falls into; in flight from one to the next.
+struct loop_alarm : operation {
+  kernel_time time;  // the same, for the kernel
+  std::int64_t at_ns = 0;
+  bool refused = false;
+};
+
 // What a loop shows to one that it is run in: an epoll descriptor over its engine's, its inbox's and a timer.
 class foreign_face {
  public:
@@ -43,6 +50,7 @@ struct loop_parts {
   kernel_queue ring;
   inbox in;
   operation bell;  // the read of the inbox's descriptor
+  loop_alarm alarm;
   std::thread::id thread;
   word_wait* spent = nullptr;
   std::unique_ptr<foreign_face> face;

@@ -154,6 +154,9 @@ bool uring::prepare(const io_request& r, void* tag) noexcept {
     case io_code::send: io_uring_prep_send(sqe, r.fd, address, r.length, static_cast<int>(r.flags)); break;
     case io_code::recv: io_uring_prep_recv(sqe, r.fd, address, r.length, static_cast<int>(r.flags)); break;
     case io_code::poll: io_uring_prep_poll_add(sqe, r.fd, r.flags); break;
+    case io_code::alarm:
+      io_uring_prep_timeout(sqe, static_cast<__kernel_timespec*>(address), 0, IORING_TIMEOUT_ABS);
+      break;
     case io_code::futex_wait:
       // liburing 2.3 knows no futexes: the fields as the kernel reads them.
       std::memset(sqe, 0, sizeof *sqe);

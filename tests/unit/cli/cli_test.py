@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The quoit command and the floors, run as a user runs them: what they print, their exit statuses, and that nothing is
-left of them, whichever of their processes is killed. Arguments: the command, then the programs of the floors.
+left of them, whichever of their processes is killed. Arguments: the command, the program that refuses io_uring, then the
+programs of the floors.
 """
 
 import glob
@@ -14,8 +15,9 @@ import time
 import unittest
 
 QUOIT = sys.argv[1]
-APPEND_FLOOR = sys.argv[2]
-FLOORS = sys.argv[3:]
+WITHOUT = sys.argv[2]
+APPEND_FLOOR = sys.argv[3]
+FLOORS = sys.argv[4:]
 HANGS_AFTER_S = 120
 CPUS = sorted(os.sched_getaffinity(0))
 PROMISED = {
@@ -24,18 +26,23 @@ PROMISED = {
 }  # fmt: skip
 FLOOR_OF = {
     "raw.line": "line", "raw.slot": "slot", "raw.futex": "futex", "shm.poll": "slot", "shm.loan": "slot",
-    "shm.wait": "futex", "shm.oneway": "slot", "shm.oneway.batch": "slot",
+    "shm.wait": "futex", "raw.futex.timed": "futex.timed", "shm.oneway": "slot", "shm.oneway.batch": "slot",
 }  # fmt: skip
 # Rows that need io_uring, which a container may forbid.
 EXECUTOR_FLOOR_OF = {
     "shm.coroutine.spin": "slot", "shm.coroutine.idle": "slot", "shm.coroutine.adaptive": "slot",
     "shm.coroutine.ten": "slot", "shm.coroutine.ten.idle": "slot", "shm.threads.spin": "slot",
-    "shm.threads.block": "futex", "shm.coroutine.block": "futex", "executor.post": "line", "executor.switch": "slot", "executor.idle": "futex",
+    "shm.threads.block": "futex", "shm.coroutine.block": "futex", "executor.post": "line", "executor.switch": "slot",
+    "executor.idle": "futex", "raw.futex.ring": "futex.ring", "rung.futex": "futex.ring", "raw.pipe.ring": "pipe.ring",
+    "rung.pipe": "pipe.ring", "raw.pipe.epoll": "pipe.epoll", "rung.pipe.epoll": "pipe.epoll",
     "raw.echo": "echo", "executor.echo": "echo", "raw.echo.spin": "echo.spin", "executor.echo.spin": "echo.spin",
 }  # fmt: skip
 THROUGHPUT = ["shm.oneway", "shm.oneway.batch", "executor.switch", "executor.idle"]
-BLOCKING = ["raw.futex", "shm.wait"]
-EXECUTOR_BLOCKING = ["shm.coroutine.block", "shm.threads.block", "raw.echo", "executor.echo", "executor.idle"]
+BLOCKING = ["raw.futex", "raw.futex.timed", "shm.wait"]
+EXECUTOR_BLOCKING = [
+    "shm.coroutine.block", "shm.threads.block", "raw.echo", "executor.echo", "executor.idle", "raw.futex.ring",
+    "rung.futex", "raw.pipe.ring", "rung.pipe", "raw.pipe.epoll", "rung.pipe.epoll",
+]  # fmt: skip
 needs_two_cpus = unittest.skipIf(len(CPUS) < 2, "this process may run on one CPU only")
 
 
@@ -112,8 +119,8 @@ class Rows(unittest.TestCase):
     def measure(self, row, *options, **more):
         mode = "throughput" if row in THROUGHPUT else "latency"
         done = run("bench", mode, "--row", row, "--seconds", "0.05", "--json", "-", *options, **more)
-        if row in EXECUTOR_FLOOR_OF and "io_uring_setup" in done.stderr:
-            self.skipTest(done.stderr)
+        if row in EXECUTOR_FLOOR_OF and "stands on io_uring" in done.stdout + done.stderr:
+            self.skipTest(done.stdout + done.stderr)
         self.assertEqual(done.returncode, 0, done)
         (line,) = done.stdout.splitlines()
         return json.loads(line)
@@ -183,6 +190,19 @@ class Rows(unittest.TestCase):
             done = run("bench", "latency", "--row", row, "--seconds", "0.05", preexec_fn=on_one_cpu)
             self.assertEqual(done.returncode, 1, done)
             self.assertIn("needs two CPUs", done.stdout)
+
+    def test_where_io_uring_is_refused_what_stands_on_it_says_so_and_the_rest_is_measured(self):
+        rows = ["raw.echo", "executor.echo", "rung.futex", "rung.pipe", "rung.pipe.epoll", "shm.coroutine.block"]
+        named = [word for row in rows for word in ("--row", row)]
+        command = [WITHOUT, "io_uring=EPERM", QUOIT, "bench", "latency", "--seconds", "0.05", "--json", "-", *named]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_AFTER_S, stdin=subprocess.DEVNULL)
+        if done.returncode == 77:
+            self.skipTest(done.stdout)
+        # Rows that were asked for are missing.
+        self.assertEqual(done.returncode, 1, done)
+        self.assertEqual([json.loads(line)["name"] for line in done.stdout.splitlines()], rows[-2:])
+        self.assertEqual(done.stderr.count("not measured: its floor stands on io_uring: "), 4, done)
+        self.assertIn("not permitted", done.stderr)
 
     def test_on_one_cpu_rows_that_sleep_are_measured(self):
         for row in BLOCKING + EXECUTOR_BLOCKING:
@@ -317,10 +337,10 @@ class Floors(unittest.TestCase):
         for program in FLOORS:
             name = os.path.basename(program)
             done = run("--seconds", "0.05", program=program)
-            if len(CPUS) < 2 and name not in ("futex", "echo"):
+            if len(CPUS) < 2 and name in ("line", "slot"):
                 self.assertEqual(done.returncode, 1, done)
                 continue
-            if "io_uring_setup" in done.stderr:
+            if "io_uring_setup" in done.stderr or "IORING_OP_FUTEX_WAIT" in done.stderr:
                 continue
             self.assertEqual(done.returncode, 0, done)
             self.assertRegex(done.stdout, rf"^{name}: CPUs \d+ and \d+, round trip p50 [\d.]+ ns, .* max \d+")

@@ -6,10 +6,12 @@
 #include <array>
 #include <chrono>
 #include <random>
+#include <thread>
 #include <vector>
 
 #include "quoit/detail/exec/timer.hpp"
 #include "quoit/executor.hpp"
+#include "quoit/offload.hpp"
 #include "quoit/scope.hpp"
 #include "quoit/timeout.hpp"
 #include "quoit/when_any.hpp"
@@ -24,6 +26,7 @@ quoit::task<> note_after(std::chrono::nanoseconds d, int number, std::vector<int
   const auto slept = co_await quoit::sleep_for(d);
   if (slept) order.push_back(number);
 }
+quoit::task<> sleep_through(std::chrono::nanoseconds d) { static_cast<void>(co_await quoit::sleep_for(d)); }
 quoit::task<quoit::result<void>> sleep_task(std::chrono::nanoseconds d) { co_return co_await quoit::sleep_for(d); }
 
 }  // namespace
@@ -116,6 +119,28 @@ TEST_CASE("times at either end of the clock are times like others") {
     s.request_stop();
     co_await s.join();
     CHECK(cancelled == 2);
+  };
+  for (const auto how : {quoit::wait::adaptive, quoit::wait::block}) quoit::sync_wait(all(), {.wait = how});
+}
+
+TEST_CASE("a sleep ends at its time, whatever the loop's alarm was set for in an earlier one") {
+  auto all = []() -> quoit::task<> {
+    quoit::scope s;
+    s.spawn(sleep_through(1h));
+    // The loop sleeps now, and for an hour if it were for the time alone.
+    static_cast<void>(co_await quoit::offload([] { std::this_thread::sleep_for(5ms); }));
+    for (const auto d : {60ms, 5ms, 110ms, 60ms}) {
+      const auto begin = clock_type::now();
+      CHECK(co_await quoit::sleep_for(d));
+      CHECK(clock_type::now() - begin >= d);
+    }
+    s.request_stop();
+    co_await s.join();
+    // Set for the one that is given up, and goes off in the course of the other.
+    CHECK_FALSE(co_await quoit::timeout(1ms, sleep_task(70ms)));
+    const auto begin = clock_type::now();
+    CHECK(co_await quoit::sleep_for(150ms));
+    CHECK(clock_type::now() - begin >= 150ms);
   };
   for (const auto how : {quoit::wait::adaptive, quoit::wait::block}) quoit::sync_wait(all(), {.wait = how});
 }

@@ -126,6 +126,7 @@ class QUOIT_EXPORT loop {
   void run_posted() noexcept;
   void sleep() noexcept;
   std::int64_t sleep_at_most() const noexcept;
+  std::int64_t leave_to_alarm(std::int64_t most_ns) noexcept;
   void listen_to_inbox() noexcept;
   bool lie_down() noexcept;
   void get_up() noexcept;

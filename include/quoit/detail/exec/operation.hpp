@@ -20,7 +20,14 @@ enum class io_code : std::uint8_t {
   recv,
   poll,
   futex_wait,
-  bell,  // a read of a descriptor that only the loop reads
+  alarm,  // complete at a time of CLOCK_MONOTONIC; address: of a kernel_time
+  bell,   // a read of a descriptor that only the loop reads
+};
+
+// As the kernel reads a time.
+struct kernel_time {
+  std::int64_t seconds = 0;
+  long long nanoseconds = 0;
 };
 
 // What is asked of the kernel. Addresses are of memory that stays until the operation is complete.
