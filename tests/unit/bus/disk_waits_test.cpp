@@ -167,8 +167,10 @@ TEST_CASE("co_await flush() is woken by the disk, and one call writes back what 
     const scratch_directory directory;
     auto bus = must(quoit::bus::open(name.name(), {.recheck = 10min}));
     auto pub = must(bus.publisher<checked>("t", on_disk(directory, "0", how)));
-    auto one = [](quoit::publisher<checked>& p, u64 n, int& over) -> quoit::task<> {
+    std::atomic<int> published = 0;
+    auto one = [&published](quoit::publisher<checked>& p, u64 n, int& over) -> quoit::task<> {
       REQUIRE(p.publish(checked::make(0, n)).has_value());
+      ++published;
       const auto flushed = co_await p.flush();
       REQUIRE(flushed.has_value());
       REQUIRE(p.durable_sequence() > n);
@@ -181,7 +183,8 @@ TEST_CASE("co_await flush() is woken by the disk, and one call writes back what 
     };
     const u64 before = syncs;
     disk_waits = true;
-    std::thread opener([] {
+    std::thread opener([&published] {
+      until([&] { return published == 50; });
       std::this_thread::sleep_for(30ms);
       disk_waits = false;
     });
