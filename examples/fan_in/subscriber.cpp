@@ -1,10 +1,8 @@
 // Collects the readings of --publishers sensors and checks that each one's come complete and in order.
 #include <quoit.hpp>
 
-#include "../common/arguments.hpp"
+#include "../common/waiting.hpp"
 #include "collected.hpp"
-
-using namespace std::chrono_literals;
 
 int main(int argc, char** argv) {
   const arguments args(argc, argv, "[--bus NAME] [--publishers N]");
@@ -16,13 +14,13 @@ int main(int argc, char** argv) {
 
   collected all;
   const auto wanted = static_cast<std::size_t>(args.number("--publishers", 3));
-  while (all.finished < wanted && !stop_wanted) {
-    auto sample = subscriber->wait(200ms);
+  while (all.finished < wanted) {
+    // All that was published is read: who began and is not there any more will not end.
+    const auto sample = next_of(*subscriber, all.unfinished());
     if (!sample) {
-      if (sample.error() != quoit::errc::timed_out) return failed("receiving", sample.error());
-      // All that was published is read: who began and is not there any more will not end.
-      if (all.unfinished() > subscriber->publishers()) return failed("a publisher is gone before its end");
-      continue;
+      if (sample.error() == quoit::errc::cancelled) break;  // Ctrl-C
+      if (sample.error() == quoit::errc::timed_out) return failed("a publisher is gone before its end");
+      return failed("receiving", sample.error());
     }
     if (!all.add(**sample)) return failed("a reading is missing, or two publishers have one number");
   }

@@ -1,10 +1,8 @@
 // Counts what it received and what it lost: together they are everything.
 #include <quoit.hpp>
 
-#include "../common/arguments.hpp"
+#include "../common/waiting.hpp"
 #include "tally.hpp"
-
-using namespace std::chrono_literals;
 
 int main(int argc, char** argv) {
   const arguments args(argc, argv, "[--bus NAME]");
@@ -15,18 +13,16 @@ int main(int argc, char** argv) {
   if (!subscriber) return failed("opening the topic", subscriber.error());
 
   tally all;
-  while (!all.last && !stop_wanted) {
-    auto sample = subscriber->wait(200ms);
-    if (!sample) {
-      if (sample.error() == quoit::errc::timed_out) {
-        if (all.begun && subscriber->publishers() == 0) break;  // it was stopped, or killed
-        continue;
-      }
-      if (sample.error() != quoit::errc::lagged) return failed("receiving", sample.error());
-      all.lose(sample.error().value());
+  while (!all.last) {
+    const auto sample = next_of(*subscriber, all.begun ? 1 : 0);
+    if (sample) {
+      if (!all.add(**sample)) return failed("a reading is missing, or there are two publishers");
       continue;
     }
-    if (!all.add(**sample)) return failed("a reading is missing, or there are two publishers");
+    const quoit::errc why = sample.error().code();
+    if (why == quoit::errc::cancelled || why == quoit::errc::timed_out) break;  // Ctrl-C; it was stopped, or killed
+    if (why != quoit::errc::lagged) return failed("receiving", sample.error());
+    all.lose(sample.error().value());
   }
   all.print();
 }

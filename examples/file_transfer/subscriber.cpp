@@ -6,8 +6,8 @@
 #include <optional>
 #include <quoit.hpp>
 
-#include "../common/arguments.hpp"
 #include "../common/cost.hpp"
+#include "../common/waiting.hpp"
 #include "part.hpp"
 #include "progress.hpp"
 
@@ -48,13 +48,13 @@ int main(int argc, char** argv) {
   cost spent;
   std::optional<progress> report;  // since the first part
   std::uint64_t received = 0;
-  while (!stop_wanted) {
-    auto sample = subscriber->wait(200ms);
+  for (;;) {
+    // Once it has begun, silence and no publisher mean that it died in the middle.
+    const auto sample = next_of(*subscriber, report ? 1 : 0);
     if (!sample) {
+      if (sample.error() == quoit::errc::cancelled) return failed("interrupted: the file is not whole");
       if (sample.error() != quoit::errc::timed_out) return failed("receiving", sample.error());
-      // Once it has begun, silence and no publisher mean that it died in the middle.
-      if (report && subscriber->publishers() == 0) return failed("the publisher is gone, the file is not whole");
-      continue;
+      return failed("the publisher is gone, the file is not whole");
     }
     const part& p = **sample;
     if (!report) {
@@ -73,5 +73,4 @@ int main(int argc, char** argv) {
     received += p.bytes;
     report->show(received, p.file_bytes);
   }
-  return failed("interrupted: the file is not whole");
 }

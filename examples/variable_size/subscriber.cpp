@@ -1,10 +1,8 @@
 // Reads stanzas in place and adds up what they say.
 #include <quoit.hpp>
 
-#include "../common/arguments.hpp"
+#include "../common/waiting.hpp"
 #include "stanzas.hpp"
-
-using namespace std::chrono_literals;
 
 int main(int argc, char** argv) {
   const arguments args(argc, argv, "[--bus NAME]");
@@ -15,13 +13,13 @@ int main(int argc, char** argv) {
   if (!subscriber) return failed("opening the topic", subscriber.error());
 
   totals all;
-  while (!stop_wanted) {
-    auto sample = subscriber->wait(200ms);
+  for (;;) {
+    // Once it has begun, silence and no publisher mean that it died in the middle.
+    const auto sample = next_of(*subscriber, all.stanzas > 0 ? 1 : 0);
     if (!sample) {
-      if (sample.error() != quoit::errc::timed_out) return failed("receiving", sample.error());
-      // Once it has begun, silence and no publisher mean that it died in the middle.
-      if (all.stanzas > 0 && subscriber->publishers() == 0) return failed("the publisher is gone");
-      continue;
+      if (sample.error() == quoit::errc::cancelled) break;  // Ctrl-C
+      if (sample.error() == quoit::errc::timed_out) return failed("the publisher is gone");
+      return failed("receiving", sample.error());
     }
     const std::string_view stanza = **sample;
     if (stanza.empty()) break;

@@ -31,8 +31,10 @@ task<awaited<Awaitable>> as_task(Awaitable what) {
 }  // namespace detail
 
 // Runs the task for at most `limit`; after that it is asked to stop, and this is over when it is. errc::timed_out if
-// the time was over first. A task that answers result<U> makes this a result<U>: then a value that came in spite of the
-// stop is the answer, and no message is lost. Exceptions of the task are thrown.
+// the time was over first; but the task begins in any case, and what it finds there at once is the answer: with a
+// `limit` of 0, timeout(0s, subscriber.next()) takes the message that is there. A task that answers result<U> makes
+// this a result<U>: then a value that came in spite of the stop is the answer, and no message is lost. Exceptions of
+// the task are thrown.
 template <class T>
 task<typename detail::timed<T>::type> timeout(std::chrono::nanoseconds limit, task<T> work) {
   detail::group group;

@@ -575,6 +575,35 @@ TEST_CASE("a wait of the thread itself takes no wake from the coroutines of its 
   }
 }
 
+TEST_CASE("a message that is there is taken before a timeout that is over already, however many tasks are ready") {
+  const bus_guard name;
+  for (const auto how : strategies) {
+    auto ex = quoit::executor::create({.wait = how}).value();
+    auto bus = quoit::bus::open(ex, name.name()).value();
+    auto pub = bus.publisher<checked>("t").value();
+    auto sub = bus.subscriber<checked>("t").value();
+    // More than a turn resumes, so that timers are looked at between two turns of a task.
+    auto busy = [](const bool& over) -> quoit::task<> {
+      while (!over) co_await quoit::this_task::yield();
+    };
+    auto all = [](auto make, publisher& p, subscriber& s) -> quoit::task<> {
+      quoit::scope tasks;
+      bool over = false;
+      for (int i = 0; i < 700; ++i) tasks.spawn(make(over));
+      for (std::uint64_t n = 0; n < 200; ++n) {
+        CHECK(p.publish(checked::make(1, n)));
+        const auto got = co_await quoit::timeout(0ns, s.next());
+        CHECK((got && (*got)->number == n));
+      }
+      const auto nothing = co_await quoit::timeout(0ns, s.next());
+      CHECK((!nothing && nothing.error() == errc::timed_out));
+      over = true;
+      co_await tasks.join();
+    };
+    ex.run(all(busy, pub, sub));
+  }
+}
+
 TEST_CASE("an observer is awaited too") {
   const bus_guard name;
   auto ex = quoit::executor::create({.wait = quoit::wait::block}).value();

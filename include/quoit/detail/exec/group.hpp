@@ -30,8 +30,11 @@ struct outcome {
   }
 };
 
+class alarm;
+
 struct group {
   linked_stop stop;
+  alarm* limit = nullptr;
   bool stop_at_first = false;  // else only at the first that throws
   std::size_t first = ~std::size_t{0};
   std::size_t running = 0;
@@ -84,6 +87,7 @@ class [[nodiscard]] child {
 
   template <class T>
   static child run(task<T> work, outcome<T>& out, group& g, std::size_t index) {
+    begins(g);
     try {
       if constexpr (std::is_void_v<T>) {
         co_await std::move(work);
@@ -107,6 +111,7 @@ class [[nodiscard]] child {
   }
 
  private:
+  static void begins(group& g) noexcept;
   explicit child(promise_type* promise) noexcept : promise_(promise) {}
   promise_type* promise_;
 };
@@ -122,17 +127,25 @@ class alarm : public timer {
   }
   alarm(const alarm&) = delete;
   alarm& operator=(const alarm&) = delete;
+  // From now on the time runs.
   void start(loop& where) noexcept {
     loop_ = &where;
     at_ns = loop::ns_from_now(limit_);
-    where.add(*this);
+    group_.limit = this;
   }
+  // It goes off from here on, and not before the task has begun: what is there by then it finds, however long it had to
+  // wait for its turn.
+  void arm() noexcept { loop_->add(*this); }
 
  private:
   group& group_;
   std::chrono::nanoseconds limit_;
   loop* loop_ = nullptr;
 };
+
+inline void child::begins(group& g) noexcept {
+  if (g.limit != nullptr) std::exchange(g.limit, nullptr)->arm();
+}
 
 // co_await gather(...): starts the children and resumes when the last one is over.
 class gather {
