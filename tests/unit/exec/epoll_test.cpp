@@ -345,3 +345,25 @@ TEST_CASE("a receive of all bytes leaves datagrams what they are, on either engi
     quoit::sync_wait(all(), {.engine = engine});
   }
 }
+
+TEST_CASE("on epoll, an executor that was polled in another loop sleeps again in a run of its own") {
+  // In a process of its own: what hangs ends there.
+  child polls([] {
+    ::alarm(30);
+    auto options = on_epoll;
+    options.wait = quoit::wait::block;
+    auto ex = quoit::executor::create(options).value();
+    auto nap = []() -> quoit::task<> { static_cast<void>(co_await quoit::sleep_for(5ms)); };
+    ex.run(nap());
+    static_cast<void>(ex.fd().value());
+    int called = 0;
+    for (int i = 0; i < 3; ++i) {
+      ex.poll();
+      ex.post([&] { ++called; });
+      ex.poll();
+    }
+    ex.run(nap());
+    return called == 3 ? 0 : 1;
+  });
+  CHECK(polls.wait().status == 0);
+}
