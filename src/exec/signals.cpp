@@ -1,5 +1,6 @@
 #include "quoit/signals.hpp"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -35,7 +36,7 @@ result<signals> signals::open(std::initializer_list<int> numbers) {
     }
   }
   ::pthread_sigmask(SIG_BLOCK, &wanted, &before);
-  const int fd = ::signalfd(-1, &wanted, SFD_CLOEXEC);
+  const int fd = ::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
   if (fd < 0) {
     const int why = errno;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -66,10 +67,16 @@ signals::~signals() {
 
 task<result<int>> signals::next() {
   signalfd_siginfo info;
-  const auto got = co_await read(fd_, std::as_writable_bytes(std::span(&info, 1)));
-  if (!got) co_return tl::unexpected(got.error());
-  if (*got != sizeof info) co_return tl::unexpected(error(errc::system, 0, EIO));
-  co_return static_cast<int>(info.ssi_signo);
+  for (;;) {
+    const auto ready = co_await poll(fd_, POLLIN);
+    if (!ready) co_return tl::unexpected(ready.error());
+    // Not awaited: a descriptor that another thread has for the same signal is ready at the same moment, and on epoll
+    // the slower of the two would block its executor until the next signal.
+    const auto got = ::read(fd_, &info, sizeof info);
+    if (got == sizeof info) co_return static_cast<int>(info.ssi_signo);
+    if (got >= 0) co_return tl::unexpected(error(errc::system, 0, EIO));
+    if (errno != EAGAIN && errno != EINTR) co_return tl::unexpected(error(errc::system, 0, errno));
+  }
 }
 
 }  // namespace quoit::inline v1

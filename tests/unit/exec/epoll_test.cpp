@@ -2,12 +2,14 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -20,6 +22,7 @@
 #include "quoit/executor.hpp"
 #include "quoit/io.hpp"
 #include "quoit/scope.hpp"
+#include "quoit/signals.hpp"
 #include "quoit/sleep.hpp"
 #include "quoit/timeout.hpp"
 #include "support/child.hpp"
@@ -366,4 +369,47 @@ TEST_CASE("on epoll, an executor that was polled in another loop sleeps again in
     return called == 3 ? 0 : 1;
   });
   CHECK(polls.wait().status == 0);
+}
+
+TEST_CASE("on epoll, two threads that wait for one signal both go on when one of them has it") {
+  child waits([] {
+    ::alarm(60);
+    sigset_t mine;
+    ::sigemptyset(&mine);
+    ::sigaddset(&mine, SIGUSR1);
+    ::pthread_sigmask(SIG_BLOCK, &mine, nullptr);
+    std::atomic<int> taken = 0;
+    std::array<std::atomic<quoit::executor*>, 2> at{};
+    const auto serve = [&](std::size_t i) {
+      auto ex = quoit::executor::create(on_epoll).value();
+      auto take = [](std::atomic<int>& n) -> quoit::task<> {
+        auto waiting = quoit::signals::open({SIGUSR1}).value();
+        for (;;) {
+          const auto number = co_await waiting.next();
+          if (!number) co_return;
+          ++n;
+        }
+      };
+      at[i] = &ex;
+      ex.run(take(taken));
+    };
+    std::thread first(serve, 0), second(serve, 1);
+    while (at[0] == nullptr || at[1] == nullptr) std::this_thread::yield();
+    bool all = true;
+    for (int i = 0; i < 3000 && all; ++i) {
+      std::atomic<int> alive = 0;
+      ::kill(::getpid(), SIGUSR1);
+      while (taken <= i) std::this_thread::yield();
+      for (auto& ex : at) ex.load()->post([&] { ++alive; });
+      for (int n = 0; n < 10'000 && alive < 2; ++n) std::this_thread::sleep_for(1ms);
+      all = alive == 2;
+    }
+    // One that hangs does not end either.
+    if (!all) ::_exit(1);
+    for (auto& ex : at) ex.load()->request_stop();
+    first.join();
+    second.join();
+    return 0;
+  });
+  CHECK(waits.wait().status == 0);
 }
