@@ -64,6 +64,7 @@ struct executor_group_state {
     explicit member(executor e) noexcept : where(std::move(e)) {}
     executor where;
     int cpu = -1;
+    bool counted = false;  // among the work; its own thread
     std::thread thread;
   };
   enum class start : std::uint8_t { wait, run, give_up };
@@ -72,7 +73,8 @@ struct executor_group_state {
 
   result<void> set_up(const executor_group_options& options);
   void thread_of(member& m) noexcept;
-  bool nothing_left(const executor& where) const noexcept;
+  bool nothing_left(member& m) noexcept;
+  void one_less() noexcept;
   void nudge_others() noexcept;
   void fail(std::exception_ptr why) noexcept;
   void request_stop() noexcept;
@@ -80,8 +82,9 @@ struct executor_group_state {
 
   std::uint32_t epoch = fork_epoch;
   std::vector<std::unique_ptr<member>> members;
-  // What the group was given and is not over, in one word with whether nothing comes from outside any more: alone, that
-  // says that the threads end.
+  // What the group was given and is not over, and the threads that have a task, in one word with whether nothing comes
+  // from outside any more: alone, that says that the threads end. Threads are counted for the tasks that were spawned
+  // on an executor itself: they may want something of another one (run_on()).
   static constexpr std::uint64_t closing = std::uint64_t{1} << 63;
   std::atomic<std::uint64_t> work{0};
   bool joined = false;
@@ -143,13 +146,16 @@ void executor_group_state::thread_of(member& m) noexcept {
     if (begin == start::give_up) return;
     auto ok = m.where.loop().bind();
     if (!ok && bound_well) bound_well = std::move(ok);
+    // sync(group.closing): before anybody can say that nothing comes any more
+    m.counted = bound_well.has_value();
+    if (m.counted) work.fetch_add(1, std::memory_order_seq_cst);
     ++bound;
     changed.notify_all();
-    if (!bound_well) return;
+    if (!m.counted) return;
   }
   for (;;) {
     try {
-      m.where.run_until([&] { return nothing_left(m.where); });
+      m.where.run_until([&] { return nothing_left(m); });
       return;
     } catch (...) {
       // Of a task that was spawned on the executor itself.
@@ -158,10 +164,26 @@ void executor_group_state::thread_of(member& m) noexcept {
   }
 }
 
-bool executor_group_state::nothing_left(const executor& where) const noexcept {
+bool executor_group_state::nothing_left(member& m) noexcept {
+  const bool tasks = m.where.loop().roots() != nullptr;
+  const bool idle = !tasks && m.where.loop().nothing_posted();
   // sync(group.closing): once this finds no work, none is added any more
-  return work.load(std::memory_order_seq_cst) == closing && where.loop().roots() == nullptr &&
-         where.loop().nothing_posted();
+  std::uint64_t now = work.load(std::memory_order_seq_cst);
+  if (tasks && !m.counted) {
+    // sync(group.closing): as in group_work(); too late it is only for what was given to us behind the group's back
+    while (!m.counted && now != closing)
+      m.counted = work.compare_exchange_weak(now, now + 1, std::memory_order_seq_cst);
+  } else if (idle && m.counted && (now & closing) != 0) {
+    m.counted = false;
+    one_less();
+    now = work.load(std::memory_order_seq_cst);  // sync(group.closing): as above
+  }
+  return idle && now == closing;
+}
+
+void executor_group_state::one_less() noexcept {
+  // sync(group.closing): of the last one the threads are told, if they wait for it
+  if (work.fetch_sub(1, std::memory_order_seq_cst) == closing + 1) nudge_others();
 }
 
 void executor_group_state::nudge_others() noexcept {
@@ -209,11 +231,7 @@ group_work::group_work(executor_group_state& of) : of_(&of) {
 }
 
 // The state stays until its threads have ended, and whoever is here is one of them, or the one that joins.
-void group_work::over() noexcept {
-  executor_group_state& of = *of_;
-  // sync(group.closing): of the last one the threads are told, if they wait for it
-  if (of.work.fetch_sub(1, std::memory_order_seq_cst) == executor_group_state::closing + 1) of.nudge_others();
-}
+void group_work::over() noexcept { of_->one_less(); }
 
 void group_work::failed(std::exception_ptr why) const noexcept { of_->fail(std::move(why)); }
 

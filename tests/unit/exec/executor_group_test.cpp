@@ -118,6 +118,32 @@ TEST_CASE("join waits for what was spawned and posted, and for what that spawns 
   }
 }
 
+TEST_CASE("join waits for what was spawned on an executor itself, which finds the other executors at work") {
+  // In a process of its own: what hangs ends there.
+  child joins([] {
+    ::alarm(60);
+    for (int i = 0; i < 50; ++i) {
+      auto both = group::create({.count = 2, .pin = false}).value();
+      std::atomic<int> answer = 0;
+      auto one = []() -> quoit::task<int> { co_return 1; };
+      auto late = [](quoit::executor& other, auto make, std::atomic<int>& out) -> quoit::task<> {
+        static_cast<void>(co_await quoit::sleep_for(2ms));
+        const int got = co_await quoit::run_on(other, make());
+        out = got;
+      };
+      auto start = [&](quoit::executor& here) -> quoit::task<> {
+        here.spawn(late(both[1], one, answer));
+        return []() -> quoit::task<> { co_return; }();
+      };
+      both.spawn(0, start);
+      both.join();
+      if (answer != 1) return 1;
+    }
+    return 0;
+  });
+  CHECK(joins.wait().status == 0);
+}
+
 TEST_CASE("join ends at once with nothing to do, and nothing is taken after it") {
   for (const auto how : {quoit::wait::block, quoit::wait::adaptive, quoit::wait::spin}) {
     auto all = group::create(of(2, how)).value();
