@@ -224,8 +224,7 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
   }
   // What was asked for and not sent yet goes now: the loop may not run again for a while.
   if (parts_->ring.pending()) parts_->ring.submit();
-  // A stop is for the tasks that there were: those of the next run have not been asked.
-  if (roots_ == nullptr) stop_.list_.requested = false;
+  forget_stop();
   // Nothing is armed: whoever goes on in another loop asks first.
   if (parts_->face) parts_->face->readable_now();
   loop_here = nullptr;
@@ -367,7 +366,7 @@ void loop::poll() noexcept {
   }
   // There is more to do, and the other loop shall have its turn.
   if (!lies_ && p.face) p.face->readable_now();
-  if (roots_ == nullptr) stop_.list_.requested = false;
+  forget_stop();
   loop_here = nullptr;
   running_ = false;
 }
@@ -415,6 +414,14 @@ void loop::run_posted() noexcept {
   parts_->in.run();
   // After it: what was spawned before the request is stopped too.
   if (parts_->in.take_stop()) stop_.request_stop();
+}
+
+// A stop is for the tasks that there were: those of the next run have not been asked. So is one that the last of them
+// left no time to see.
+void loop::forget_stop() noexcept {
+  if (roots_ != nullptr) return;
+  stop_.list_.requested = false;
+  if (parts_->in.empty()) parts_->in.take_stop();
 }
 
 // ---- from any thread -----------------------------------------------------------------------------------

@@ -129,6 +129,33 @@ TEST_CASE("a task that is spawned, and a stop that is requested, from another th
   CHECK(ex.sleeps() > 0);
 }
 
+TEST_CASE("a stop that the last task asks for as it ends is not for the next run") {
+  auto stops = [](quoit::executor& here) -> quoit::task<> {
+    here.request_stop();
+    co_return;
+  };
+  auto naps = []() -> quoit::task<bool> {
+    const auto slept = co_await quoit::sleep_for(1ms);
+    co_return slept.has_value();
+  };
+  auto ex = quoit::executor::create().value();
+  ex.run(stops(ex));
+  CHECK(ex.run(naps()));
+  // In the loop of another, too.
+  ex.spawn(stops(ex));
+  while (ex.poll()) {
+  }
+  bool whole = false;
+  auto notes = [](auto make, bool& out) -> quoit::task<> {
+    const bool slept = co_await make();
+    out = slept;
+  };
+  ex.spawn(notes(naps, whole));
+  while (ex.poll()) {
+  }
+  CHECK(whole);
+}
+
 TEST_CASE("a stop ends with the run that leaves no task, and one that comes between runs is for the next") {
   auto ex = quoit::executor::create().value();
   auto sleeps = [](std::chrono::nanoseconds d) -> quoit::task<bool> {

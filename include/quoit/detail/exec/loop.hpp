@@ -124,6 +124,7 @@ class QUOIT_EXPORT loop {
   bool look_at_sources() noexcept;
   bool fire_timers() noexcept;
   void run_posted() noexcept;
+  void forget_stop() noexcept;
   void sleep() noexcept;
   std::int64_t sleep_at_most() const noexcept;
   std::int64_t leave_to_alarm(std::int64_t most_ns) noexcept;
