@@ -288,7 +288,11 @@ void loop::sleep() noexcept {
   if (!prepare_sources()) return;
   if (!p.in.prepare_sleep()) return wake_sources();
   ++sleeps_;
-  p.ring.submit_and_wait(leave_to_alarm(sleep_at_most()));
+  std::int64_t most = leave_to_alarm(sleep_at_most());
+  // Rare: to start all this, completions had to be taken first; or the kernel has no memory, and nobody would be heard.
+  if (!ready_.empty()) most = 0;
+  if (p.bell.now != operation::state::in_flight && (most < 0 || most > retry_ns)) most = retry_ns;
+  p.ring.submit_and_wait(most);
   p.in.woken();
   reap();
   wake_sources();
@@ -401,7 +405,9 @@ void loop::get_up() noexcept {
   // What comes after this makes the descriptor readable again; what came before is found before we lie down.
   p.ring.acknowledge();
   if (lay) p.in.woken();
-  p.in.clear();
+  // A read of it that is in flight since the last run() takes it, and not we: it would leave us a descriptor that
+  // blocks.
+  if (p.bell.now != operation::state::in_flight) p.in.clear();
   reap();
   if (lay) wake_sources();
 }
