@@ -18,6 +18,8 @@ using reading = lane_reader::reading;
 
 // From when a process that dies is not found in /proc any more until the lock that says it lives is free.
 constexpr std::chrono::milliseconds dying_takes{200};
+// Where one can see that it is dying, and others want the lock that is held meanwhile.
+constexpr std::chrono::seconds dying_takes_at_most{10};
 
 bool overwrites(const publisher_entry& entry) {
   return load_relaxed(entry.policy) == static_cast<u32>(policy::overwrite);  // relaxed: ordered by state()
@@ -60,9 +62,9 @@ std::unique_ptr<lane_link> make_link(const subscriber_parts& parts, u32 index, l
 bool died_with_its_lane(const subscriber_parts& parts, u32 index, const error& why) {
   if (!is_out_of_reach(why)) return false;
   const node_id owner = topic::owner_of(parts.control.publisher(index));
-  const deadline end(dying_takes);
+  const deadline end(dying_takes), latest(dying_takes_at_most);
   while (parts.owner->alive(owner)) {
-    if (end.over()) return false;
+    if (latest.over() || (end.over() && !parts.owner->dying(owner))) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return true;
@@ -140,6 +142,8 @@ result<std::unique_ptr<lane_link>> follow_lane(subscriber_parts& parts, u32 inde
       parts.control.leave_lane(*parts.owner, index, generation, parts.index);
       // Never waited for: this is a poll. Else whoever needs its place removes it.
       if (auto lock = parts.control.lock(std::chrono::nanoseconds(0))) parts.control.retire_lane_if_left(index);
+      // No lane of ours will ask whether it lives: it would be counted as a publisher for ever.
+      parts.owner->clean_if_dead(owner, std::chrono::nanoseconds(0));
       return nullptr;
     }
     return tl::unexpected(std::move(lane.error()));
@@ -471,7 +475,7 @@ void subscriber_core::look_at_roster() noexcept {
         // Unless it is just dying: then it is not missed.
         if (!parts_->dying) parts_->dying.emplace(dying_takes);
         doubtful = true;
-        if (!parts_->dying->over()) continue;
+        if (!parts_->dying->over() || parts_->owner->dying(topic::owner_of(control.publisher(i)))) continue;
       }
       if (seen != roster_seen_) parts_->unsaid.push_back(std::move(link.error()));
     } else if (*link) {

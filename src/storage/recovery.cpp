@@ -269,6 +269,19 @@ class recovery {
     if (clear_wrong_entries(segment)) out_.report.mended.push_back(segment.path + ": entries of its index");
   }
 
+  // Nobody comes to what is behind a seal but by the index: there readers would find what was given up, and the next
+  // publisher would go on behind it.
+  static void forget_entries_behind(segment_file& segment, u64 offset) {
+    for (u32 part = 0; part < segment.geometry.index_entries; ++part) {
+      segment_index_entry entry{};
+      if (read_entry(segment, part, entry) && entry.offset() > offset) clear_entry(segment.entry(part));
+    }
+  }
+  static void clear_entry(segment_index_entry& there) {
+    // relaxed: the lane is ours, and readers check what they see
+    for (u64* word : {&there.place, &there.sequence, &there.voids, &there.stamp}) store_relaxed(*word, 0);
+  }
+
   // True if some were wrong, and not only missing.
   static bool clear_wrong_entries(segment_file& segment) {
     bool any = false;
@@ -277,8 +290,7 @@ class recovery {
       if (read_entry(segment, part, entry)) continue;
       segment_index_entry& there = segment.entry(part);
       any = any || (there.sequence | there.voids | there.stamp | there.place) != 0;
-      // relaxed: the lane is ours, and readers check what they see
-      for (u64* word : {&there.place, &there.sequence, &there.voids, &there.stamp}) store_relaxed(*word, 0);
+      clear_entry(there);
     }
     return any;
   }
@@ -407,6 +419,7 @@ class recovery {
   result<recovered_lane> finish(bool at_roll, u64 last_number) {
     if (rehearse_) return std::move(out_);
     for (const seal_place& s : seals_) {
+      forget_entries_behind(*s.segment, s.position - s.begin);
       u64& word = *reinterpret_cast<u64*>(s.segment->data() + (s.position - s.begin));
       const u64 length = s.begin + s.segment->geometry.data_bytes - s.position;
       // sync(segment.commit): readers go on in the next segment

@@ -10,6 +10,7 @@
 #include <new>
 
 #include "base/clock.hpp"
+#include "base/dying.hpp"
 #include "base/file_lock.hpp"
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
@@ -286,6 +287,11 @@ bool node::alive(node_id id) noexcept {
   if (load_acquire(entry(id.index).state) != entry_in_use) return false;
   if (load_relaxed(entry(id.index).generation) != id.generation) return false;  // relaxed: as above
   return probe_.held_by_other(static_cast<off_t>(node_lock_byte(id.index)), 1);
+}
+
+bool node::dying(node_id id) noexcept {
+  if (id == this->id() || !alive(id)) return false;
+  return has_no_descriptors(static_cast<pid_t>(load_relaxed(entry(id.index).pid)));  // relaxed: ordered by alive()
 }
 
 bool node::alive_lately(node_id id) {

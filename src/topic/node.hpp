@@ -87,7 +87,10 @@ class node {
 
   // True if the node lives. Of an id that another process wrote: any value is allowed. 0.4 µs.
   bool alive(node_id id) noexcept;
-  // The same, asked once until forget_probes(): for rechecks that ask for many topics.
+  // True if it lives, as far as its lock says, but its process is on its way out, or was killed and not waited for.
+  // False if that cannot be said: in another pid namespace, for one. Some microseconds.
+  bool dying(node_id id) noexcept;
+  // alive(), asked once until forget_probes(): for rechecks that ask for many topics.
   bool alive_lately(node_id id);
   void forget_probes() noexcept { probed_.clear(); }
 

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <cstring>
 #include <fstream>
@@ -204,6 +205,44 @@ TEST_CASE("a sealed lane of a dead publisher is read to its end, and nobody goes
   const auto got = late.wait(60s).value();
   CHECK(got->publisher == 2);
   CHECK_FALSE(late.poll().value());
+  for (const int fd : published) ::close(fd);
+}
+
+TEST_CASE("a publisher of sealed lanes that takes its time to die is not missed") {
+  const auto memory = make_sealed();
+  auto bus = quoit::bus::open(memory, {.recheck = 10ms}).value();
+  auto sub = bus.subscriber<checked>("t").value();
+  auto other = bus.publisher<checked>("t").value();
+  int published[2];
+  REQUIRE(::pipe(published) == 0);
+  child dies([&] {
+    auto mine = quoit::bus::open(memory).value();
+    auto pub = mine.publisher<checked>("t").value();
+    if (!pub.publish(checked::make(1, 0))) return 1;
+    // A process that nobody told of the fork has all its descriptors: so its locks outlive it, as if it was dying.
+    const auto copy = static_cast<pid_t>(::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr));
+    if (copy == 0) {
+      for (;;) ::pause();
+    }
+    if (::write(published[1], &copy, sizeof copy) != sizeof copy) return 2;
+    for (;;) ::pause();
+    return 0;
+  });
+  pid_t copy = -1;
+  REQUIRE(::read(published[0], &copy, sizeof copy) == sizeof copy);
+  dies.kill(SIGKILL);
+  siginfo_t info{};
+  REQUIRE(::waitid(P_PID, static_cast<id_t>(dies.pid()), &info, WEXITED | WNOWAIT) == 0);
+  // Longer than one that cannot be seen to die would be waited for.
+  CHECK(sub.wait(600ms).error() == errc::timed_out);
+  REQUIRE(other.publish(checked::make(2, 0)));
+  CHECK(sub.wait(60s).value()->publisher == 2);
+  ::kill(copy, SIGKILL);
+  until([&] {
+    CHECK(sub.wait(20ms).error() == errc::timed_out);
+    return sub.publishers() == 1;
+  });
+  CHECK(bus.subscriber<checked>("t"));
   for (const int fd : published) ::close(fd);
 }
 

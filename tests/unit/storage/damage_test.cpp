@@ -176,6 +176,41 @@ TEST_CASE("a repair makes a lane whole whichever bit was flipped, and gives up n
   }
 }
 
+TEST_CASE("what is published after a repair is read, wherever the damage was, on the lane itself and on a copy") {
+  std::mt19937_64 random(5);
+  for (int i = 0; i < (fast() ? 8 : 40); ++i) {
+    resting_lane l;
+    const scratch_directory copy;
+    const bool copied = i % 2 == 1;
+    if (copied) {
+      // Not of this boot: nothing of it is believed.
+      std::filesystem::copy(l.directory.path(), copy.path(), std::filesystem::copy_options::recursive);
+      l.options.directory = copy.path();
+      l.lane = lane_directory(copy.path(), l.options.topic, "0");
+    }
+    const u64 number = i % 4 < 2 ? l.numbers.back() : l.numbers[random() % l.numbers.size()];
+    {
+      const auto segment = open_segment(l.lane, number, access::read).value();
+      u64 used = segment->geometry.data_bytes;
+      while (segment->data()[used - 1] == std::byte{}) --used;
+      flip(l.path(number), segment->geometry.data_offset + random() % used, static_cast<u32>(random() % 8));
+    }
+    INFO("turn ", i, " segment ", number);
+    REQUIRE(repair_lane(l.lane).has_value());
+    REQUIRE(l.verify().whole());
+    const u64 kept = l.read_all();
+    u64 published = 0;
+    for (const u64 more : {u64{5}, u64{5}, u64{1000}}) {
+      const auto w = open_log(l.options);
+      append_all(*w, 5000 + published, 5000 + published + more);
+      REQUIRE(w->flush(std::chrono::seconds(60)).has_value());
+      published += more;
+      CHECK(l.read_all() == kept + published);
+    }
+    CHECK(l.verify().whole());
+  }
+}
+
 TEST_CASE("a repair of a lane that is whole changes nothing") {
   const resting_lane l;
   const auto bytes = [&] {
