@@ -19,6 +19,7 @@ QUOIT_EXPORT std::vector<std::string> list_remains();
 // Where there is no file to ask who is alive, nobody on this machine may be alive on a bus without a name: a process
 // that lives holds a lock on the file that it opened, also if that was removed. Whose it was cannot be seen, so then,
 // and where the kernel does not show its locks, the answer is `busy`; with `force` the files are removed all the same.
+// With `force` a bus goes too whose file is of another version of quoit, or says so, being damaged.
 // Force never removes a bus whose file says that somebody is alive.
 //
 // The sockets and records of the dead on the kernel path go too, also where there is no shared memory, or where looking

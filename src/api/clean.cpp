@@ -30,19 +30,29 @@ std::vector<std::string> list_remains() {
 
 namespace {
 
+// At a bus that comes and goes all the time.
+constexpr int looks_at_most = 100;
+
 result<void> clean_shared_memory(std::string_view bus, bool force) {
   // Where there is none, nothing is left in it.
   if (auto ok = look_into_shm(); !ok) return ok.error() == errc::not_found ? result<void>() : ok;
   if (!anything_left(bus)) return {};
   const bus_options options{.node_name = "quoit clean", .transport = transport::shared_memory};
-  const auto file = open_shm(bus_file(bus), access::read);
-  if (file || file.error() != errc::not_found) {
-    // Opening a bus cleans up after its dead; being the last one out removes it.
-    auto opened = quoit::bus::open(bus, options);
-    if (opened) return {};
-    if (opened.error() != errc::corrupt) return tl::unexpected(std::move(opened.error()));
+  for (int again = looks_at_most;;) {
+    const auto file = open_shm(bus_file(bus), access::read);
+    const bool missing = !file && file.error() == errc::not_found;
+    if (!missing) {
+      // Opening a bus cleans up after its dead; being the last one out removes it.
+      auto opened = quoit::bus::open(bus, options);
+      if (opened) return {};
+      const bool damaged = opened.error() == errc::corrupt || (force && opened.error() == errc::newer_version);
+      if (!damaged) return tl::unexpected(std::move(opened.error()));
+    }
+    auto ok = remove_damaged_bus(bus, force, options.lock_timeout);
+    if (ok) break;
+    // It was not damaged, but about to be made.
+    if (!missing || ok.error() != errc::busy || --again == 0) return ok;
   }
-  if (auto ok = remove_damaged_bus(bus, force, options.lock_timeout); !ok) return ok;
   auto opened = quoit::bus::open(bus, options);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   return {};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include "base/segment_prefix.hpp"
 
 #include "mem/arena.hpp"
 #include "quoit/inherited_memory.hpp"
@@ -40,10 +41,7 @@ result<std::vector<node_info>> read_nodes(segment_store& store, const std::strin
   const segment_prefix prefix = memory->object<bus_header>().prefix;
   if (prefix.magic != bus_magic) return corrupt();
   if (prefix.layout_major != layout_major) {
-    return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
-                                                         std::to_string(prefix.layout_minor) +
-                                                         ", this library has layout " + std::to_string(layout_major) +
-                                                         "." + std::to_string(layout_minor)));
+    return tl::unexpected(another_version(path, prefix));
   }
   if (prefix.entry_bytes != sizeof(node_entry) || prefix.entry_count > nodes_limit ||
       bytes < bus_bytes(prefix.entry_count)) {

@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstring>
+#include <string>
 
 #include "base/boot_id.hpp"
 #include "quoit/detail/lane_layout.hpp"
+#include "quoit/error.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -22,5 +24,9 @@ inline segment_prefix prefix_of_now(u64 magic, std::size_t header_bytes, std::si
   std::memcpy(prefix.boot_id, boot_id().data(), sizeof prefix.boot_id);
   return prefix;
 }
+
+// `newer_version`, of a file or a segment that this library does not know: of another layout, or with features that it
+// has to know and does not. `known`: of the features, those that it does.
+error another_version(const std::string& what, const segment_prefix& prefix, u64 known = 0);
 
 }  // namespace quoit::inline v1::detail

@@ -158,7 +158,11 @@ void print_faults(const std::vector<quoit::kept_fault>& faults, const char* what
 void verify(const choices& c, int& status) {
   const auto lanes = quoit::verify_kept(c.directory, c.topic, c.publisher);
   if (!lanes) return fail(lanes.error(), status);
-  if (!c.json && lanes->empty()) fmt::print("no topics in {}\n", c.directory);
+  if (lanes->empty()) {
+    // Whoever wants to know that all is well does not want to hear it of nothing.
+    fmt::print(stderr, "quoit: no topics in {}\n", c.directory);
+    status = exit_failed;
+  }
   if (!c.json && !lanes->empty()) {
     fmt::print("{:<24} {:<12} {:>8} {:>12} {:>12} {:>20} {:>12} {}\n", "topic", "publisher", "segments", "messages",
                "payload", "sequences", "durable to", "state");

@@ -232,8 +232,10 @@ void add_clean(CLI::App& app, int& status) {
       "Remove what dead processes left of a bus, and all of it if nobody on it is alive. Exit status 1 if "
       "somebody is alive on a damaged bus, or may be");
   const auto c = add_options(*command, false);
-  command->add_flag("--force", c->force,
-                    "Also where it cannot be known whether somebody is alive, because the file of the bus is gone");
+  command->add_flag(
+      "--force", c->force,
+      "Also where it cannot be known whether somebody is alive, because the file of the bus is gone, and a bus "
+      "of another version");
   command->callback([c, &status] { clean(*c, status); });
 }
 

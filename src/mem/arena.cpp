@@ -101,11 +101,7 @@ result<std::shared_ptr<arena>> arena::adopt(int descriptor) {
   }
   if (prefix.magic != memory_magic) return tl::unexpected(damaged("wrong magic number"));
   if (prefix.layout_major != layout_major || prefix.required_features != 0 || (flags & ~memory_sealed) != 0) {
-    return tl::unexpected(
-        error(errc::newer_version, "inherited memory of layout " + std::to_string(prefix.layout_major) + "." +
-                                       std::to_string(prefix.layout_minor) + ", this library has layout " +
-                                       std::to_string(layout_major) + "." + std::to_string(layout_minor) +
-                                       ": use one version of quoit on a bus"));
+    return tl::unexpected(another_version("inherited memory", prefix));
   }
   if (prefix.header_bytes != memory_header_bytes || prefix.entry_bytes != sizeof(directory_entry) ||
       prefix.segment_bytes != bytes || prefix.entry_count == 0 || prefix.entry_count > objects_limit ||

@@ -1,4 +1,5 @@
 #include "ring/geometry.hpp"
+#include "base/segment_prefix.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -178,11 +179,7 @@ result<lane_geometry> read_geometry(const lane_header& shared, u64 data_file_byt
   if (prefix.magic != lane_magic || slots.magic != slots_magic) return refuse("no lane: the magic number is wrong");
   for (const segment_prefix* p : {&prefix, &slots}) {
     if (p->layout_major != layout_major || p->required_features != 0) {
-      return tl::unexpected(error(errc::newer_version, "lane segment: layout " + std::to_string(p->layout_major) + "." +
-                                                           std::to_string(p->layout_minor) + ", required features " +
-                                                           std::to_string(p->required_features) +
-                                                           "; this library has layout " + std::to_string(layout_major) +
-                                                           "." + std::to_string(layout_minor)));
+      return tl::unexpected(another_version("lane segment", *p));
     }
   }
   lane_geometry g{};

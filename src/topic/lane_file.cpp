@@ -1,5 +1,6 @@
 #include "topic/lane_file.hpp"
 
+#include "base/segment_prefix.hpp"
 #include "topic/names.hpp"
 
 namespace quoit::inline v1::detail {
@@ -70,11 +71,7 @@ result<lane_slots_file> open_lane_slots(segment_store& store, const std::string&
   const segment_prefix prefix = memory->object<lane_slots>().prefix;
   if (prefix.magic != slots_magic) return tl::unexpected(corrupt_lane(store, name, "it is no slot file"));
   if (prefix.layout_major != layout_major || prefix.required_features != 0) {
-    return tl::unexpected(
-        error(errc::newer_version, store.path(name) + " has layout " + std::to_string(prefix.layout_major) + "." +
-                                       std::to_string(prefix.layout_minor) + ", this library has layout " +
-                                       std::to_string(layout_major) + "." + std::to_string(layout_minor) +
-                                       ": use one version of quoit on a bus"));
+    return tl::unexpected(another_version(store.path(name), prefix));
   }
   if (prefix.entry_count > subscriptions_limit || bytes < slots_bytes(prefix.entry_count)) {
     return tl::unexpected(corrupt_lane(store, name, "it is shorter than its slots"));

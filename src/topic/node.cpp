@@ -202,11 +202,7 @@ result<void> node::check_header() {
     return tl::unexpected(error(errc::corrupt, path + " is no bus (wrong magic number)" + remove_bus(bus_)));
   }
   if (prefix.layout_major != layout_major || prefix.required_features != 0) {
-    return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
-                                                         std::to_string(prefix.layout_minor) +
-                                                         ", this library has layout " + std::to_string(layout_major) +
-                                                         "." + std::to_string(layout_minor) +
-                                                         ": use one version of quoit on a bus"));
+    return tl::unexpected(another_version(path, prefix));
   }
   if (prefix.header_bytes != bus_header_bytes || prefix.entry_bytes != sizeof(node_entry) || prefix.entry_count == 0 ||
       prefix.entry_count > nodes_limit || memory_.bytes() < bus_bytes(prefix.entry_count)) {

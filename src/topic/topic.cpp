@@ -224,11 +224,7 @@ result<void> topic::check(const std::string& path, u64 bytes) {
     return tl::unexpected(error(errc::corrupt, path + " is no topic (wrong magic number): remove it"));
   }
   if (prefix.layout_major != layout_major || (prefix.required_features & ~topic_is_kept) != 0) {
-    return tl::unexpected(error(errc::newer_version, path + " has layout " + std::to_string(prefix.layout_major) + "." +
-                                                         std::to_string(prefix.layout_minor) +
-                                                         ", this library has layout " + std::to_string(layout_major) +
-                                                         "." + std::to_string(layout_minor) +
-                                                         ": use one version of quoit on a bus"));
+    return tl::unexpected(another_version(path, prefix, topic_is_kept));
   }
   if (prefix.header_bytes != topic_header_bytes || prefix.entry_bytes != sizeof(publisher_entry) ||
       header().subscription_bytes != sizeof(subscription_entry) || prefix.entry_count == 0 ||

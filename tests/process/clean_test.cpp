@@ -10,6 +10,7 @@
 #include <quoit.hpp>
 #include <string>
 
+#include "quoit/detail/lane_layout.hpp"
 #include "support/bus_guard.hpp"
 #include "support/child.hpp"
 #include "support/messages.hpp"
@@ -152,6 +153,50 @@ TEST_CASE("with force the topics of a bus without a file go, also where somebody
   CHECK_FALSE(name.files().empty());
   CHECK(quoit::clean(name.name(), true));
   CHECK(name.files().empty());
+}
+
+TEST_CASE("a bus that says it is of another version is removed with force, and is not while somebody is alive") {
+  const bus_guard name;
+  auto gone = somebody(name.name());
+  REQUIRE(gone);
+  const std::string path = "/dev/shm/quoit." + name.name();
+  const auto features = [&](char value) {
+    const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    const bool written = ::pwrite(file, &value, 1, offsetof(quoit::detail::segment_prefix, required_features)) == 1;
+    ::close(file);
+    return written;
+  };
+  REQUIRE(features(4));
+  CHECK(quoit::clean(name.name(), true).error() == errc::busy);
+  gone->kill(SIGKILL);
+  gone->wait();
+  const auto kept = quoit::clean(name.name());
+  REQUIRE_FALSE(kept);
+  CHECK(kept.error() == errc::newer_version);
+  CHECK(kept.error().message().find("features that are not known (4)") != std::string::npos);
+  CHECK(quoit::clean(name.name(), true));
+  CHECK(name.files().empty());
+}
+
+TEST_CASE("a bus that comes and goes meanwhile is cleaned without a word about damage") {
+  const bus_guard name;
+  child comes_and_goes([&] {
+    for (int i = 0; i < 3000; ++i) {
+      if (!quoit::bus::open(name.name())) return 1;
+    }
+    return 0;
+  });
+  siginfo_t info{};
+  int times = 0;
+  do {
+    const auto cleaned = quoit::clean(name.name());
+    CHECK_MESSAGE(cleaned, cleaned.error().message());
+    ++times;
+    info.si_pid = 0;
+    REQUIRE(::waitid(P_PID, static_cast<id_t>(comes_and_goes.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0);
+  } while (info.si_pid == 0);
+  CHECK(comes_and_goes.wait().status == 0);
+  MESSAGE(times << " times");
 }
 
 TEST_CASE("cleaning a bus on which somebody lives removes what the dead left, and nothing else") {
