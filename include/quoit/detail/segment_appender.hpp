@@ -126,7 +126,6 @@ class QUOIT_EXPORT segment_appender {
   u64 frontier() const noexcept {
     return load_acquire(frontier_);  // sync(segment.frontier): the frames before it are whole
   }
-  const u64& frontier_word() const noexcept { return frontier_; }
 
   const segment_geometry& geometry() const noexcept { return geometry_; }
   u64 tail() const noexcept { return tail_; }
