@@ -48,10 +48,11 @@ result<void> clean_shared_memory(std::string_view bus, bool force) {
       const bool damaged = opened.error() == errc::corrupt || (force && opened.error() == errc::newer_version);
       if (!damaged) return tl::unexpected(std::move(opened.error()));
     }
-    auto ok = remove_damaged_bus(bus, force, options.lock_timeout);
-    if (ok) break;
-    // It was not damaged, but about to be made.
-    if (!missing || ok.error() != errc::busy || --again == 0) return ok;
+    const auto removed = remove_damaged_bus(bus, missing, force, options.lock_timeout);
+    if (!removed) return tl::unexpected(removed.error());
+    if (*removed) break;
+    if (--again == 0)
+      return tl::unexpected(error(errc::busy, "bus " + std::string(bus) + " comes and goes all the time"));
   }
   auto opened = quoit::bus::open(bus, options);
   if (!opened) return tl::unexpected(std::move(opened.error()));

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <thread>
 #include <vector>
 
@@ -25,7 +26,10 @@ namespace {
 
 constexpr u64 node_bytes_begin = node_lock_byte(0);
 constexpr u64 node_bytes_end = node_lock_byte(nodes_limit);
-constexpr int looks = 3;
+constexpr int looks_at_most = 6;
+// The kernel gives its table in pieces: when locks go between two of them, others are passed over. So one that is
+// missing once says nothing. One that is being made or removed is seen once, as its number is not used again soon.
+constexpr int sightings = 2;
 constexpr std::chrono::milliseconds between_looks{20};
 
 std::string path_of(const std::string& file) { return std::string(shm_directory) + "/" + file; }
@@ -43,17 +47,22 @@ std::vector<ino_t> nameless_once(dev_t device) {
     if (::stat(path_of(file).c_str(), &status) == 0) std::erase(inodes, status.st_ino);
   }
   std::sort(inodes.begin(), inodes.end());
+  // A node holds one byte; several nodes, several of one file.
+  inodes.erase(std::unique(inodes.begin(), inodes.end()), inodes.end());
   return inodes;
 }
 
 bool somebody_is_nameless(dev_t device) {
-  std::vector<ino_t> always = nameless_once(device);
-  for (int i = 1; i < looks && !always.empty(); ++i) {
-    std::this_thread::sleep_for(between_looks);
-    const std::vector<ino_t> now = nameless_once(device);
-    std::erase_if(always, [&](ino_t inode) { return !std::binary_search(now.begin(), now.end(), inode); });
+  std::map<ino_t, int> seen;
+  for (int look = 0; look < looks_at_most; ++look) {
+    if (look > 0) std::this_thread::sleep_for(between_looks);
+    for (const ino_t inode : nameless_once(device)) {
+      if (++seen[inode] == sightings) return true;
+    }
+    // Where nobody was passed over in half of the looks, nobody is there.
+    if (seen.empty() && look + 1 == looks_at_most / 2) return false;
   }
-  return !always.empty();
+  return false;
 }
 
 // Errors: busy, if somebody may be alive.
@@ -93,10 +102,11 @@ bool anything_left(std::string_view bus) {
   });
 }
 
-result<void> remove_damaged_bus(std::string_view bus, bool force, std::chrono::nanoseconds lock_timeout) {
+result<bool> remove_damaged_bus(std::string_view bus, bool missing, bool force, std::chrono::nanoseconds lock_timeout) {
   const std::string file = bus_file(bus);
   auto opened = open_shm_for_locks(file);
   if (!opened && opened.error() != errc::not_found) return tl::unexpected(std::move(opened.error()));
+  if (opened && missing) return false;
   if (opened) {
     // Nobody enters while this is held.
     switch (lock(opened->get(), shm_lock_byte, lock_timeout)) {
@@ -111,10 +121,10 @@ result<void> remove_damaged_bus(std::string_view bus, bool force, std::chrono::n
     }
   }
   if (!force) {
-    if (auto ok = check_nobody_is_nameless(bus); !ok) return ok;
+    if (auto ok = check_nobody_is_nameless(bus); !ok) return tl::unexpected(std::move(ok.error()));
   }
   if (opened && !is_unlinked(opened->get())) unlink_shm(file);
-  return {};
+  return true;
 }
 
 }  // namespace quoit::inline v1::detail
