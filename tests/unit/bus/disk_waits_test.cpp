@@ -38,7 +38,9 @@ TEST_CASE("where the next file is not there yet, a loan would block, waits as lo
   while ((last = pub.publish(checked::make(0, n)))) ++n;
   CHECK(last.error() == errc::would_block);
   CHECK(pub.blocked_by().subscription == quoit::blocker::nobody);
-  CHECK(pub.publish_for(checked::make(0, n), 2ms).error() == errc::timed_out);
+  // A file that was nearly made when the disk began to wait may come yet.
+  while ((last = pub.publish_for(checked::make(0, n), 2ms))) ++n;
+  CHECK(last.error() == errc::timed_out);
   // A thread is woken by the keeper, and not by its recheck.
   std::thread later([] {
     std::this_thread::sleep_for(20ms);
@@ -85,7 +87,10 @@ TEST_CASE("with policy fail nobody waits for the next file") {
     const auto loan = co_await p.loan();
     co_return loan ? errc{} : loan.error().code();
   };
-  CHECK(quoit::sync_wait(asked(pub)) == errc::would_block);
+  errc answer{};
+  while ((answer = quoit::sync_wait(asked(pub))) == errc{}) {
+  }
+  CHECK(answer == errc::would_block);
   disk_waits = false;  // or its end would wait for the helper for ever
 }
 
@@ -105,7 +110,10 @@ TEST_CASE("a full disk refuses a loan in words, harms nothing, and publishing go
     const auto loan = co_await p.loan();
     co_return loan ? errc{} : loan.error().code();
   };
-  CHECK(quoit::sync_wait(asked(pub)) == errc::no_space);
+  errc answer{};
+  while ((answer = quoit::sync_wait(asked(pub))) == errc{}) {
+  }
+  CHECK(answer == errc::no_space);
   CHECK(count_in(directory) == n);
   disk_full = false;
   until([&] { return pub.publish(checked::make(0, n)).has_value(); });
