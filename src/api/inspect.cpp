@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
-#include "base/segment_prefix.hpp"
 
+#include "base/segment_prefix.hpp"
 #include "mem/arena.hpp"
 #include "quoit/inherited_memory.hpp"
 #include "topic/names.hpp"

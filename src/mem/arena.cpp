@@ -100,7 +100,9 @@ result<std::shared_ptr<arena>> arena::adopt(int descriptor) {
     flags = head->object<memory_header>().flags;
   }
   if (prefix.magic != memory_magic) return tl::unexpected(damaged("wrong magic number"));
-  if (prefix.layout_major != layout_major || prefix.required_features != 0 || (flags & ~memory_sealed) != 0) {
+  // A flag that is not known is as a feature.
+  prefix.required_features |= flags & ~memory_sealed;
+  if (prefix.layout_major != layout_major || prefix.required_features != 0) {
     return tl::unexpected(another_version("inherited memory", prefix));
   }
   if (prefix.header_bytes != memory_header_bytes || prefix.entry_bytes != sizeof(directory_entry) ||

@@ -1,9 +1,10 @@
 #include "ring/geometry.hpp"
-#include "base/segment_prefix.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <string>
+
+#include "base/segment_prefix.hpp"
 
 namespace quoit::inline v1::detail {
 

@@ -59,7 +59,7 @@ bool somebody_is_nameless(dev_t device) {
     for (const ino_t inode : nameless_once(device)) {
       if (++seen[inode] == sightings) return true;
     }
-    // Where nobody was passed over in half of the looks, nobody is there.
+    // Whoever is there is not passed over in half of the looks.
     if (seen.empty() && look + 1 == looks_at_most / 2) return false;
   }
   return false;
