@@ -162,8 +162,9 @@ void verify(const choices& c, int& status) {
     // Whoever wants to know that all is well does not want to hear it of nothing.
     fmt::print(stderr, "quoit: no topics in {}\n", c.directory);
     status = exit_failed;
+    return;
   }
-  if (!c.json && !lanes->empty()) {
+  if (!c.json) {
     fmt::print("{:<24} {:<12} {:>8} {:>12} {:>12} {:>20} {:>12} {}\n", "topic", "publisher", "segments", "messages",
                "payload", "sequences", "durable to", "state");
   }
