@@ -41,7 +41,8 @@ struct inherited_memory_options {
 // Thread safety: any thread.
 class QUOIT_EXPORT inherited_memory {
  public:
-  // Errors: invalid_argument (bytes), no_space, limit_reached (descriptors), system (needs /proc, and memfd_create).
+  // Errors: invalid_argument (bytes), no_space, limit_reached (descriptors, RLIMIT_FSIZE), system (needs
+  // /proc, and memfd_create).
   static result<inherited_memory> create(const inherited_memory_options& options = {});
 
   // Memory of which this process got the descriptor: through exec(), or in a message (SCM_RIGHTS). Takes the descriptor

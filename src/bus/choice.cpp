@@ -65,6 +65,8 @@ std::string obstacle(std::string_view bus, const bus_options& options) {
 
 // What another way would not make better is the caller's to hear.
 bool speaks_for_kernel(const error& e) {
+  // Sockets need files that are smaller.
+  if (e == errc::limit_reached) return e.system_errno() == EFBIG;
   return e == errc::no_space || e == errc::no_permission || e == errc::not_found || e == errc::system;
 }
 

@@ -33,7 +33,8 @@ namespace quoit::inline v1::detail {
 
 class arena : public std::enable_shared_from_this<arena> {
  public:
-  // Errors: invalid_argument (bytes), no_space (value: bytes), limit_reached (descriptors), system (no /proc).
+  // Errors: invalid_argument (bytes), no_space (value: bytes), limit_reached (descriptors,
+  // RLIMIT_FSIZE), system (no /proc).
   static result<std::shared_ptr<arena>> create(u64 bytes, bool sealed);
   // Takes over the descriptor, if it succeeds. Errors: invalid_argument, newer_version, corrupt, limit_reached, system.
   static result<std::shared_ptr<arena>> adopt(int descriptor);

@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "base/file_size_limit.hpp"
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x8U
 #endif
@@ -33,16 +35,19 @@ result<fd> make_memfd(const char* name, std::uint64_t bytes) {
               std::string("making a memfd") + (limited ? ": too many open files (ulimit -n, sysctl fs.file-max)" : ""),
               0, why));
   }
-  if (::ftruncate(memory.get(), static_cast<off_t>(bytes)) != 0) {
+  if (within_file_size_limit([&] { return ::ftruncate(memory.get(), static_cast<off_t>(bytes)); }) != 0) {
+    if (errno == EFBIG) return tl::unexpected(file_size_limit_reached("making a memfd", bytes));
     return tl::unexpected(error(errc::no_space, "making a memfd of " + std::to_string(bytes) + " bytes", bytes, errno));
   }
   return memory;
 }
 
 result<void> allocate(int fd, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
-  while (::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0) {
+  const auto call = [&] { return ::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)); };
+  while (within_file_size_limit(call) != 0) {
     if (errno == EINTR) continue;
     const int why = errno;
+    if (why == EFBIG) return tl::unexpected(file_size_limit_reached("allocating memory for " + what, offset + bytes));
     return tl::unexpected(error(why == ENOSPC || why == ENOMEM ? errc::no_space : errc::system,
                                 "allocating " + std::to_string(bytes) + " bytes of memory for " + what, bytes, why));
   }

@@ -13,9 +13,10 @@ extern const int fixed_size;
 // And nobody can write but through the mappings that are there.
 extern const int fixed_size_and_content;
 
-// Errors: no_space, limit_reached (descriptors), system.
+// Errors: no_space, limit_reached (descriptors, RLIMIT_FSIZE), system.
 result<fd> make_memfd(const char* name, std::uint64_t bytes);
-// Without this, memory that is not there would be a fault at some later store. Errors: no_space (value: bytes), system.
+// Without this, memory that is not there would be a fault at some later store. Errors: no_space (value: bytes),
+// limit_reached (RLIMIT_FSIZE), system.
 result<void> allocate(int fd, std::uint64_t offset, std::uint64_t bytes, const std::string& what);
 // Errors: system.
 result<void> seal(int fd, int seals);

@@ -73,7 +73,8 @@ class segment_store {
   virtual ~segment_store() = default;
 
   // Makes a segment under a temporary name that begins with `prefix`, with its lock (shm_lock_byte) held, zeroed,
-  // allocated and mapped. Errors: no_space (value: bytes), no_permission, limit_reached (descriptors), busy, system.
+  // allocated and mapped. Errors: no_space (value: bytes), no_permission, limit_reached (descriptors, RLIMIT_FSIZE),
+  // busy, system.
   virtual result<segment> make(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose,
                                segment_content what) = 0;
   result<segment> make(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose) {

@@ -13,6 +13,7 @@
 #include <memory>
 
 #include "base/file_lock.hpp"
+#include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 
 namespace quoit::inline v1::detail {
@@ -97,8 +98,10 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
     return tl::unexpected(std::move(e));
   };
   // Without this a full file system would be a SIGBUS at some later store.
-  while (::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)) != 0) {
+  const auto allocate = [&] { return ::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)); };
+  while (within_file_size_limit(allocate) != 0) {
     if (errno == EINTR) continue;
+    if (errno == EFBIG) return undo(file_size_limit_reached("allocating " + path_of(temporary), bytes));
     if (errno == ENOSPC) return undo(no_space(temporary, purpose, bytes));
     return undo(failed("allocating", temporary, errno));
   }

@@ -40,7 +40,7 @@ struct shm_purpose {
 
 // Makes an object of `bytes` under a temporary name that begins with `prefix`, with its lock held, allocates
 // and populates its memory, zeroed, and maps it.
-// Errors: no_space (value: bytes), no_permission, limit_reached (descriptors), system.
+// Errors: no_space (value: bytes), no_permission, limit_reached (descriptors, RLIMIT_FSIZE), system.
 result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose = {});
 
 // Gives it its permissions and its final name. False: somebody else was first, and the temporary is gone.

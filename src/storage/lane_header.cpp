@@ -11,6 +11,7 @@
 
 #include "base/boot_id.hpp"
 #include "base/fd.hpp"
+#include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 
 namespace quoit::inline v1::detail {
@@ -77,15 +78,16 @@ result<void> make_lane_file(const std::string& directory, const u64 (&id)[2]) {
   fill_lane_header(*new (page) log_lane_header{}, id);
   const fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
   if (!file) return tl::unexpected(storage_call_failed("creating", temporary, errno));
-  const bool whole =
-      ::write(file.get(), page, sizeof page) == static_cast<ssize_t>(sizeof page) && ::fsync(file.get()) == 0;
+  int why = write_whole(file.get(), page, sizeof page);
+  if (why == 0 && ::fsync(file.get()) != 0) why = errno;
   // Not there or there already: somebody else was first, and is as good.
-  const bool named =
-      whole &&
-      (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0 || errno == EEXIST);
-  const int why = errno;
+  if (why == 0 && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0 &&
+      errno != EEXIST) {
+    why = errno;
+  }
   ::unlink(temporary.c_str());
-  if (!named) return tl::unexpected(storage_call_failed("writing", path, whole ? why : ENOSPC));
+  if (why == EFBIG) return tl::unexpected(file_size_limit_reached("writing " + path, sizeof page));
+  if (why != 0) return tl::unexpected(storage_call_failed("writing", path, why));
   const fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (folder) ::fsync(folder.get());
   return {};

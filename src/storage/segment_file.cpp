@@ -14,6 +14,7 @@
 #include "base/boot_id.hpp"
 #include "base/clock.hpp"
 #include "base/file_lock.hpp"
+#include "base/file_size_limit.hpp"
 #include "base/fork_guard.hpp"
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
@@ -34,7 +35,9 @@ constexpr u64 position_max = u64{1} << 62;
 constexpr off_t reader_lock_byte = off_t{1} << 40;
 constexpr const char* temporary_prefix = ".making-";
 
-int allocate_by_system(int file, off_t bytes) noexcept { return ::fallocate(file, 0, 0, bytes); }
+int allocate_by_system(int file, off_t bytes) noexcept {
+  return within_file_size_limit([&] { return ::fallocate(file, 0, 0, bytes); });
+}
 int synchronize_by_system(int file) noexcept { return ::fdatasync(file); }
 
 error failed(const std::string& doing, const std::string& path, int why) {
@@ -355,6 +358,8 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
   while (calls.allocate(file.get(), static_cast<off_t>(geometry->segment_bytes)) != 0) {
     if (errno == EINTR) continue;
     if (errno == ENOSPC || errno == EDQUOT) return undo(no_space(directory, geometry->segment_bytes, errno));
+    if (errno == EFBIG)
+      return undo(file_size_limit_reached("allocating a segment in " + directory, geometry->segment_bytes));
     if (errno == EOPNOTSUPP) {
       return undo(
           error(errc::invalid_argument, directory + " is on a file system that cannot allocate ahead", 0, errno));

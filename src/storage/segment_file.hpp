@@ -89,7 +89,8 @@ result<segment_geometry> make_segment_geometry(const segment_kind& kind);
 
 // Makes segment `number` in `directory`, allocated, zero, without a start. `durable`: its name and its header are on
 // the disk when this returns.
-// Errors: no_space (value: bytes), no_permission, invalid_argument, busy (there is one already), system.
+// Errors: no_space (value: bytes), no_permission, limit_reached (descriptors, RLIMIT_FSIZE), invalid_argument, busy
+// (there is one already), system.
 result<std::shared_ptr<segment_file>> make_segment(const std::string& directory, u64 number, const segment_kind& kind,
                                                    bool durable, const storage_calls& calls);
 

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/file_lock.hpp"
+#include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
 #include "storage/kept_reader.hpp"
@@ -25,6 +26,7 @@ constexpr off_t holder_lock_byte = off_t{1} << 40;
 constexpr const char* folder_name = ".subscriptions";
 
 error failed(const std::string& doing, const std::string& path, int why) {
+  if (why == EFBIG) return file_size_limit_reached(doing + " " + path, subscription_file_bytes);
   if (why == EOPNOTSUPP) return error(errc::invalid_argument, doing + " " + path, 0, why);
   if (why == ENOSPC || why == EDQUOT) return error(errc::no_space, doing + " " + path, subscription_file_bytes, why);
   return storage_call_failed(doing, path, why);
@@ -72,15 +74,15 @@ result<void> make_file(const std::string& folder, const std::string& path) {
   const fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
   if (!file) return tl::unexpected(failed("creating", temporary, errno));
   // Allocated: without that a full disk would be a SIGBUS at some commit.
-  bool made = ::fallocate(file.get(), 0, 0, subscription_file_bytes) == 0;
-  if (made) {
-    errno = ENOSPC;
-    made = ::write(file.get(), page, sizeof page) == static_cast<ssize_t>(sizeof page) && ::fsync(file.get()) == 0 &&
-           (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0 || errno == EEXIST);
+  const auto allocate = [&] { return ::fallocate(file.get(), 0, 0, subscription_file_bytes); };
+  int why = within_file_size_limit(allocate) == 0 ? write_whole(file.get(), page, sizeof page) : errno;
+  if (why == 0 && ::fsync(file.get()) != 0) why = errno;
+  if (why == 0 && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0 &&
+      errno != EEXIST) {
+    why = errno;
   }
-  const int why = errno;
   ::unlink(temporary.c_str());
-  if (!made) return tl::unexpected(failed("making", path, why));
+  if (why != 0) return tl::unexpected(failed("making", path, why));
   for (const std::string& directory : {folder, folder + "/.."}) {
     const fd opened(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (opened) ::fsync(opened.get());

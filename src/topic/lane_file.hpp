@@ -28,7 +28,7 @@ struct new_lane {
   lane_geometry geometry{};
 };
 
-// `topic` is for words. Errors: no_space, no_permission, limit_reached (descriptors), system.
+// `topic` is for words. Errors: no_space, no_permission, limit_reached (descriptors, RLIMIT_FSIZE), system.
 result<new_lane> make_lane(segment_store& store, const std::string& temporary_prefix, std::string_view topic,
                            const lane_geometry& geometry);
 // Removes what is not going to be placed.

@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "base/file_lock.hpp"
+#include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 #include "mem/shm_file.hpp"
 #include "topic/names.hpp"
@@ -90,6 +91,14 @@ std::string_view text_in(const char (&text)[N]) {
 template <class Record>
 bool read_record(int file, Record& out, u64 magic) {
   return ::pread(file, &out, sizeof out, 0) == static_cast<ssize_t>(sizeof out) && out.magic == magic;
+}
+
+template <class Record>
+result<void> write_record(int file, const Record& record, const std::string& path) {
+  const int why = write_whole(file, &record, sizeof record);
+  if (why == EFBIG) return tl::unexpected(file_size_limit_reached("writing " + path, sizeof record));
+  if (why != 0) return tl::unexpected(descriptor_error("writing " + path, why));
+  return {};
 }
 
 result<void> check_version(u32 found, const std::string& path) {
@@ -242,8 +251,10 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
                     described(place.record_, text_in(place.record_.type_name), text_in(place.record_.type_fields)) +
                     "; asked for " + described(wanted, type.name, type.fields)));
     }
-    if (::ftruncate(locked.get(), 0) != 0 || ::pwrite(locked.get(), &wanted, sizeof wanted, 0) != sizeof wanted) {
-      return tl::unexpected(descriptor_error("writing " + file, errno));
+    if (::ftruncate(locked.get(), 0) != 0) return tl::unexpected(descriptor_error("writing " + file, errno));
+    if (auto written = write_record(locked.get(), wanted, file); !written) {
+      place.remove_if_unused();
+      return tl::unexpected(std::move(written.error()));
     }
     place.record_ = wanted;
     return opened{std::move(place), std::move(locked)};
@@ -287,11 +298,14 @@ result<registration> meeting_place::enter(const member_record& record) const {
     return descriptor;
   });
   if (!own.record) return tl::unexpected(descriptor_error("making " + own.path, why));
-  if (try_lock(own.record.get(), lock_byte) != lock_status::taken ||
-      ::pwrite(own.record.get(), &record, sizeof record, 0) != sizeof record) {
+  if (try_lock(own.record.get(), lock_byte) != lock_status::taken) {
     const int number = errno;
     ::unlink(own.path.c_str());
-    return tl::unexpected(descriptor_error("writing " + own.path, number));
+    return tl::unexpected(descriptor_error("locking " + own.path, number));
+  }
+  if (auto written = write_record(own.record.get(), record, own.path); !written) {
+    ::unlink(own.path.c_str());
+    return tl::unexpected(std::move(written.error()));
   }
   auto memory = map_record(own.path);
   auto listener = memory ? listen_at(own.path + ".s") : tl::unexpected(std::move(memory.error()));
