@@ -44,6 +44,11 @@ struct setting {
   std::string lane(const std::string& name) const { return lane_directory(directory, "bench", name); }
 };
 
+inline std::vector<u64> list_segments(const std::string& lane) {
+  const auto where = directory_handle::open(lane);
+  return where ? quoit::detail::list_segments(*where) : std::vector<u64>();
+}
+
 inline double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }

@@ -78,7 +78,7 @@ long major_faults() {
 // The segments are of another boot from now on.
 void restart(const std::string& lane) {
   for (const u64 number : list_segments(lane)) {
-    auto segment = must(open_segment(lane, number, access::read_write));
+    auto segment = must(open_segment(must(directory_handle::open(lane)), number, access::read_write));
     segment_header& head = segment->header();
     head.prefix.boot_id[0] ^= 1;
     const auto* const begin = reinterpret_cast<const std::byte*>(&head);

@@ -72,7 +72,9 @@ result<std::vector<lane_place>> places(const std::string& directory, std::string
   for (const std::string& name : *topics) {
     if (!wanted.empty() && name != wanted) continue;
     any_topic = true;
-    for (const std::string& lane : list_lanes(directory, name)) {
+    const auto of_topic = open_topic_directory(directory, name);
+    if (!of_topic) continue;  // removed meanwhile
+    for (const std::string& lane : list_lanes(*of_topic)) {
       if (!publisher.empty() && lane != publisher) continue;
       const std::string path = lane_directory(directory, name, lane);
       if (is_lane_directory(path)) found.push_back({name, lane, path});

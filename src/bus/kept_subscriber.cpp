@@ -66,7 +66,7 @@ result<std::unique_ptr<kept_subscription>> kept_subscription::open(const std::st
   auto there = makes ? make_topic_directory(directory, topic) : find_topic_directory(directory, topic);
   if (!there) return tl::unexpected(std::move(there.error()));
   auto kept = std::make_unique<kept_subscription>();
-  kept->place = topic_place{there->root, there->device, there->inode, false};
+  kept->place = topic_place{there->root, there->topic.device, there->topic.inode, false};
   if (!options.subscription_name.empty()) {
     auto remembered = subscription_file::open(there->root, topic, std::string(options.subscription_name));
     if (!remembered) return tl::unexpected(std::move(remembered.error()));

@@ -84,7 +84,7 @@ result<void> disk_opening::prepare() {
   auto directory = make_topic_directory(directory_, topic_);
   if (!directory) return tl::unexpected(std::move(directory.error()));
   writing_.directory = directory->root;
-  place_ = {directory->root, directory->device, directory->inode, false};
+  place_ = {directory->root, directory->topic.device, directory->topic.inode, false};
   return {};
 }
 

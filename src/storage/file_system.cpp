@@ -10,7 +10,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "storage/lane_header.hpp"
+#include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -78,14 +78,14 @@ std::string_view type_of_mount(std::string_view text, u32 device_major, u32 devi
   return {};
 }
 
-result<void> check_file_system(const std::string& path) {
+result<void> check_file_system(int directory, const std::string& path) {
   struct statfs fs{};
-  if (::statfs(path.c_str(), &fs) != 0) return tl::unexpected(storage_call_failed("statfs of", path, errno));
+  if (::fstatfs(directory, &fs) != 0) return tl::unexpected(storage_call_failed("statfs of", path, errno));
   const u32 magic = static_cast<u32>(fs.f_type);
   std::string name(network_name(magic));
   if (magic == fuse_magic) {
     struct stat status{};
-    if (::stat(path.c_str(), &status) != 0) return tl::unexpected(storage_call_failed("stat of", path, errno));
+    if (::fstat(directory, &status) != 0) return tl::unexpected(storage_call_failed("stat of", path, errno));
     const std::string mounts = mountinfo();
     const std::string_view type = type_of_mount(mounts, major(status.st_dev), minor(status.st_dev));
     if (is_network_fuse(type)) name = type;

@@ -21,8 +21,8 @@ bool is_network_fuse(std::string_view type) noexcept;
 // The type of the mount with this device in the text of a mountinfo; empty if it is not there.
 std::string_view type_of_mount(std::string_view mountinfo, u32 device_major, u32 device_minor) noexcept;
 
-// Whether lanes may be written under this path, which has to be there.
-// Errors: invalid_argument (a network file system; the words name it), not_found, no_permission, system.
-result<void> check_file_system(const std::string& path);
+// Whether lanes may be written in this directory, which is open; `path` is for messages.
+// Errors: invalid_argument (a network file system; the words name it), system.
+result<void> check_file_system(int directory, const std::string& path);
 
 }  // namespace quoit::inline v1::detail

@@ -1,8 +1,5 @@
 #include "storage/kept_reader.hpp"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -27,15 +24,6 @@ std::string shown(const kept_type& type) {
          (type.fields.empty() ? "" : ", fields " + type.fields);
 }
 
-// Which file it is; false if there is none.
-bool find_file(const std::string& directory, u64& device, u64& inode) noexcept {
-  struct stat status{};
-  if (::stat((directory + "/" + lane_file_name).c_str(), &status) != 0) return false;
-  device = status.st_dev;
-  inode = status.st_ino;
-  return true;
-}
-
 bool is_left_with(take_status status) noexcept {
   return status == take_status::corrupt || status == take_status::newer_version;
 }
@@ -56,27 +44,18 @@ result<std::unique_ptr<kept_reader>> kept_reader::open(std::string root, std::st
   reader->held_max_ = held_max;
   reader->remembers_held_ = remembers_held;
   reader->start_from(from);
-  const std::string directory = lane_directory(reader->root_, reader->topic_, ".");
-  if (::access(directory.c_str(), R_OK | X_OK) != 0) {
-    const int why = errno;
-    const errc code = why == ENOENT || why == ENOTDIR ? errc::not_found
-                      : why == EACCES                 ? errc::no_permission
-                                                      : errc::system;
-    return tl::unexpected(error(code, "reading the topic in " + directory, 0, why));
-  }
   if (auto looked = reader->look(from, true); !looked) return tl::unexpected(std::move(looked.error()));
   return reader;
 }
 
 // What the segments of a lane carry. False: it has none that could be asked, yet.
-result<bool> kept_reader::check_type(const std::string& name) {
-  const std::string directory = lane_directory(root_, topic_, name);
+result<bool> kept_reader::check_type(const directory_handle& where) {
   int unread = 0;
-  const std::vector<u64> numbers = list_segments(directory, false, &unread);
-  if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", directory, unread));
+  const std::vector<u64> numbers = list_segments(where, false, &unread);
+  if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", where.path(), unread));
   std::optional<error> why;
   for (auto at = numbers.rbegin(); at != numbers.rend(); ++at) {
-    auto segment = open_segment(directory, *at, access::read);
+    auto segment = open_segment(where, *at, access::read);
     if (!segment) {
       if (segment.error() != errc::not_found) why = std::move(segment.error());
       continue;
@@ -113,17 +92,20 @@ result<void> kept_reader::go_to(kept_lane& lane, const start& from) const {
 }
 
 // Empty: there is nothing in it yet.
-result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const std::string& name, const start& from) {
-  auto checked = check_type(name);
+result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const directory_handle& topic, const std::string& name,
+                                                          const start& from) {
+  auto where = topic.open_directory(name);
+  if (!where) return tl::unexpected(std::move(where.error()));
+  auto checked = check_type(*where);
   if (!checked) return tl::unexpected(std::move(checked.error()));
   if (!*checked) return nullptr;
+  auto opened = open_lane_directory(std::move(*where));
+  if (!opened) return tl::unexpected(std::move(opened.error()));
   auto lane = std::make_unique<kept_lane>();
-  // Before it is opened: if it is replaced between, the next look finds another one.
-  find_file(lane_directory(root_, topic_, name), lane->device, lane->inode);
-  auto reader = log_reader::open(root_, topic_, name, held_max_ + held_beside);
-  if (!reader) return tl::unexpected(std::move(reader.error()));
+  lane->file = opened->file;
+  auto reader = log_reader::open(std::move(*opened), held_max_ + held_beside);
   lane->name = name;
-  lane->reader = std::move(*reader);
+  lane->reader = std::move(reader);
   std::copy_n(lane->reader->lane_id(), 2, lane->id);
   if (auto there = go_to(*lane, from); !there) return tl::unexpected(std::move(there.error()));
   // Who was killed before we came may have left a loan open.
@@ -152,28 +134,30 @@ kept_lane* kept_reader::youngest(const std::string& name) const noexcept {
 }
 
 result<void> kept_reader::look(const start& from, bool first) {
-  int why = 0;
-  const std::vector<std::string> names = list_lanes(root_, topic_, &why);
-  if (why != 0 && first) {
-    return tl::unexpected(storage_call_failed("reading the directory", lane_directory(root_, topic_, "."), why));
+  const auto topic = open_topic_directory(root_, topic_);
+  if (!topic) {
+    // What could not be read is worth reading again.
+    lane_missing_ = topic.error() != errc::not_found;
+    if (!first) return {};
+    return tl::unexpected(topic.error());
   }
-  // What could not be read is worth reading again.
+  int why = 0;
+  const std::vector<std::string> names = list_lanes(*topic, &why);
+  if (why != 0 && first) return tl::unexpected(storage_call_failed("reading the directory", topic->path(), why));
   lane_missing_ = why != 0;
   for (const std::string& name : names) {
     kept_lane* const known = youngest(name);
     if (known != nullptr) {
-      u64 device = 0;
-      u64 inode = 0;
-      const bool there = find_file(lane_directory(root_, topic_, name), device, inode);
-      if (!there || (device == known->device && inode == known->inode)) continue;
+      struct stat status{};
+      const bool there = topic->find(name + "/" + lane_file_name, status);
+      if (!there || file_identity::of(status) == known->file) continue;
     }
-    auto lane = open_lane(name, known != nullptr ? start::earliest : from);
+    auto lane = open_lane(*topic, name, known != nullptr ? start::earliest : from);
     if (lane && *lane != nullptr) {
       std::erase(complained_of_, name);
       if (known != nullptr && std::equal(known->id, known->id + 2, (*lane)->id)) {
         // A repair made the file anew, and not the lane.
-        known->device = (*lane)->device;
-        known->inode = (*lane)->inode;
+        known->file = (*lane)->file;
         continue;
       }
       add(std::move(*lane));
@@ -369,9 +353,8 @@ cursor kept_reader::done() const {
 }
 
 u32 kept_reader::publishers() const noexcept {
-  const auto held = std::count_if(lanes_.begin(), lanes_.end(), [&](const auto& lane) {
-    return lane_is_held(lane_directory(root_, topic_, lane->name));
-  });
+  const auto held =
+      std::count_if(lanes_.begin(), lanes_.end(), [&](const auto& lane) { return lane->reader->is_written(); });
   return static_cast<u32>(held);
 }
 

@@ -27,6 +27,7 @@
 #include "quoit/cursor.hpp"
 #include "quoit/detail/log_reader.hpp"
 #include "quoit/options.hpp"
+#include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -49,9 +50,8 @@ struct kept_lane {
 
  private:
   friend class kept_reader;
-  u64 device = 0;  // of the lane's own file
-  u64 inode = 0;
-  u32 order = 0;  // by name; of one name, the younger behind
+  file_identity file;  // the lane's own
+  u32 order = 0;       // by name; of one name, the younger behind
   bool left = false;
   take_status status = take_status::nothing;  // of a lane that waits: what comes next
   lane_frame next;                            // if that is a message
@@ -145,8 +145,9 @@ class kept_reader {
   void start_from(const start& from);
   void take_back(kept_lane& lane) noexcept;
   void add(std::unique_ptr<kept_lane> lane);
-  result<std::unique_ptr<kept_lane>> open_lane(const std::string& name, const start& from);
-  result<bool> check_type(const std::string& name);
+  result<std::unique_ptr<kept_lane>> open_lane(const directory_handle& topic, const std::string& name,
+                                               const start& from);
+  result<bool> check_type(const directory_handle& where);
   kept_lane* youngest(const std::string& name) const noexcept;
   result<void> look(const start& from, bool first);
   result<void> go_to(kept_lane& lane, const start& from) const;

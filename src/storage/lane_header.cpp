@@ -10,7 +10,6 @@
 #include <new>
 
 #include "base/boot_id.hpp"
-#include "base/fd.hpp"
 #include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 
@@ -25,20 +24,11 @@ u64 id_check(const log_lane_header& header) noexcept {
 
 }  // namespace
 
-error storage_call_failed(const std::string& doing, const std::string& path, int why) {
-  errc code = errc::system;
-  if (why == EACCES || why == EPERM || why == EROFS) code = errc::no_permission;
-  if (why == ENOENT) code = errc::not_found;
-  if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
-  if (why == EMFILE || why == ENFILE) code = errc::limit_reached;
-  return error(code, doing + " " + path, 0, why);
-}
-
-result<void> set_file_aside(const std::string& path) {
-  std::string to = path + ".cut";
-  for (int n = 1; ::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) != 0; ++n) {
-    if (errno != EEXIST) return tl::unexpected(storage_call_failed("setting aside", path, errno));
-    to = path + ".cut." + std::to_string(n);
+result<void> set_file_aside(const directory_handle& where, const std::string& name) {
+  std::string to = name + ".cut";
+  for (int n = 1; !where.rename(name, to); ++n) {
+    if (errno != EEXIST) return tl::unexpected(storage_call_failed("setting aside", where.path_of(name), errno));
+    to = name + ".cut." + std::to_string(n);
   }
   return {};
 }
@@ -68,28 +58,22 @@ result<void> check_lane_header(const log_lane_header& header, const std::string&
   return {};
 }
 
-result<void> make_lane_file(const std::string& directory, const u64 (&id)[2]) {
-  char temporary_name[48];
-  std::snprintf(temporary_name, sizeof temporary_name, ".making-%016llx",
-                static_cast<unsigned long long>(random_id()[0]));
-  const std::string temporary = directory + "/" + temporary_name;
-  const std::string path = directory + "/" + lane_file_name;
+result<void> make_lane_file(const directory_handle& where, const u64 (&id)[2]) {
+  char temporary[48];
+  std::snprintf(temporary, sizeof temporary, ".making-%016llx", static_cast<unsigned long long>(random_id()[0]));
   alignas(line_pair_bytes) std::byte page[log_lane_bytes]{};
   fill_lane_header(*new (page) log_lane_header{}, id);
-  const fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
-  if (!file) return tl::unexpected(storage_call_failed("creating", temporary, errno));
+  const fd file = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
+  if (!file) return tl::unexpected(storage_call_failed("creating", where.path_of(temporary), errno));
   int why = write_whole(file.get(), page, sizeof page);
   if (why == 0 && ::fsync(file.get()) != 0) why = errno;
-  // Not there or there already: somebody else was first, and is as good.
-  if (why == 0 && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0 &&
-      errno != EEXIST) {
-    why = errno;
-  }
-  ::unlink(temporary.c_str());
+  // EEXIST: another publisher was first, and its file is as good.
+  if (why == 0 && !where.rename(temporary, lane_file_name) && errno != EEXIST) why = errno;
+  where.remove(temporary);
+  const std::string path = where.path_of(lane_file_name);
   if (why == EFBIG) return tl::unexpected(file_size_limit_reached("writing " + path, sizeof page));
   if (why != 0) return tl::unexpected(storage_call_failed("writing", path, why));
-  const fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (folder) ::fsync(folder.get());
+  where.synchronize();
   return {};
 }
 

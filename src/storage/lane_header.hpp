@@ -4,16 +4,14 @@
 #include <string>
 
 #include "quoit/detail/segment_layout.hpp"
-#include "quoit/result.hpp"
+#include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
 
 inline constexpr const char* lane_file_name = "lane";
 
-error storage_call_failed(const std::string& doing, const std::string& path, int why);
-
 // Renames a file to `.cut`, or `.cut.1` and so on: what was set aside before stays. Errors: no_permission, system.
-result<void> set_file_aside(const std::string& path);
+result<void> set_file_aside(const directory_handle& where, const std::string& name);
 
 // As a lane begins with this id: nothing of it is on the disk.
 void fill_lane_header(log_lane_header& header, const u64 (&id)[2]) noexcept;
@@ -22,6 +20,6 @@ void fill_lane_header(log_lane_header& header, const u64 (&id)[2]) noexcept;
 result<void> check_lane_header(const log_lane_header& header, const std::string& path);
 
 // One that is there already stays. Errors: no_permission, no_space, system.
-result<void> make_lane_file(const std::string& directory, const u64 (&id)[2]);
+result<void> make_lane_file(const directory_handle& where, const u64 (&id)[2]);
 
 }  // namespace quoit::inline v1::detail

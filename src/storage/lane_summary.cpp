@@ -1,8 +1,5 @@
 #include "storage/lane_summary.hpp"
 
-#include <dirent.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -27,9 +24,9 @@ struct begun_segment {
 
 // The first of `numbers` that its publisher has come to.
 template <class Numbers>
-begun_segment first_begun(const std::string& directory, const Numbers& numbers, std::string& problem) {
+begun_segment first_begun(const directory_handle& where, const Numbers& numbers, std::string& problem) {
   for (const u64 number : numbers) {
-    auto segment = open_segment(directory, number, access::read);
+    auto segment = open_segment(where, number, access::read);
     if (!segment) {
       // Retention may have taken it meanwhile.
       if (segment.error() != errc::not_found && problem.empty()) problem = segment.error().words();
@@ -65,33 +62,32 @@ log_place end_of(const begun_segment& s) noexcept {
   }
 }
 
-template <class Each>
-bool for_each_entry(const std::string& directory, Each&& each) {
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
-  if (!folder) return false;
-  while (const dirent* const entry = ::readdir(folder.get())) each(std::string(entry->d_name));
-  return true;
+bool is_lane(const directory_handle& where) {
+  struct stat status{};
+  return where.find(lane_file_name, status) || !list_segments(where).empty();
 }
 
-bool has_lanes(const std::string& directory) {
-  bool any = false;
-  for_each_entry(directory, [&](const std::string& name) {
-    any = any || (check_lane_name(name).has_value() && is_lane_directory(directory + "/" + name));
-  });
-  return any;
+bool has_lanes(const directory_handle& topic) {
+  for (const std::string& name : list_lanes(topic)) {
+    const auto lane = topic.open_directory(name);
+    if (lane && is_lane(*lane)) return true;
+  }
+  return false;
 }
 
 }  // namespace
 
 bool is_lane_directory(const std::string& directory) {
-  struct stat status{};
-  return ::stat((directory + "/" + lane_file_name).c_str(), &status) == 0 || !list_segments(directory).empty();
+  const auto where = directory_handle::open(directory);
+  return where && is_lane(*where);
 }
 
 result<lane_summary> summarize_lane(const std::string& directory) {
   lane_summary out;
-  const std::vector<u64> numbers = list_segments(directory);
-  auto lane = open_lane_directory(directory);
+  const auto where = directory_handle::open(directory);
+  if (!where) return tl::unexpected(where.error());
+  const std::vector<u64> numbers = list_segments(*where);
+  auto lane = open_lane_directory(*where);
   if (lane) {
     // relaxed: for people
     out.holder_pid = static_cast<u32>(load_relaxed(lane->header().holder_pid));
@@ -99,14 +95,14 @@ result<lane_summary> summarize_lane(const std::string& directory) {
     if (lane.error() == errc::no_permission || numbers.empty()) return tl::unexpected(std::move(lane.error()));
     out.problem = lane.error().message();
   }
-  out.held = lane_is_held(directory);
+  out.held = lane_is_held(*where).value_or(false);
   out.segments = numbers.size();
   for (const u64 number : numbers) {
     struct stat status{};
-    if (::stat((directory + "/" + segment_name(number)).c_str(), &status) != 0) continue;
+    if (!where->find(segment_name(number), status)) continue;
     out.disk_bytes += static_cast<u64>(status.st_blocks) * 512;
   }
-  const begun_segment first = first_begun(directory, numbers, out.problem);
+  const begun_segment first = first_begun(*where, numbers, out.problem);
   if (!first.file) return out;
   const segment_header& head = first.file->header();
   out.type_name = text_of(head.type_name);
@@ -116,7 +112,7 @@ result<lane_summary> summarize_lane(const std::string& directory) {
   out.first_sequence = first.start.sequence;
   out.first_stamp = first_stamp_in(first);
   const std::vector<u64> backwards(numbers.rbegin(), numbers.rend());
-  const begun_segment last = first_begun(directory, backwards, out.problem);
+  const begun_segment last = first_begun(*where, backwards, out.problem);
   if (!last.file) return out;
   const log_place end = end_of(last);
   out.next_sequence = end.sequence;
@@ -127,16 +123,18 @@ result<lane_summary> summarize_lane(const std::string& directory) {
 }
 
 result<std::vector<std::string>> list_topics_on_disk(const std::string& root) {
+  const auto where = directory_handle::open(root);
+  if (!where) return tl::unexpected(where.error());
   std::vector<std::string> topics;
-  const bool there = for_each_entry(root, [&](const std::string& name) {
+  const bool read = where->for_each_name([&](const std::string& name) {
     if (name.front() == '.') return;
-    if (!has_lanes(root + "/" + name)) return;
-    std::string topic = name;
-    std::replace(topic.begin(), topic.end(), '+', '/');
-    topics.push_back(std::move(topic));
+    const auto topic = where->open_directory(name);
+    if (!topic || !has_lanes(*topic)) return;
+    topics.push_back(name);
+    std::replace(topics.back().begin(), topics.back().end(), '+', '/');
   });
-  if (!there) return tl::unexpected(storage_call_failed("opening the directory", root, errno));
-  if (topics.empty() && (has_lanes(root) || is_lane_directory(root))) {
+  if (!read) return tl::unexpected(storage_call_failed("reading the directory", root, errno));
+  if (topics.empty() && (has_lanes(*where) || is_lane(*where))) {
     return tl::unexpected(error(errc::invalid_argument,
                                 root + " is the directory of a topic, or of a publisher in it: name the one above, "
                                        "which the publishers name"));

@@ -21,10 +21,10 @@ lane_id id_of(const log_lane_header& header) noexcept { return {header.lane_id[0
 
 // Whose the segments of a directory are: that of the lane's file if any of them says so, or else what most of them say;
 // nothing if none can be asked.
-std::optional<lane_id> id_that_counts(const std::string& directory, const log_lane* lane) {
+std::optional<lane_id> id_that_counts(const directory_handle& where, const log_lane* lane) {
   std::map<lane_id, u64> votes;
-  for (const u64 number : list_segments(directory)) {
-    if (auto segment = open_segment(directory, number, access::read)) {
+  for (const u64 number : list_segments(where)) {
+    if (auto segment = open_segment(where, number, access::read)) {
       const segment_header& head = (*segment)->header();
       ++votes[{head.lane_id[0], head.lane_id[1]}];
     }
@@ -37,54 +37,49 @@ std::optional<lane_id> id_that_counts(const std::string& directory, const log_la
 }
 
 // What is wrong with the lane's own file, where segments can still say whose they are; empty: nothing.
-result<std::string> fault_of_lane_file(const std::string& directory, const result<log_lane>& lane) {
+result<std::string> fault_of_lane_file(const directory_handle& where, const result<log_lane>& lane) {
   if (lane) {
-    if (id_that_counts(directory, &*lane) == id_of(lane->header())) return std::string();
-    return directory + "/lane: is the file of another lane than the segments are of";
+    if (id_that_counts(where, &*lane) == id_of(lane->header())) return std::string();
+    return where.path_of(lane_file_name) + ": is the file of another lane than the segments are of";
   }
   if (lane.error() == errc::not_found) {
-    if (list_segments(directory).empty()) return tl::unexpected(lane.error());
-    return directory + "/lane: is missing";
+    if (list_segments(where).empty()) return tl::unexpected(lane.error());
+    return where.path_of(lane_file_name) + ": is missing";
   }
   if (lane.error() == errc::corrupt || lane.error() == errc::newer_version) return std::string(lane.error().words());
   return tl::unexpected(lane.error());
 }
 
-result<log_lane> imagine(const std::string& directory, const lane_id& id) {
-  const u64 words[2] = {id[0], id[1]};
-  return imagine_lane(directory, words);
-}
-
 class verification {
  public:
   explicit verification(const log_lane& lane) : lane_(lane) {
-    out_.held = lane_is_held(lane.directory);
+    out_.held = lane_is_held(lane.where).value_or(false);
     out_.durable_position = known_durable(lane.header());
     // relaxed: only asked of a lane that nobody writes
     if (!out_.held && out_.durable_position == 0 && load_relaxed(lane.header().durable_check) != 0) {
-      fault_of_lane_file(lane.directory + "/lane: the check of its durable position is wrong");
+      fault_of_lane_file(lane.where.path_of(lane_file_name) + ": the check of its durable position is wrong");
     }
   }
 
   // Said before anything else.
   void fault_of_lane_file(const std::string& words) {
-    out_.faults.push_back({words, lane_.directory + "/" + lane_file_name, 0, 0});
+    out_.faults.push_back({words, lane_.where.path_of(lane_file_name), 0, 0});
   }
 
   log_verification run() {
-    const std::vector<u64> numbers = list_segments(lane_.directory);
+    const std::vector<u64> numbers = list_segments(lane_.where);
     out_.segments = numbers.size();
     for (std::size_t i = 0; i < numbers.size(); ++i) {
       if (i > 0 && numbers[i] != numbers[i - 1] + 1) {
         gap_ = true;
         if (!is_passed_over(numbers[i]))
-          fault(lane_.directory, "segment " + std::to_string(numbers[i - 1] + 1) + " is missing");
+          fault(lane_.where.path(), "segment " + std::to_string(numbers[i - 1] + 1) + " is missing");
       }
-      auto segment = open_segment(lane_.directory, numbers[i], access::read);
+      auto segment = open_segment(lane_.where, numbers[i], access::read);
       if (!segment) {
         // Retention may have taken it meanwhile.
         if (segment.error() != errc::not_found) {
-          const std::string path = lane_.directory + "/" + segment_name(numbers[i]);
+          const std::string path = lane_.where.path_of(segment_name(numbers[i]));
           out_.faults.push_back({std::string(segment.error().words()), path, 0, place_.sequence});
         }
         gap_ = true;
@@ -100,7 +95,7 @@ class verification {
  private:
   // Whether a segment says that what is before it was given up.
   bool is_passed_over(u64 number) const {
-    auto segment = open_segment(lane_.directory, number, access::read);
+    auto segment = open_segment(lane_.where, number, access::read);
     segment_start start{};
     return segment && (*segment)->read_start(start) && start.after_failure != 0;
   }
@@ -272,11 +267,15 @@ class verification {
 }  // namespace
 
 result<log_verification> verify_lane(const std::string& directory) {
-  auto lane = open_lane_directory(directory);
-  auto wrong = fault_of_lane_file(directory, lane);
+  const auto where = directory_handle::open(directory);
+  if (!where) return tl::unexpected(where.error());
+  auto lane = open_lane_directory(*where);
+  auto wrong = fault_of_lane_file(*where, lane);
   if (!wrong) return tl::unexpected(std::move(wrong.error()));
   if (!wrong->empty()) {
-    lane = imagine(directory, id_that_counts(directory, nullptr).value_or(lane_id{}));
+    const lane_id id = id_that_counts(*where, nullptr).value_or(lane_id{});
+    const u64 words[2] = {id[0], id[1]};
+    lane = imagine_lane(*where, words);
     if (!lane) return tl::unexpected(std::move(lane.error()));
   }
   verification v(*lane);
@@ -285,20 +284,22 @@ result<log_verification> verify_lane(const std::string& directory) {
 }
 
 result<recovery_report> repair_lane(const std::string& directory, bool rehearse) {
-  auto lane = rehearse ? open_lane_directory(directory) : open_lane_directory_to_write(directory);
+  const auto where = directory_handle::open(directory);
+  if (!where) return tl::unexpected(where.error());
+  auto lane = rehearse ? open_lane_directory(*where) : open_lane_directory_to_write(*where);
   if (!lane && lane.error() == errc::newer_version) return tl::unexpected(std::move(lane.error()));
-  auto wrong = fault_of_lane_file(directory, lane);
+  auto wrong = fault_of_lane_file(*where, lane);
   if (!wrong) return tl::unexpected(std::move(wrong.error()));
-  if (rehearse && lane_is_held(directory)) {
+  if (rehearse && lane_is_held(*where).value_or(false)) {
     return tl::unexpected(error(errc::busy, directory + " is being written: a lane is repaired while nobody does"));
   }
   if (!wrong->empty()) {
     const auto random = random_id();
-    const lane_id id = id_that_counts(directory, nullptr).value_or(lane_id{random[0], random[1]});
+    const lane_id id = id_that_counts(*where, nullptr).value_or(lane_id{random[0], random[1]});
     const u64 words[2] = {id[0], id[1]};
     // Its lock is taken again with the new file.
     lane = tl::unexpected(error(errc::closed));
-    lane = rehearse ? imagine_lane(directory, words) : renew_lane_file(directory, words);
+    lane = rehearse ? imagine_lane(*where, words) : renew_lane_file(*where, words);
     if (!lane) return tl::unexpected(std::move(lane.error()));
   }
   auto recovered = recover_lane(*lane, true, true, storage_calls::of_system(), rehearse);

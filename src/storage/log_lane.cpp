@@ -1,6 +1,5 @@
 #include "storage/log_lane.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,20 +21,9 @@ namespace {
 
 constexpr off_t writer_lock_byte = off_t{1} << 40;
 
-result<void> make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), 0770) != 0 && errno != EEXIST) {
-    return tl::unexpected(storage_call_failed("making the directory", path, errno));
-  }
-  // Its name is to be there after a power failure, as what is flushed in it will be; also where who made it died before
-  // he came here. A file system that has no such call for directories has no need of it.
-  const fd parent(::open((path + "/..").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (parent) ::fsync(parent.get());
-  return {};
-}
-
-result<log_lane> open_at(const std::string& directory, access how) {
-  const std::string path = directory + "/" + lane_file_name;
-  const fd file(::open(path.c_str(), (how == access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+result<log_lane> open_at(directory_handle where, access how) {
+  const std::string path = where.path_of(lane_file_name);
+  fd file = where.open_file(lane_file_name, how == access::read ? O_RDONLY : O_RDWR);
   if (!file) return tl::unexpected(storage_call_failed("opening", path, errno));
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return tl::unexpected(storage_call_failed("fstat of", path, errno));
@@ -44,17 +32,17 @@ result<log_lane> open_at(const std::string& directory, access how) {
   }
   auto memory = map_file(file.get(), log_lane_bytes, how, path.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  log_lane lane{directory, std::move(*memory), {}};
+  log_lane lane{std::move(where), file_identity::of(status), std::move(*memory), {}};
   if (auto checked = check_lane_header(lane.header(), path); !checked) {
     return tl::unexpected(std::move(checked.error()));
   }
   return lane;
 }
 
-std::string path_of_topic(const std::string& root, const std::string& topic) {
+std::string name_of_topic(const std::string& topic) {
   std::string name = topic;
   std::replace(name.begin(), name.end(), '/', '+');
-  return root + "/" + name;
+  return name;
 }
 
 result<void> check_topic_directory_name(const std::string& topic) {
@@ -62,35 +50,37 @@ result<void> check_topic_directory_name(const std::string& topic) {
   return tl::unexpected(error(errc::invalid_name, "a topic on disk is a directory, which can not be called " + topic));
 }
 
-result<topic_directory> look_at_topic_directory(const std::string& root, const std::string& topic) {
+result<topic_directory> look_at(const directory_handle& topic, const std::string& root) {
   const std::unique_ptr<char, void (*)(void*)> whole(::realpath(root.c_str(), nullptr), ::free);
   if (!whole) return tl::unexpected(storage_call_failed("looking for the directory", root, errno));
-  topic_directory found{whole.get()};
-  const std::string path = path_of_topic(found.root, topic);
   struct stat status{};
-  if (::stat(path.c_str(), &status) != 0)
-    return tl::unexpected(storage_call_failed("looking for the directory", path, errno));
-  if (!S_ISDIR(status.st_mode)) return tl::unexpected(storage_call_failed("looking for the directory", path, ENOTDIR));
-  found.device = status.st_dev;
-  found.inode = status.st_ino;
-  return found;
+  if (::fstat(topic.get(), &status) != 0) return tl::unexpected(storage_call_failed("fstat of", topic.path(), errno));
+  return topic_directory{whole.get(), file_identity::of(status)};
 }
 
 }  // namespace
 
 result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic) {
   if (auto ok = check_topic_directory_name(topic); !ok) return tl::unexpected(std::move(ok.error()));
-  for (const std::string& path : {root, path_of_topic(root, topic)}) {
-    if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
-  }
-  if (auto local = check_file_system(path_of_topic(root, topic)); !local)
+  auto parent = directory_handle::make(root);
+  if (!parent) return tl::unexpected(std::move(parent.error()));
+  auto made = parent->make_directory(name_of_topic(topic));
+  if (!made) return tl::unexpected(std::move(made.error()));
+  if (auto local = check_file_system(made->get(), made->path()); !local) {
     return tl::unexpected(std::move(local.error()));
-  return look_at_topic_directory(root, topic);
+  }
+  return look_at(*made, root);
+}
+
+result<directory_handle> open_topic_directory(const std::string& root, const std::string& topic) {
+  if (auto ok = check_topic_directory_name(topic); !ok) return tl::unexpected(std::move(ok.error()));
+  return directory_handle::open(root + "/" + name_of_topic(topic));
 }
 
 result<topic_directory> find_topic_directory(const std::string& root, const std::string& topic) {
-  if (auto ok = check_topic_directory_name(topic); !ok) return tl::unexpected(std::move(ok.error()));
-  return look_at_topic_directory(root, topic);
+  auto found = open_topic_directory(root, topic);
+  if (!found) return tl::unexpected(std::move(found.error()));
+  return look_at(*found, root);
 }
 
 u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept {
@@ -118,41 +108,48 @@ result<void> check_lane_name(std::string_view name) {
 }
 
 std::string lane_directory(const std::string& root, const std::string& topic, const std::string& name) {
-  return path_of_topic(root, topic) + "/" + name;
+  return root + "/" + name_of_topic(topic) + "/" + name;
 }
 
 result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
   if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
-  const std::string directory = lane_directory(root, topic, name);
-  for (const std::string& path : {root, path_of_topic(root, topic), directory}) {
-    if (auto made = make_directory(path); !made) return tl::unexpected(std::move(made.error()));
+  auto parent = directory_handle::make(root);
+  if (!parent) return tl::unexpected(std::move(parent.error()));
+  auto of_topic = parent->make_directory(name_of_topic(topic));
+  if (!of_topic) return tl::unexpected(std::move(of_topic.error()));
+  auto where = of_topic->make_directory(name);
+  if (!where) return tl::unexpected(std::move(where.error()));
+  if (auto local = check_file_system(where->get(), where->path()); !local) {
+    return tl::unexpected(std::move(local.error()));
   }
-  if (auto local = check_file_system(directory); !local) return tl::unexpected(std::move(local.error()));
-  const std::string path = directory + "/" + lane_file_name;
-  if (::access(path.c_str(), F_OK) != 0) {
+  struct stat status{};
+  if (!where->find(lane_file_name, status)) {
     // A new id would make all that is there segments of another lane.
-    if (!list_segments(directory).empty() && ::access(path.c_str(), F_OK) != 0) {
-      return tl::unexpected(error(errc::corrupt, path + " is missing, and there are segments: `repair` makes it anew"));
+    if (!list_segments(*where).empty() && !where->find(lane_file_name, status)) {
+      return tl::unexpected(error(errc::corrupt, where->path_of(lane_file_name) +
+                                                     " is missing, and there are segments: `repair` makes it anew"));
     }
     const auto random = random_id();
     const u64 id[2] = {random[0], random[1]};
-    if (auto made = make_lane_file(directory, id); !made) return tl::unexpected(std::move(made.error()));
+    if (auto made = make_lane_file(*where, id); !made) return tl::unexpected(std::move(made.error()));
   }
-  return open_lane_directory_to_write(directory);
+  return open_lane_directory_to_write(std::move(*where));
 }
 
 result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name) {
   if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
-  return open_at(lane_directory(root, topic, name), access::read);
+  auto where = directory_handle::open(lane_directory(root, topic, name));
+  if (!where) return tl::unexpected(std::move(where.error()));
+  return open_at(std::move(*where), access::read);
 }
 
-result<log_lane> open_lane_directory_to_write(const std::string& directory) {
-  const std::string path = directory + "/" + lane_file_name;
-  auto lane = open_at(directory, access::read_write);
+result<log_lane> open_lane_directory_to_write(directory_handle where) {
+  auto lane = open_at(std::move(where), access::read_write);
   if (!lane) return lane;
+  const std::string path = lane->where.path_of(lane_file_name);
   int why = 0;
   lane->lock = guarded_fd::opened_by([&] {
-    fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+    fd file = lane->where.open_file(lane_file_name, O_RDWR);
     if (!file) why = errno;
     return file;
   });
@@ -160,7 +157,7 @@ result<log_lane> open_lane_directory_to_write(const std::string& directory) {
   switch (try_lock(lane->lock.get(), writer_lock_byte)) {
     case lock_status::taken: break;
     case lock_status::held_by_other:
-      return tl::unexpected(error(errc::busy, directory + " is being written by process " +
+      return tl::unexpected(error(errc::busy, lane->where.path() + " is being written by process " +
                                                   // relaxed: for people
                                                   std::to_string(load_relaxed(lane->header().holder_pid)) +
                                                   "; a lane has one publisher at a time: give this one another name"));
@@ -170,46 +167,43 @@ result<log_lane> open_lane_directory_to_write(const std::string& directory) {
   return lane;
 }
 
-result<log_lane> open_lane_directory(const std::string& directory) { return open_at(directory, access::read); }
+result<log_lane> open_lane_directory(directory_handle where) { return open_at(std::move(where), access::read); }
 
-result<log_lane> imagine_lane(const std::string& directory, const u64 (&id)[2]) {
+result<log_lane> imagine_lane(directory_handle where, const u64 (&id)[2]) {
   auto memory = map_private(log_lane_bytes);
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  log_lane lane{directory, std::move(*memory), {}};
+  log_lane lane{std::move(where), {}, std::move(*memory), {}};
   fill_lane_header(lane.header(), id);
   return lane;
 }
 
-result<log_lane> renew_lane_file(const std::string& directory, const u64 (&id)[2]) {
-  const std::string path = directory + "/" + lane_file_name;
+result<log_lane> renew_lane_file(directory_handle where, const u64 (&id)[2]) {
   // Whoever writes the lane has locked the old one.
-  if (const fd old(::open(path.c_str(), O_RDWR | O_CLOEXEC)); old) {
+  if (const fd old = where.open_file(lane_file_name, O_RDWR); old) {
     if (try_lock(old.get(), writer_lock_byte) != lock_status::taken) {
-      return tl::unexpected(error(errc::busy, directory + " is being written by another process"));
+      return tl::unexpected(error(errc::busy, where.path() + " is being written by another process"));
     }
-    if (auto gone = set_file_aside(path); !gone) return tl::unexpected(std::move(gone.error()));
+    if (auto gone = set_file_aside(where, lane_file_name); !gone) return tl::unexpected(std::move(gone.error()));
   } else if (errno != ENOENT) {
-    return tl::unexpected(storage_call_failed("opening", path, errno));
+    return tl::unexpected(storage_call_failed("opening", where.path_of(lane_file_name), errno));
   }
-  if (auto made = make_lane_file(directory, id); !made) return tl::unexpected(std::move(made.error()));
-  return open_lane_directory_to_write(directory);
+  if (auto made = make_lane_file(where, id); !made) return tl::unexpected(std::move(made.error()));
+  return open_lane_directory_to_write(std::move(where));
 }
 
-bool lane_is_held(const std::string& directory) noexcept {
-  const fd file(::open((directory + "/" + lane_file_name).c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file && errno == ENOENT) return false;
+std::optional<bool> lane_is_held(const directory_handle& where) noexcept {
+  const fd file = where.open_file(lane_file_name, O_RDONLY);
+  if (!file && errno == ENOENT) return std::nullopt;
   // What cannot be asked is alive.
   return !file || held_by_other(file.get(), writer_lock_byte, 1);
 }
 
-std::vector<std::string> list_lanes(const std::string& root, const std::string& topic, int* why) {
+std::vector<std::string> list_lanes(const directory_handle& topic, int* why) {
   std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(path_of_topic(root, topic).c_str()), ::closedir);
-  if (why != nullptr) *why = folder || errno == ENOENT ? 0 : errno;
-  if (!folder) return names;
-  while (const dirent* const entry = ::readdir(folder.get())) {
-    if (check_lane_name(entry->d_name)) names.emplace_back(entry->d_name);
-  }
+  const bool read = topic.for_each_name([&](const std::string& name) {
+    if (check_lane_name(name)) names.push_back(name);
+  });
+  if (why != nullptr) *why = read || errno == ENOENT ? 0 : errno;
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -5,6 +5,7 @@
 // lives as long as it holds it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,11 +13,13 @@
 #include "base/fork_guard.hpp"
 #include "mem/mapping.hpp"
 #include "quoit/detail/segment_layout.hpp"
+#include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
 
 struct log_lane {
-  std::string directory;
+  directory_handle where;
+  file_identity file;  // of `lane`
   mapping memory;
   guarded_fd lock;  // of who writes; none for who reads
 
@@ -30,9 +33,8 @@ u64 known_durable(const log_lane_header& header) noexcept;
 
 // The directory of a topic, DIR/<topic>.
 struct topic_directory {
-  std::string root;  // DIR, absolute and without links
-  u64 device = 0;
-  u64 inode = 0;
+  std::string root;     // DIR, absolute and without links
+  file_identity topic;  // of DIR/<topic>
 };
 
 // Makes DIR and DIR/<topic> where they are missing; the directory that DIR is in has to be there.
@@ -41,6 +43,7 @@ struct topic_directory {
 result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic);
 // Makes nothing. Errors: as above; not_found: nobody has published this topic there.
 result<topic_directory> find_topic_directory(const std::string& root, const std::string& topic);
+result<directory_handle> open_topic_directory(const std::string& root, const std::string& topic);
 
 // Errors: invalid_name (1 to 64 of [A-Za-z0-9_.-], not beginning with a dot).
 result<void> check_lane_name(std::string_view name);
@@ -53,23 +56,22 @@ result<log_lane> open_lane_to_write(const std::string& root, const std::string& 
 // Errors: not_found, no_permission, corrupt, newer_version, system.
 result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name);
 
-// Whether some publisher holds the lane, here or in another process.
-bool lane_is_held(const std::string& directory) noexcept;
+// Whether a publisher holds the lane in this directory, in this process or another. Nothing: its file is not there.
+std::optional<bool> lane_is_held(const directory_handle& where) noexcept;
 
 // By its directory, which has to be there. Errors: as open_lane_to_write().
-result<log_lane> open_lane_directory_to_write(const std::string& directory);
+result<log_lane> open_lane_directory_to_write(directory_handle where);
 // The same without its lock. Errors: as open_lane_to_read().
-result<log_lane> open_lane_directory(const std::string& directory);
+result<log_lane> open_lane_directory(directory_handle where);
 
 // A lane whose file is missing or wrong, in memory alone, as it would be with one that has this id: nothing of it is
 // known to be on the disk. Errors: no_space.
-result<log_lane> imagine_lane(const std::string& directory, const u64 (&id)[2]);
+result<log_lane> imagine_lane(directory_handle where, const u64 (&id)[2]);
 // Sets such a file aside as `lane.cut`, makes one with this id, and takes its lock. Errors: as open_lane_to_write().
-result<log_lane> renew_lane_file(const std::string& directory, const u64 (&id)[2]);
+result<log_lane> renew_lane_file(directory_handle where, const u64 (&id)[2]);
 
-// Names of the lanes of a topic. Empty where there is no such topic. `why`: the errno of a directory that is there and
-// cannot be read, or else 0.
-std::vector<std::string> list_lanes(const std::string& root, const std::string& topic, int* why = nullptr);
+// Names of the lanes of a topic. `why`: the errno of a directory that cannot be read, or else 0.
+std::vector<std::string> list_lanes(const directory_handle& topic, int* why = nullptr);
 
 std::string lane_directory(const std::string& root, const std::string& topic, const std::string& name);
 

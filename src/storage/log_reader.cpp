@@ -56,10 +56,16 @@ result<std::unique_ptr<log_reader>> log_reader::open(const std::string& root, co
                                                      const std::string& name, u32 held_max, bool check_all) {
   auto lane = open_lane_to_read(root, topic, name);
   if (!lane) return tl::unexpected(std::move(lane.error()));
+  return open(std::move(*lane), held_max, check_all);
+}
+
+std::unique_ptr<log_reader> log_reader::open(log_lane lane, u32 held_max, bool check_all) {
   auto p = std::make_unique<parts>();
-  p->lane = std::move(*lane);
+  p->lane = std::move(lane);
   return std::unique_ptr<log_reader>(new log_reader(std::move(p), held_max, check_all));
 }
+
+bool log_reader::is_written() const noexcept { return lane_is_held(parts_->lane.where).value_or(false); }
 
 u64 log_reader::durable_position() const noexcept { return known_durable(parts_->lane.header()); }
 const u64* log_reader::lane_id() const noexcept { return parts_->lane.header().lane_id; }
@@ -72,7 +78,7 @@ result<bool> log_reader::begin_in(u64 number) {
   std::shared_ptr<segment_file> file = std::move(parts_->next);
   parts_->next = nullptr;
   if (file == nullptr || file->number != number) {
-    auto opened = open_segment_to_read(parts_->lane.directory, number);
+    auto opened = open_segment_to_read(parts_->lane.where, number);
     if (!opened) {
       if (opened.error() == errc::not_found) return false;
       return tl::unexpected(std::move(opened.error()));
@@ -124,7 +130,7 @@ take_status log_reader::cross() {
   auto began = begin_in(number);
   if (began && !*began && parts_->next == nullptr) {
     // Removed, or not made yet.
-    const std::vector<u64> numbers = list_segments(parts_->lane.directory);
+    const std::vector<u64> numbers = list_segments(parts_->lane.where);
     const auto later = std::lower_bound(numbers.begin(), numbers.end(), number);
     if (later == numbers.end()) return take_status::nothing;
     number = *later;
@@ -211,7 +217,8 @@ take_status log_reader::take_checked(lane_frame& out) {
     const log_place place{position_, sequence_, voids_, verify ? stamp_ : 0};
     frame_step step = look_at_frame(segment, begin_, place, verify);
     if (step.kind == step_kind::claimed && look_due_) {
-      look_due_ = !lane_is_held(parts_->lane.directory);
+      // Without its file, a publisher that has it cannot be asked for: the loan may still be published.
+      look_due_ = !lane_is_held(parts_->lane.where).value_or(true);
       if (!look_due_) return take_status::nothing;
       // Whoever claimed it is dead. It may have committed before that, and behind our first look.
       step = look_at_frame(segment, begin_, place, verify);
@@ -258,7 +265,7 @@ take_status log_reader::take_checked(lane_frame& out) {
 // Whether the rest of this segment may be missing, as it could not be written back, and the next one says so.
 bool log_reader::after_failure() {
   if (parts_->segment->of_this_boot) return false;
-  auto next = open_segment_head(parts_->lane.directory, parts_->segment->number + 1);
+  auto next = open_segment_head(parts_->lane.where, parts_->segment->number + 1);
   segment_start start{};
   return next && (*next)->read_start(start) && start.after_failure != 0 && start.position == parts_->end(begin_);
 }
@@ -278,7 +285,7 @@ take_status log_reader::corrupt(const std::string& words) {
 
 bool log_reader::ready() noexcept {
   if (lagged_due_) return true;
-  if (parts_->segment == nullptr) return !list_segments(parts_->lane.directory).empty();
+  if (parts_->segment == nullptr) return !list_segments(parts_->lane.where).empty();
   // sync(segment.commit): only whether there is something
   const frame_header h{load_acquire(*reinterpret_cast<const u64*>(data_ + (position_ - begin_)))};
   return h.word != 0 && (!h.is(frame_kind::claimed) || look_due_);
@@ -317,7 +324,8 @@ result<void> log_reader::seek(const by_key& key) {
     if (!there) return tl::unexpected(there.error());
     if (*there) return {};
   }
-  return tl::unexpected(error(errc::not_found, parts_->lane.directory + ": its segments go before they can be opened"));
+  return tl::unexpected(
+      error(errc::not_found, parts_->lane.where.path() + ": its segments go before they can be opened"));
 }
 
 // The last segment that does not begin behind what is looked for, and then the place in it. False: it went, and those
@@ -330,10 +338,10 @@ result<bool> log_reader::seek_in_list(const by_key& key) {
   lost_ = 0;
   position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;
   int why = 0;
-  const std::vector<u64> numbers = list_segments(parts_->lane.directory, false, &why);
-  if (why != 0) return tl::unexpected(storage_call_failed("reading the directory", parts_->lane.directory, why));
+  const std::vector<u64> numbers = list_segments(parts_->lane.where, false, &why);
+  if (why != 0) return tl::unexpected(storage_call_failed("reading the directory", parts_->lane.where.path(), why));
   const auto not_behind = [&](u64 number) -> result<bool> {
-    auto segment = open_segment_head(parts_->lane.directory, number);
+    auto segment = open_segment_head(parts_->lane.where, number);
     if (!segment) {
       // Removed meanwhile: then it was before. Not whole, or not to be understood: what can be read is before it.
       if (segment.error() == errc::not_found) return true;

@@ -77,7 +77,7 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
     }
   }
   if (!segment) {
-    auto made = make_segment(writer->lane_.directory, recovered->next_number, o.kind, durable, o.calls);
+    auto made = make_segment(writer->lane_.where, recovered->next_number, o.kind, durable, o.calls);
     if (!made) return tl::unexpected(std::move(made.error()));
     segment = std::move(*made);
     // relaxed: ordered by the release of the start record
@@ -85,10 +85,8 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
     segment->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
   }
   writer->report_ = std::move(recovered->report);
-  keeper_options keeping{writer->lane_.directory, o.kind,          o.durability, o.interval,
-                         o.retention_bytes,       o.retention_age, o.calls};
-  writer->keeper_ =
-      std::make_unique<segment_keeper>(std::move(keeping), writer->lane_.header(), std::move(segment), place);
+  keeper_options keeping{o.kind, o.durability, o.interval, o.retention_bytes, o.retention_age, o.calls};
+  writer->keeper_ = std::make_unique<segment_keeper>(std::move(keeping), writer->lane_, std::move(segment), place);
   writer->appender_ =
       std::make_unique<segment_appender>(*geometry, *writer->keeper_, o.claims_max, writer->keeper_->current(), place);
   writer->keeper_->watch(*writer->appender_);

@@ -39,7 +39,7 @@ class log_writer {
   segment_appender& appender() noexcept { return *appender_; }
   segment_keeper& keeper() noexcept { return *keeper_; }
   const recovery_report& report() const noexcept { return report_; }
-  const std::string& directory() const noexcept { return lane_.directory; }
+  const std::string& directory() const noexcept { return lane_.where.path(); }
   const u64* lane_id() const noexcept { return lane_.header().lane_id; }
 
   // Waits until everything that was committed is on the disk. With a timeout of ten seconds or more the calling thread

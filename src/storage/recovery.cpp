@@ -61,7 +61,7 @@ class recovery {
         mark_(known_durable(lane.header())) {}
 
   result<recovered_lane> run() {
-    const std::vector<u64> numbers = list_segments(lane_.directory, !rehearse_);
+    const std::vector<u64> numbers = list_segments(lane_.where, !rehearse_);
     out_.report.segments = numbers.size();
     verdict last = verdict::go_on;
     std::size_t at = 0;
@@ -101,7 +101,7 @@ class recovery {
     const bool first = out_.segment == nullptr;
     const bool gap = at > 0 && number != numbers[at - 1] + 1;
     if (gap && !repair_ && !passes_over(number)) {
-      return cut(lane_.directory + ": segment " + std::to_string(numbers[at - 1] + 1) + " is missing", false,
+      return cut(lane_.where.path() + ": segment " + std::to_string(numbers[at - 1] + 1) + " is missing", false,
                  verdict::not_here);
     }
     auto opened = open_once(number);
@@ -188,7 +188,7 @@ class recovery {
 
   // Whether a segment says that what is before it may be missing.
   bool passes_over(u64 number) const {
-    auto segment = open_segment_head(lane_.directory, number);
+    auto segment = open_segment_head(lane_.where, number);
     segment_start start{};
     return segment && (*segment)->read_start(start) && start.after_failure != 0;
   }
@@ -204,7 +204,7 @@ class recovery {
     if (!read_entry(segment, 0, entry) || entry.offset() != 0) return false;
     u64 position = end_;
     if (first) {
-      auto next = open_segment_head(lane_.directory, segment.number + 1);
+      auto next = open_segment_head(lane_.where, segment.number + 1);
       segment_start start{};
       if (next && (*next)->read_start(start)) {
         position = start.position - segment.geometry.data_bytes;
@@ -357,9 +357,9 @@ class recovery {
 
   // Whether a segment behind this one was written.
   bool goes_on_behind(const segment_file& segment) const {
-    for (const u64 number : list_segments(lane_.directory)) {
+    for (const u64 number : list_segments(lane_.where)) {
       if (number <= segment.number) continue;
-      const auto later = open_segment_head(lane_.directory, number);
+      const auto later = open_segment_head(lane_.where, number);
       segment_start start{};
       if (later && (*later)->read_start(start)) return true;
     }
@@ -389,12 +389,12 @@ class recovery {
   result<std::shared_ptr<segment_file>> open_once(u64 number) {
     if (next_ != nullptr && next_->number == number) return std::move(next_);
     const access how = rehearse_ ? access::private_copy : access::read_write;
-    return repair_ ? open_segment_to_mend(lane_.directory, number, how) : open_segment(lane_.directory, number, how);
+    return repair_ ? open_segment_to_mend(lane_.where, number, how) : open_segment(lane_.where, number, how);
   }
 
   segment_start next_start(const segment_file& segment) {
     // A repair looks at what is there, and mends it when it comes there.
-    auto next = repair_ ? open_segment_head(lane_.directory, segment.number + 1) : open_once(segment.number + 1);
+    auto next = repair_ ? open_segment_head(lane_.where, segment.number + 1) : open_once(segment.number + 1);
     if (next && !repair_) next_ = *next;
     segment_start start{};
     if (next && (*next)->read_start(start) && start.position == end_) return start;
@@ -402,18 +402,21 @@ class recovery {
   }
 
   result<void> set_aside(u64 number) {
-    const std::string path = lane_.directory + "/" + segment_name(number);
+    const std::string name = segment_name(number);
     struct stat status{};
-    u64 used = ::stat(path.c_str(), &status) == 0 ? static_cast<u64>(status.st_size) : 0;
-    if (auto segment = open_segment(lane_.directory, number, access::read)) {
-      if (never_used(**segment)) return rehearse_ ? result<void>() : remove_segment(lane_.directory, number);
+    u64 used = lane_.where.find(name, status) ? static_cast<u64>(status.st_size) : 0;
+    if (auto segment = open_segment(lane_.where, number, access::read)) {
+      const u64(&id)[2] = lane_.header().lane_id;
+      if (never_used(**segment) && std::equal(id, id + 2, (*segment)->header().lane_id)) {
+        return rehearse_ ? result<void>() : remove_segment(lane_.where, number, id);
+      }
       used = bytes_used(**segment, 0);
     }
     out_.report.bytes_cut += used;
     ++out_.report.segments_cut;
-    if (out_.report.cut.empty()) out_.report.cut = path + ": the lane ends before it";
+    if (out_.report.cut.empty()) out_.report.cut = lane_.where.path_of(name) + ": the lane ends before it";
     if (rehearse_) return {};
-    return set_file_aside(path);
+    return set_file_aside(lane_.where, name);
   }
 
   result<recovered_lane> finish(bool at_roll, u64 last_number) {
@@ -445,8 +448,8 @@ class recovery {
     for (const u64 number : pending_) {
       // relaxed: nobody else writes it while the lane is ours
       if (number == load_relaxed(lane_.header().failed_segment) || passes_over(number + 1)) continue;
-      const std::string path = lane_.directory + "/" + segment_name(number);
-      const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+      const std::string path = lane_.where.path_of(segment_name(number));
+      const fd file = lane_.where.open_file(segment_name(number), O_RDWR);
       if (!file) return tl::unexpected(storage_call_failed("opening", path, errno));
       int status = 0;
       while ((status = calls_.synchronize(file.get())) != 0 && errno == EINTR) {
@@ -454,13 +457,12 @@ class recovery {
       if (status == 0) continue;
       all = tl::unexpected(error(errc::system, "writing back " + path, 0, errno));
       // Who comes next leaves it, and what is behind it stands for itself.
-      if (auto next = open_segment(lane_.directory, number + 1, access::read_write)) pass_over(**next);
+      if (auto next = open_segment(lane_.where, number + 1, access::read_write)) pass_over(**next);
       store_relaxed(lane_.header().failed_segment, number);  // relaxed: as above
     }
     if (!all) return all;
-    const fd folder(::open(lane_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder || (::fsync(folder.get()) != 0 && errno != EINVAL)) {
-      return tl::unexpected(error(errc::system, "writing back " + lane_.directory, 0, errno));
+    if (!lane_.where.synchronize() && errno != EINVAL) {
+      return tl::unexpected(error(errc::system, "writing back " + lane_.where.path(), 0, errno));
     }
     return {};
   }

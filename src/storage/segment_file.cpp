@@ -1,10 +1,10 @@
 #include "storage/segment_file.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -49,12 +49,12 @@ error failed(const std::string& doing, const std::string& path, int why) {
   return error(code, doing + " " + path, 0, why);
 }
 
-error no_space(const std::string& directory, u64 bytes, int why) {
+error no_space(const directory_handle& where, u64 bytes, int why) {
   struct statvfs fs{};
   std::string free = "an unknown number of";
-  if (::statvfs(directory.c_str(), &fs) == 0) free = std::to_string(u64{fs.f_bavail} * fs.f_frsize);
+  if (::fstatvfs(where.get(), &fs) == 0) free = std::to_string(u64{fs.f_bavail} * fs.f_frsize);
   return error(errc::no_space,
-               "allocating a segment of " + std::to_string(bytes) + " bytes in " + directory + ": " + free +
+               "allocating a segment of " + std::to_string(bytes) + " bytes in " + where.path() + ": " + free +
                    " bytes are free there; make room, or keep less (retention)",
                bytes, why);
 }
@@ -142,12 +142,13 @@ result<void> check_header(segment_file& segment, u64 file_bytes) {
 
 enum class purpose : u8 { to_look, to_look_at_head, to_read, to_mend };
 
-result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 number, access how, purpose why) {
+result<std::shared_ptr<segment_file>> open_at(const directory_handle& where, u64 number, access how, purpose why) {
   const bool to_read = why == purpose::to_read;
   auto segment = std::make_shared<segment_file>();
   segment->number = number;
-  segment->path = directory + "/" + segment_name(number);
-  fd file(::open(segment->path.c_str(), (how == access::read_write ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+  const std::string name = segment_name(number);
+  segment->path = where.path_of(name);
+  fd file = where.open_file(name, how == access::read_write ? O_RDWR : O_RDONLY);
   if (!file) return tl::unexpected(failed("opening", segment->path, errno));
   struct stat status{};
   if (to_read) {
@@ -160,6 +161,7 @@ result<std::shared_ptr<segment_file>> open_at(const std::string& directory, u64 
   } else if (::fstat(file.get(), &status) != 0) {
     return tl::unexpected(failed("fstat of", segment->path, errno));
   }
+  segment->file = file_identity::of(status);
   const auto bytes = static_cast<u64>(status.st_size);
   if (bytes < segment_header_bytes) {
     return tl::unexpected(bad(errc::corrupt, segment->path, "cut short: " + std::to_string(bytes) + " bytes"));
@@ -331,7 +333,7 @@ void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept {
   for (u64 at = begin; at < end; at += page_bytes) fetch_or(memory.object<u64>(at), 0);  // sync(segment.populate)
 }
 
-result<std::shared_ptr<segment_file>> make_segment(const std::string& directory, u64 number, const segment_kind& kind,
+result<std::shared_ptr<segment_file>> make_segment(const directory_handle& where, u64 number, const segment_kind& kind,
                                                    bool durable, const storage_calls& calls) {
   auto geometry = make_segment_geometry(kind);
   if (!geometry) return tl::unexpected(std::move(geometry.error()));
@@ -344,30 +346,32 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
   char temporary_name[48];
   std::snprintf(temporary_name, sizeof temporary_name, "%s%016llx", temporary_prefix,
                 static_cast<unsigned long long>(random[1]));
-  const std::string temporary = directory + "/" + temporary_name;
-  segment->path = directory + "/" + segment_name(number);
-  fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
+  const std::string name = segment_name(number);
+  const std::string temporary = where.path_of(temporary_name);
+  segment->path = where.path_of(name);
+  fd file = where.open_file(temporary_name, O_RDWR | O_CREAT | O_EXCL, 0660);
   if (!file)
-    return tl::unexpected(errno == ENOSPC ? no_space(directory, geometry->segment_bytes, errno)
+    return tl::unexpected(errno == ENOSPC ? no_space(where, geometry->segment_bytes, errno)
                                           : failed("creating", temporary, errno));
   const auto undo = [&](error why) {
-    ::unlink(temporary.c_str());
+    where.remove(temporary_name);
     return tl::unexpected(std::move(why));
   };
   // Without this a full disk would be a SIGBUS at some later store.
   while (calls.allocate(file.get(), static_cast<off_t>(geometry->segment_bytes)) != 0) {
     if (errno == EINTR) continue;
-    if (errno == ENOSPC || errno == EDQUOT) return undo(no_space(directory, geometry->segment_bytes, errno));
+    if (errno == ENOSPC || errno == EDQUOT) return undo(no_space(where, geometry->segment_bytes, errno));
     if (errno == EFBIG)
-      return undo(file_size_limit_reached("allocating a segment in " + directory, geometry->segment_bytes));
+      return undo(file_size_limit_reached("allocating a segment in " + where.path(), geometry->segment_bytes));
     if (errno == EOPNOTSUPP) {
       return undo(
-          error(errc::invalid_argument, directory + " is on a file system that cannot allocate ahead", 0, errno));
+          error(errc::invalid_argument, where.path() + " is on a file system that cannot allocate ahead", 0, errno));
     }
     return undo(failed("allocating", temporary, errno));
   }
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return undo(failed("fstat of", temporary, errno));
+  segment->file = file_identity::of(status);
   {
     // A forked child that could store here would be a second writer: none comes between the two calls.
     const guarded_fd::fork_pause pause;
@@ -383,61 +387,68 @@ result<std::shared_ptr<segment_file>> make_segment(const std::string& directory,
   write_header(*segment, kind, status);
   // Before the rest is touched: a page that is touched is one to write.
   if (durable && calls.synchronize(file.get()) != 0) return undo(failed("writing back", temporary, errno));
-  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, segment->path.c_str(), RENAME_NOREPLACE) != 0) {
-    return undo(failed("naming", segment->path, errno));
-  }
-  if (durable) {
-    const fd folder(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder || ::fsync(folder.get()) != 0) {
-      const int why = errno;
-      ::unlink(segment->path.c_str());  // or its number would be taken at the next try
-      return tl::unexpected(failed("writing back", directory, why));
-    }
+  if (!where.rename(temporary_name, name)) return undo(failed("naming", segment->path, errno));
+  if (durable && !where.synchronize()) {
+    const int why = errno;
+    where.remove(name);  // or its number would be taken at the next try
+    return tl::unexpected(failed("writing back", where.path(), why));
   }
   segment->descriptor = std::move(file);
   return segment;
 }
 
-result<std::shared_ptr<segment_file>> open_segment(const std::string& directory, u64 number, access how) {
-  return open_at(directory, number, how, purpose::to_look);
+result<std::shared_ptr<segment_file>> open_segment(const directory_handle& where, u64 number, access how) {
+  return open_at(where, number, how, purpose::to_look);
 }
 
-result<std::shared_ptr<segment_file>> open_segment_to_mend(const std::string& directory, u64 number, access how) {
-  return open_at(directory, number, how, purpose::to_mend);
+result<std::shared_ptr<segment_file>> open_segment_to_mend(const directory_handle& where, u64 number, access how) {
+  return open_at(where, number, how, purpose::to_mend);
 }
 
-result<std::shared_ptr<segment_file>> open_segment_head(const std::string& directory, u64 number) {
-  return open_at(directory, number, access::read, purpose::to_look_at_head);
+result<std::shared_ptr<segment_file>> open_segment_head(const directory_handle& where, u64 number) {
+  return open_at(where, number, access::read, purpose::to_look_at_head);
 }
 
-result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number) {
-  return open_at(directory, number, access::read, purpose::to_read);
+result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handle& where, u64 number) {
+  return open_at(where, number, access::read, purpose::to_read);
 }
 
-result<void> remove_segment(const std::string& directory, u64 number) {
-  const std::string path = directory + "/" + segment_name(number);
-  const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
+                            const file_identity* only) {
+  const std::string name = segment_name(number);
+  const std::string path = where.path_of(name);
+  const fd file = where.open_file(name, O_RDWR);
   if (!file) {
     if (errno == ENOENT) return {};
     return tl::unexpected(failed("opening", path, errno));
   }
+  struct stat status{};
+  u64 magic = 0;
+  u64 id[2] = {};
+  const bool expected = only == nullptr || (::fstat(file.get(), &status) == 0 && *only == file_identity::of(status));
+  const bool ours = expected && ::pread(file.get(), &magic, sizeof magic, 0) == sizeof magic &&
+                    magic == segment_magic &&
+                    ::pread(file.get(), id, sizeof id, offsetof(segment_header, lane_id)) == sizeof id &&
+                    std::equal(id, id + 2, lane_id);
+  if (!ours)
+    return tl::unexpected(bad(errc::corrupt, path, "is another file than this publisher made, and is not removed"));
   if (try_lock(file.get(), reader_lock_byte) != lock_status::taken) {
     return tl::unexpected(error(errc::busy, path + " is being read"));
   }
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return tl::unexpected(failed("removing", path, errno));
+  if (!where.remove(name) && errno != ENOENT) return tl::unexpected(failed("removing", path, errno));
   return {};
 }
 
-std::vector<u64> list_segments(const std::string& directory, bool tidy, int* why) {
+std::vector<u64> list_segments(const directory_handle& where, bool tidy, int* why) {
   std::vector<u64> numbers;
-  const std::unique_ptr<DIR, int (*)(DIR*)> folder(::opendir(directory.c_str()), ::closedir);
-  if (why != nullptr) *why = folder || errno == ENOENT ? 0 : errno;
-  if (!folder) return numbers;
-  while (const dirent* const entry = ::readdir(folder.get())) {
-    const std::string name = entry->d_name;
+  std::vector<std::string> left;
+  const bool read = where.for_each_name([&](const std::string& name) {
     if (const u64 number = segment_number(name); number != 0) numbers.push_back(number);
-    if (tidy && name.starts_with(temporary_prefix)) ::unlink((directory + "/" + name).c_str());
-  }
+    if (tidy && name.starts_with(temporary_prefix)) left.push_back(name);
+  });
+  // A directory that was removed while it was open reads as ENOENT.
+  if (why != nullptr) *why = read || errno == ENOENT ? 0 : errno;
+  for (const std::string& name : left) where.remove(name);
   std::sort(numbers.begin(), numbers.end());
   return numbers;
 }

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "base/fd.hpp"
 #include "mem/mapping.hpp"
 #include "quoit/detail/segment_layout.hpp"
+#include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -64,6 +64,7 @@ struct segment_file {
   fd descriptor;  // none where it was closed after mapping
   mapping memory;
   std::string path;
+  file_identity file;
   u64 number = 0;
   segment_geometry geometry{};
   u32 salt = 0;
@@ -87,34 +88,37 @@ u64 segment_number(const std::string& name) noexcept;
 // Sizes for a kind. Errors: invalid_argument (value: segment_bytes that would do, 0 if none would).
 result<segment_geometry> make_segment_geometry(const segment_kind& kind);
 
-// Makes segment `number` in `directory`, allocated, zero, without a start. `durable`: its name and its header are on
+// Makes segment `number`, allocated, zero, without a start. `durable`: its name and its header are on
 // the disk when this returns.
 // Errors: no_space (value: bytes), no_permission, limit_reached (descriptors, RLIMIT_FSIZE), invalid_argument, busy
 // (there is one already), system.
-result<std::shared_ptr<segment_file>> make_segment(const std::string& directory, u64 number, const segment_kind& kind,
+result<std::shared_ptr<segment_file>> make_segment(const directory_handle& where, u64 number, const segment_kind& kind,
                                                    bool durable, const storage_calls& calls);
 
 // Opens what is there, and checks header and sizes.
 // Errors: not_found, no_permission, corrupt, newer_version, system.
-result<std::shared_ptr<segment_file>> open_segment(const std::string& directory, u64 number, access how);
+result<std::shared_ptr<segment_file>> open_segment(const directory_handle& where, u64 number, access how);
 
 // The same, but a flipped bit of the header is put right; `how` is read_write or private_copy.
-result<std::shared_ptr<segment_file>> open_segment_to_mend(const std::string& directory, u64 number, access how);
+result<std::shared_ptr<segment_file>> open_segment_to_mend(const directory_handle& where, u64 number, access how);
 
 // The same of its header alone: geometry, start record, nothing behind. What looks at many segments takes this: it maps
 // one page, and reads one where it is not in memory.
-result<std::shared_ptr<segment_file>> open_segment_head(const std::string& directory, u64 number);
+result<std::shared_ptr<segment_file>> open_segment_head(const directory_handle& where, u64 number);
 
 // As open_segment(), with a shared lock that lives as long as the mapping does, for readers: whoever removes segments
 // asks for it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
-result<std::shared_ptr<segment_file>> open_segment_to_read(const std::string& directory, u64 number);
+result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handle& where, u64 number);
 
-// Removes a segment unless a reader is in it. Errors: busy (a reader is), no_permission, system.
-result<void> remove_segment(const std::string& directory, u64 number);
+// Removes a segment of this lane unless a reader is in it. One that is not there is no error. Errors: busy (a reader
+// is), corrupt (what has that name is no segment of this lane, or not the file `only`: it stays), no_permission,
+// system.
+result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
+                            const file_identity* only = nullptr);
 
 // Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`. `why`: the errno of a
 // directory that is there and cannot be read, or else 0.
-std::vector<u64> list_segments(const std::string& directory, bool tidy = false, int* why = nullptr);
+std::vector<u64> list_segments(const directory_handle& where, bool tidy = false, int* why = nullptr);
 
 u64 header_check(const segment_header& header) noexcept;
 u64 start_check(const segment_start& start, u32 salt) noexcept;

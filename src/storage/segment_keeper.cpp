@@ -39,11 +39,12 @@ segment_memory memory_of(const segment_file& file, u64 begin) noexcept {
 
 }  // namespace
 
-segment_keeper::segment_keeper(keeper_options options, log_lane_header& lane, std::shared_ptr<segment_file> current,
+segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std::shared_ptr<segment_file> current,
                                const log_place& place)
     : options_(std::move(options)),
       spares_limit_(limit_of_spares(options_)),
-      lane_(lane),
+      where_(lane.where),
+      lane_(lane.header()),
       taken_at_(steady_clock::now()),
       next_sync_(steady_clock::now()),
       newest_(current->number) {
@@ -244,7 +245,7 @@ bool segment_keeper::make_spare() {
     if (stop_ || !spare_due()) return false;
   }
   const bool durable = options_.durability != log_durability::os;
-  auto made = make_segment(options_.directory, newest_ + 1, options_.kind, durable, options_.calls);
+  auto made = make_segment(where_, newest_ + 1, options_.kind, durable, options_.calls);
   if (made) {
     const segment_file& file = **made;
     ++newest_;
@@ -295,7 +296,8 @@ bool segment_keeper::populate_current() {
 void segment_keeper::remove_spares() noexcept {
   // The last first: whoever dies here leaves no gap.
   for (; !spares_.empty(); spares_.pop_back()) {
-    if (!remove_segment(options_.directory, spares_.back()->number)) return;
+    const segment_file& spare = *spares_.back();
+    if (!remove_segment(where_, spare.number, lane_.lane_id, &spare.file)) return;
   }
 }
 
@@ -385,13 +387,10 @@ void segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
 // With durability `os`: what was passed since the last flush, and let go of, and the names of all. One after the other:
 // they may be more than a process may have open.
 result<void> segment_keeper::write_back_passed(u64 from, u64 first_kept, u64 position) {
-  const fd folder(::open(options_.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder || ::fsync(folder.get()) != 0) {
-    return tl::unexpected(error(errc::system, "writing back " + options_.directory, 0, errno));
-  }
-  for (const u64 number : list_segments(options_.directory)) {
+  if (!where_.synchronize()) return tl::unexpected(error(errc::system, "writing back " + where_.path(), 0, errno));
+  for (const u64 number : list_segments(where_)) {
     if (number >= first_kept) break;
-    const auto file = open_segment(options_.directory, number, access::read_write);
+    const auto file = open_segment(where_, number, access::read_write);
     if (!file && file.error() == errc::not_found) continue;  // retention was there first
     if (!file) return tl::unexpected(file.error());
     segment_start start{};
@@ -427,7 +426,7 @@ void segment_keeper::mark_after_failure(u64 failed_number) {
     }
     if (kept_.back().file->number == failed_number) return;  // starts() does, when there is one
   }
-  if (const auto next = open_segment(options_.directory, failed_number + 1, access::read_write)) mark(**next);
+  if (const auto next = open_segment(where_, failed_number + 1, access::read_write)) mark(**next);
 }
 
 void segment_keeper::show_durable(u64 position) noexcept {
@@ -472,7 +471,7 @@ void segment_keeper::retain() {
     first_kept = kept_.front().file->number;
     last_kept = kept_.back().file->number;
   }
-  retain_segments(options_.directory, first_kept, last_kept, options_.kind.segment_bytes, options_.retention_bytes,
+  retain_segments(where_, lane_.lane_id, first_kept, last_kept, options_.kind.segment_bytes, options_.retention_bytes,
                   static_cast<u64>(std::max<std::int64_t>(options_.retention_age.count(), 0)), realtime_ns());
 }
 

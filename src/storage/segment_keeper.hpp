@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "quoit/detail/segment_appender.hpp"
+#include "storage/log_lane.hpp"
 #include "storage/segment_file.hpp"
 
 namespace quoit::inline v1::detail {
@@ -29,7 +30,6 @@ enum class log_durability : u8 {
 };
 
 struct keeper_options {
-  std::string directory;
   segment_kind kind;
   log_durability durability = log_durability::os;
   std::chrono::nanoseconds interval = std::chrono::milliseconds(10);
@@ -50,9 +50,9 @@ class segment_keeper final : public segment_supply {
   static constexpr u64 spare_bytes_max = u64{256} << 20;
   static constexpr u32 spares_max = 16;
 
-  // `current` is where the publisher goes on, at `place`. `lane` is its lane's file, where the durable position is
-  // shown.
-  segment_keeper(keeper_options options, log_lane_header& lane, std::shared_ptr<segment_file> current,
+  // `current` is where the publisher goes on, at `place`. `lane` is the publisher's, and outlives this; the durable
+  // position is shown in its file.
+  segment_keeper(keeper_options options, const log_lane& lane, std::shared_ptr<segment_file> current,
                  const log_place& place);
   segment_keeper(const segment_keeper&) = delete;
   segment_keeper& operator=(const segment_keeper&) = delete;
@@ -134,6 +134,7 @@ class segment_keeper final : public segment_supply {
 
   const keeper_options options_;
   const u32 spares_limit_;
+  const directory_handle& where_;
   log_lane_header& lane_;
   segment_appender* appender_ = nullptr;
   std::function<void()> done_;

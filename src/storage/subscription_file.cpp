@@ -55,15 +55,11 @@ u64 commit_check(u64 commit, const std::vector<u64>& sequences, const std::vecto
   return marked(check_words(check_words(crc, sequences), lane_checks));
 }
 
-// The file, whole, under its name; unless somebody else was first, which is as good.
-result<void> make_file(const std::string& folder, const std::string& path) {
-  if (::mkdir(folder.c_str(), 0770) != 0 && errno != EEXIST) {
-    return tl::unexpected(failed("making the directory", folder, errno));
-  }
+// The file, whole, under its name. Another process may be first, and its file is as good.
+result<void> make_file(const directory_handle& where, const std::string& name) {
   const auto random = random_id();
-  char temporary_name[48];
-  std::snprintf(temporary_name, sizeof temporary_name, "/.making-%016llx", static_cast<unsigned long long>(random[0]));
-  const std::string temporary = folder + temporary_name;
+  char temporary[48];
+  std::snprintf(temporary, sizeof temporary, ".making-%016llx", static_cast<unsigned long long>(random[0]));
   alignas(line_pair_bytes) std::byte page[subscription_header_bytes]{};
   auto& head = *new (page) subscription_header{};
   head.prefix = prefix_of_now(subscription_magic, subscription_header_bytes, sizeof(remembered_lane),
@@ -71,22 +67,16 @@ result<void> make_file(const std::string& folder, const std::string& path) {
   head.salt = static_cast<u32>(random[1]) | 1;
   head.slots = commit_slots;
   head.check = header_check(head);
-  const fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
-  if (!file) return tl::unexpected(failed("creating", temporary, errno));
+  const fd file = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
+  if (!file) return tl::unexpected(failed("creating", where.path_of(temporary), errno));
   // Allocated: without that a full disk would be a SIGBUS at some commit.
   const auto allocate = [&] { return ::fallocate(file.get(), 0, 0, subscription_file_bytes); };
   int why = within_file_size_limit(allocate) == 0 ? write_whole(file.get(), page, sizeof page) : errno;
   if (why == 0 && ::fsync(file.get()) != 0) why = errno;
-  if (why == 0 && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0 &&
-      errno != EEXIST) {
-    why = errno;
-  }
-  ::unlink(temporary.c_str());
-  if (why != 0) return tl::unexpected(failed("making", path, why));
-  for (const std::string& directory : {folder, folder + "/.."}) {
-    const fd opened(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (opened) ::fsync(opened.get());
-  }
+  if (why == 0 && !where.rename(temporary, name) && errno != EEXIST) why = errno;
+  where.remove(temporary);
+  if (why != 0) return tl::unexpected(failed("making", where.path_of(name), why));
+  where.synchronize();
   return {};
 }
 
@@ -98,14 +88,18 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
     return tl::unexpected(error(
         errc::invalid_name, "a subscription is named by 1 to 64 of [A-Za-z0-9_.-], and not with a dot first: " + name));
   }
-  const std::string folder = lane_directory(root, topic, folder_name);
+  const auto of_topic = open_topic_directory(root, topic);
+  if (!of_topic) return tl::unexpected(of_topic.error());
+  const auto folder = of_topic->make_directory(folder_name);
+  if (!folder) return tl::unexpected(folder.error());
   std::unique_ptr<subscription_file> self(new subscription_file());
-  self->path_ = folder + "/" + name;
+  self->path_ = folder->path_of(name);
   const char* const path = self->path_.c_str();
-  if (::access(path, F_OK) != 0) {
-    if (auto made = make_file(folder, self->path_); !made) return tl::unexpected(std::move(made.error()));
+  struct stat there{};
+  if (!folder->find(name, there)) {
+    if (auto made = make_file(*folder, name); !made) return tl::unexpected(std::move(made.error()));
   }
-  self->file_ = fd(::open(path, O_RDWR | O_CLOEXEC));
+  self->file_ = folder->open_file(name, O_RDWR);
   if (!self->file_) return tl::unexpected(failed("opening", self->path_, errno));
   struct stat status{};
   if (::fstat(self->file_.get(), &status) != 0) return tl::unexpected(failed("fstat of", self->path_, errno));
@@ -115,7 +109,7 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
   }
   int why = 0;
   self->lock_ = guarded_fd::opened_by([&] {
-    fd lock(::open(path, O_RDWR | O_CLOEXEC));
+    fd lock = folder->open_file(name, O_RDWR);
     if (!lock) why = errno;
     return lock;
   });

@@ -269,7 +269,9 @@ TEST_CASE("a directory on a network file system is refused, and the words name i
       }
       child server([own]() -> int { serve_fuse(own); });
       ::close(own);
-      const auto local = check_file_system(directory.path());
+      // Not opened to be read: nothing answers that.
+      const fd mounted(::open(directory.path().c_str(), O_PATH | O_CLOEXEC));
+      const auto local = check_file_system(mounted.get(), directory.path());
       ::umount2(directory.path().c_str(), MNT_DETACH);
       if (std::string(type) == "fuse.local-thing") {
         NEED(local);

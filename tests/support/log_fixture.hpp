@@ -42,6 +42,20 @@ class scratch_directory {
   std::string path_;
 };
 
+// The directory of a lane by its path, as tests name it.
+inline directory_handle handle_of(const std::string& path) { return directory_handle::open(path).value(); }
+inline std::vector<u64> list_segments(const std::string& lane) {
+  const auto where = directory_handle::open(lane);
+  return where ? detail::list_segments(*where) : std::vector<u64>();
+}
+inline quoit::result<std::shared_ptr<segment_file>> open_segment(const std::string& lane, u64 number, access how) {
+  return detail::open_segment(handle_of(lane), number, how);
+}
+inline quoit::result<void> remove_segment(const std::string& lane, u64 number) {
+  const auto there = open_lane_directory(handle_of(lane)).value();
+  return detail::remove_segment(there.where, number, there.header().lane_id);
+}
+
 inline log_writer_options small_log(const scratch_directory& directory) {
   log_writer_options o;
   o.directory = directory.path();

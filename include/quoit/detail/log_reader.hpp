@@ -19,6 +19,8 @@
 
 namespace quoit::inline v1::detail {
 
+struct log_lane;
+
 class QUOIT_EXPORT log_reader {
  public:
   // Opens the lane of a publisher; it may have no messages yet. One of the start functions comes next.
@@ -26,6 +28,7 @@ class QUOIT_EXPORT log_reader {
   // Errors: not_found, invalid_name, no_permission, corrupt, newer_version, system.
   static result<std::unique_ptr<log_reader>> open(const std::string& root, const std::string& topic,
                                                   const std::string& name, u32 held_max, bool check_all = false);
+  static std::unique_ptr<log_reader> open(log_lane lane, u32 held_max, bool check_all = false);
   ~log_reader();
   log_reader(const log_reader&) = delete;
   log_reader& operator=(const log_reader&) = delete;
@@ -95,6 +98,8 @@ class QUOIT_EXPORT log_reader {
   u32 held() const noexcept { return held_; }
   // The position before which everything is on the disk, as the publisher last said.
   u64 durable_position() const noexcept;
+  // A publisher holds the lane now, here or in another process.
+  bool is_written() const noexcept;
   // Two words, of the lane's own file.
   const u64* lane_id() const noexcept;
   // Of the last `corrupt`: where, and why.

@@ -21,7 +21,7 @@ namespace {
 
 const type_info type{"message", 8, 8, ""};
 
-topic_place place_of(const topic_directory& d) { return {d.root, d.device, d.inode, false}; }
+topic_place place_of(const topic_directory& d) { return {d.root, d.topic.device, d.topic.inode, false}; }
 topic_place make_place(const std::string& root, const std::string& topic) {
   auto made = make_topic_directory(root, topic);
   INFO((made ? std::string() : made.error().message()));
@@ -228,5 +228,5 @@ TEST_CASE("a topic that can be no directory, and a directory that can not be mad
   const auto made = make_topic_directory(directory.path() + "/new", "a/b");
   REQUIRE(made.has_value());
   CHECK(std::filesystem::is_directory(directory.path() + "/new/a+b"));
-  CHECK(find_topic_directory(directory.path() + "/new", "a/b").value().inode == made->inode);
+  CHECK(find_topic_directory(directory.path() + "/new", "a/b").value().topic == made->topic);
 }

@@ -381,7 +381,8 @@ TEST_CASE("retention by age removes what is older, and nothing that is younger")
   const u64 middle = begun_segments(w->directory()).size() / 2;
   segment_start start{};
   REQUIRE(open_segment(w->directory(), middle, access::read).value()->read_start(start));
-  retain_segments(w->directory(), 1000, 1000, segment_bytes_min, 0, 1000, start.stamp + 1001);
+  const auto lane = open_lane_to_read(options.directory, options.topic, options.name).value();
+  retain_segments(lane.where, lane.header().lane_id, 1000, 1000, segment_bytes_min, 0, 1000, start.stamp + 1001);
   CHECK(list_segments(w->directory()).front() == middle);
 }
 
@@ -487,7 +488,8 @@ TEST_CASE("a lane has one publisher at a time, and the second is told which proc
   auto other = options;
   other.name = "1";
   CHECK(log_writer::open(other).has_value());
-  CHECK(list_lanes(options.directory, options.topic) == std::vector<std::string>{"0", "1"});
+  CHECK(list_lanes(open_topic_directory(options.directory, options.topic).value()) ==
+        std::vector<std::string>{"0", "1"});
 }
 
 TEST_CASE("a lane goes on where its publisher left it, also with other sizes, and not with another type") {

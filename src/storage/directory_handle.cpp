@@ -1,0 +1,87 @@
+#include "storage/directory_handle.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+namespace quoit::inline v1::detail {
+
+namespace {
+
+constexpr int directory_flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+constexpr mode_t directory_mode = 0770;
+
+}  // namespace
+
+error storage_call_failed(const std::string& doing, const std::string& path, int why) {
+  errc code = errc::system;
+  if (why == EACCES || why == EPERM || why == EROFS) code = errc::no_permission;
+  if (why == ENOENT || why == ENOTDIR) code = errc::not_found;
+  if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
+  if (why == EMFILE || why == ENFILE) code = errc::limit_reached;
+  return error(code, doing + " " + path, 0, why);
+}
+
+result<directory_handle> directory_handle::open(std::string path) {
+  fd opened(::open(path.c_str(), directory_flags));
+  if (!opened) return tl::unexpected(storage_call_failed("opening the directory", path, errno));
+  return directory_handle(std::move(opened), std::move(path));
+}
+
+result<directory_handle> directory_handle::open_directory(const std::string& name) const {
+  std::string path = path_of(name);
+  fd opened(::openat(get(), name.c_str(), directory_flags));
+  if (!opened) return tl::unexpected(storage_call_failed("opening the directory", path, errno));
+  return directory_handle(std::move(opened), std::move(path));
+}
+
+result<directory_handle> directory_handle::make_directory(const std::string& name) const {
+  if (::mkdirat(get(), name.c_str(), directory_mode) != 0 && errno != EEXIST) {
+    return tl::unexpected(storage_call_failed("making the directory", path_of(name), errno));
+  }
+  // Its name has to be there after a power failure, as what is flushed in it will be; also where its maker died before
+  // it came here. A file system that has no such call for directories has no need of it.
+  synchronize();
+  return open_directory(name);
+}
+
+result<directory_handle> directory_handle::make(const std::string& path) {
+  if (::mkdir(path.c_str(), directory_mode) != 0 && errno != EEXIST) {
+    return tl::unexpected(storage_call_failed("making the directory", path, errno));
+  }
+  auto made = open(path);
+  if (!made) return made;
+  if (const fd parent = made->open_file("..", directory_flags); parent) ::fsync(parent.get());
+  return made;
+}
+
+fd directory_handle::open_file(const std::string& name, int flags, mode_t mode) const noexcept {
+  return fd(::openat(get(), name.c_str(), flags | O_CLOEXEC, mode));
+}
+
+bool directory_handle::find(const std::string& name, struct stat& status) const noexcept {
+  return ::fstatat(get(), name.c_str(), &status, 0) == 0;
+}
+
+bool directory_handle::remove(const std::string& name) const noexcept {
+  return ::unlinkat(get(), name.c_str(), 0) == 0;
+}
+
+bool directory_handle::rename(const std::string& from, const std::string& to) const noexcept {
+  return ::renameat2(get(), from.c_str(), get(), to.c_str(), RENAME_NOREPLACE) == 0;
+}
+
+bool directory_handle::synchronize() const noexcept { return ::fsync(get()) == 0; }
+
+DIR* directory_handle::open_to_read() const noexcept {
+  // A description of its own: where reading stands belongs to the description.
+  fd reading(::openat(get(), ".", directory_flags));
+  if (!reading) return nullptr;
+  DIR* const opened = ::fdopendir(reading.get());
+  if (opened != nullptr) reading.release();
+  return opened;
+}
+
+}  // namespace quoit::inline v1::detail
