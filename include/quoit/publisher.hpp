@@ -178,7 +178,8 @@ class publisher {
   //
   // Errors: timed_out, forked; on disk what the disk said, as a rule system with an errno, in words: what was published
   // since the last flush may be lost with the machine. That is said once; the file is left, and the next flush speaks
-  // of what is published from here on.
+  // of what is published from here on. On disk also not_found, for as long as it is so: the directory of the topic, or
+  // one above, was renamed, removed or replaced, and nobody finds there what is published.
   result<void> flush_for(std::chrono::nanoseconds timeout) noexcept { return core_->flush(timeout); }
   // co_await flush(): the same, without an end. Suspends; goes on on the same executor. On disk the helper thread wakes
   // it, and the executor is from then on that of this bus; on the kernel path it looks once in a millisecond. The

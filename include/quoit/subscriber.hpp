@@ -165,9 +165,10 @@ class subscriber {
   result<cursor> position() const { return core_->position(); }
   // Of a named subscription: everything that was received and given back is done; whoever opens it again goes on behind
   // that. What is held, and what was received of the same publisher after it, comes again then: each message at least
-  // once. A few stores for each publisher, without a system call: it outlives this process at once, and the machine
-  // when the kernel writes it back; after a power failure an older commit may be what is there. Errors: forked, closed,
-  // limit_reached (the topic has had more than 1016 publishers since the subscription began).
+  // once. A few stores for each publisher, and a system call once a second: it outlives this process at once, and the
+  // machine when the kernel writes it back; after a power failure an older commit may be what is there. Errors: forked,
+  // closed, limit_reached (the topic has had more than 1016 publishers since the subscription began), not_found (the
+  // directory of the topic was renamed, removed or replaced: the next holder does not find what is committed here).
   result<void> commit() { return core_->commit(); }
 
   // Publishers of the topic, now.

@@ -68,14 +68,14 @@ result<std::unique_ptr<kept_subscription>> kept_subscription::open(const std::st
   auto kept = std::make_unique<kept_subscription>();
   kept->place = topic_place{there->root, there->topic.device, there->topic.inode, false};
   if (!options.subscription_name.empty()) {
-    auto remembered = subscription_file::open(there->root, topic, std::string(options.subscription_name));
+    auto remembered = subscription_file::open(there->as_named, topic, std::string(options.subscription_name));
     if (!remembered) return tl::unexpected(std::move(remembered.error()));
     kept->remembered = std::move(*remembered);
   }
   const bool goes_on = kept->remembered && kept->remembered->found();
   const start from = goes_on ? start::at(*kept->remembered->found()) : options.start;
-  auto reader =
-      kept_reader::open(there->root, topic, std::move(type), options.samples_max, from, kept->remembered != nullptr);
+  auto reader = kept_reader::open(there->as_named, topic, std::move(type), options.samples_max, from,
+                                  kept->remembered != nullptr);
   if (!reader) return tl::unexpected(std::move(reader.error()));
   kept->reader = std::move(*reader);
   if (kept->remembered) {

@@ -83,7 +83,7 @@ result<void> disk_opening::prepare() {
   writing_ = std::move(*writing);
   auto directory = make_topic_directory(directory_, topic_);
   if (!directory) return tl::unexpected(std::move(directory.error()));
-  writing_.directory = directory->root;
+  writing_.directory = directory->as_named;
   place_ = {directory->root, directory->topic.device, directory->topic.inode, false};
   return {};
 }

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
+#include <system_error>
 
 namespace quoit::inline v1::detail {
 
@@ -22,6 +24,18 @@ error storage_call_failed(const std::string& doing, const std::string& path, int
   if (why == ENOSPC || why == EDQUOT) code = errc::no_space;
   if (why == EMFILE || why == ENFILE) code = errc::limit_reached;
   return error(code, doing + " " + path, 0, why);
+}
+
+std::string absolute_path(const std::string& path) {
+  std::error_code failed;
+  const std::filesystem::path whole = std::filesystem::absolute(path, failed);
+  return failed ? path : whole.string();
+}
+
+bool leads_to(const std::string& absolute_path, const file_identity& file) noexcept {
+  struct stat status{};
+  if (::stat(absolute_path.c_str(), &status) == 0) return file_identity::of(status) == file;
+  return errno != ENOENT && errno != ENOTDIR && errno != ELOOP;
 }
 
 result<directory_handle> directory_handle::open(std::string path) {

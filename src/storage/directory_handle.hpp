@@ -25,6 +25,13 @@ struct file_identity {
   friend bool operator==(const file_identity&, const file_identity&) = default;
 };
 
+// Without `.` and `..`, but with links: where those lead may change.
+std::string absolute_path(const std::string& path);
+
+// Whether a path leads to this file, or else the file, or a directory above it, was renamed, removed or replaced. True
+// also where the kernel does not tell.
+bool leads_to(const std::string& absolute_path, const file_identity& file) noexcept;
+
 // Calls through a handle reach the directory that was opened, also after it was renamed, removed or replaced: another
 // process may have a directory under its old path by then. The path is for messages. Copies share the descriptor.
 //

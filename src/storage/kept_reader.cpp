@@ -92,25 +92,43 @@ result<void> kept_reader::go_to(kept_lane& lane, const start& from) const {
 }
 
 // Empty: there is nothing in it yet.
-result<std::unique_ptr<kept_lane>> kept_reader::open_lane(const directory_handle& topic, const std::string& name,
-                                                          const start& from) {
+result<std::optional<log_lane>> kept_reader::open_lane(const directory_handle& topic, const std::string& name) {
   auto where = topic.open_directory(name);
   if (!where) return tl::unexpected(std::move(where.error()));
   auto checked = check_type(*where);
   if (!checked) return tl::unexpected(std::move(checked.error()));
-  if (!*checked) return nullptr;
-  auto opened = open_lane_directory(std::move(*where));
-  if (!opened) return tl::unexpected(std::move(opened.error()));
+  if (!*checked) return std::nullopt;
+  auto lane = open_lane_directory(std::move(*where));
+  if (!lane) return tl::unexpected(std::move(lane.error()));
+  return std::optional(std::move(*lane));
+}
+
+result<void> kept_reader::begin_lane(const std::string& name, log_lane opened, const start& from) {
   auto lane = std::make_unique<kept_lane>();
-  lane->file = opened->file;
-  auto reader = log_reader::open(std::move(*opened), held_max_ + held_beside);
   lane->name = name;
-  lane->reader = std::move(reader);
+  lane->file = opened.file;
+  lane->reader = log_reader::open(std::move(opened), held_max_ + held_beside);
   std::copy_n(lane->reader->lane_id(), 2, lane->id);
-  if (auto there = go_to(*lane, from); !there) return tl::unexpected(std::move(there.error()));
-  // Who was killed before we came may have left a loan open.
+  if (auto there = go_to(*lane, from); !there) return there;
+  // A publisher that was killed before we came may have left a loan open.
   lane->reader->look_at_writer();
-  return lane;
+  add(std::move(lane));
+  return {};
+}
+
+// The lane is in another directory by now, or has another file of its own, as after a repair: a restored backup, say.
+result<void> kept_reader::follow_lane(kept_lane& lane, log_lane opened) {
+  lane.file = opened.file;
+  auto there = lane.reader->go_on_in(std::move(opened));
+  if (!there) {
+    lane.left = lane.nowhere = true;
+    return there;
+  }
+  lane.reader->look_at_writer();
+  if (std::exchange(lane.left, false)) idle_.push_back(&lane);
+  lane.nowhere = false;
+  looked_at_ns_ = 0;  // it may have messages of any time
+  return {};
 }
 
 void kept_reader::add(std::unique_ptr<kept_lane> lane) {
@@ -149,28 +167,32 @@ result<void> kept_reader::look(const start& from, bool first) {
     kept_lane* const known = youngest(name);
     if (known != nullptr) {
       struct stat status{};
+      // One that is not there any more is read to the end of what is open of it.
       const bool there = topic->find(name + "/" + lane_file_name, status);
       if (!there || file_identity::of(status) == known->file) continue;
     }
-    auto lane = open_lane(*topic, name, known != nullptr ? start::earliest : from);
-    if (lane && *lane != nullptr) {
+    auto opened = open_lane(*topic, name);
+    result<void> done = tl::unexpected(error(errc::not_found));
+    if (!opened) {
+      done = tl::unexpected(std::move(opened.error()));
+    } else if (*opened) {
+      const log_lane_header& header = (*opened)->header();
+      const bool same = known != nullptr && std::equal(known->id, known->id + 2, header.lane_id);
+      done = same ? follow_lane(*known, std::move(**opened))
+                  : begin_lane(name, std::move(**opened), known != nullptr ? start::earliest : from);
+    }
+    if (done) {
       std::erase(complained_of_, name);
-      if (known != nullptr && std::equal(known->id, known->id + 2, (*lane)->id)) {
-        // A repair made the file anew, and not the lane.
-        known->file = (*lane)->file;
-        continue;
-      }
-      add(std::move(*lane));
       continue;
     }
     // Being made, or for a later look.
     lane_missing_ = true;
-    if (lane || lane.error() == errc::not_found) continue;
-    const bool of_this_lane = lane.error() == errc::corrupt || lane.error() == errc::newer_version;
-    if (first && !of_this_lane) return tl::unexpected(std::move(lane.error()));
+    if (done.error() == errc::not_found) continue;
+    const bool of_this_lane = done.error() == errc::corrupt || done.error() == errc::newer_version;
+    if (first && !of_this_lane) return done;
     if (std::find(complained_of_.begin(), complained_of_.end(), name) != complained_of_.end()) continue;
     complained_of_.push_back(name);
-    unsaid_.push_back(std::move(lane.error()));
+    unsaid_.push_back(std::move(done.error()));
   }
   return {};
 }
@@ -268,8 +290,7 @@ bool kept_reader::take_more(kept_lane& lane, const lane_frame& first, lane_frame
   lane_frame frame;
   const take_status status = lane.reader->take(frame);
   // The hold of the first is one of its segment.
-  const bool together =
-      status == take_status::message && is_next(frame.stamp) && first.position >= lane.reader->segment_position();
+  const bool together = status == take_status::message && is_next(frame.stamp) && lane.reader->is_in_segment(first);
   if (!together) {
     set_aside(status, frame);
     return false;

@@ -27,7 +27,7 @@
 #include "quoit/cursor.hpp"
 #include "quoit/detail/log_reader.hpp"
 #include "quoit/options.hpp"
-#include "storage/directory_handle.hpp"
+#include "storage/log_lane.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -145,8 +145,9 @@ class kept_reader {
   void start_from(const start& from);
   void take_back(kept_lane& lane) noexcept;
   void add(std::unique_ptr<kept_lane> lane);
-  result<std::unique_ptr<kept_lane>> open_lane(const directory_handle& topic, const std::string& name,
-                                               const start& from);
+  result<std::optional<log_lane>> open_lane(const directory_handle& topic, const std::string& name);
+  result<void> begin_lane(const std::string& name, log_lane opened, const start& from);
+  result<void> follow_lane(kept_lane& lane, log_lane opened);
   result<bool> check_type(const directory_handle& where);
   kept_lane* youngest(const std::string& name) const noexcept;
   result<void> look(const start& from, bool first);

@@ -20,6 +20,7 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr off_t writer_lock_byte = off_t{1} << 40;
+constexpr int openings_max = 100;
 
 result<log_lane> open_at(directory_handle where, access how) {
   const std::string path = where.path_of(lane_file_name);
@@ -32,7 +33,7 @@ result<log_lane> open_at(directory_handle where, access how) {
   }
   auto memory = map_file(file.get(), log_lane_bytes, how, path.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  log_lane lane{std::move(where), file_identity::of(status), std::move(*memory), {}};
+  log_lane lane{std::move(where), file_identity::of(status), std::move(*memory), {}, {}};
   if (auto checked = check_lane_header(lane.header(), path); !checked) {
     return tl::unexpected(std::move(checked.error()));
   }
@@ -55,7 +56,7 @@ result<topic_directory> look_at(const directory_handle& topic, const std::string
   if (!whole) return tl::unexpected(storage_call_failed("looking for the directory", root, errno));
   struct stat status{};
   if (::fstat(topic.get(), &status) != 0) return tl::unexpected(storage_call_failed("fstat of", topic.path(), errno));
-  return topic_directory{whole.get(), file_identity::of(status)};
+  return topic_directory{whole.get(), absolute_path(root), file_identity::of(status)};
 }
 
 }  // namespace
@@ -111,8 +112,9 @@ std::string lane_directory(const std::string& root, const std::string& topic, co
   return root + "/" + name_of_topic(topic) + "/" + name;
 }
 
-result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
-  if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
+namespace {
+
+result<log_lane> make_lane(const std::string& root, const std::string& topic, const std::string& name) {
   auto parent = directory_handle::make(root);
   if (!parent) return tl::unexpected(std::move(parent.error()));
   auto of_topic = parent->make_directory(name_of_topic(topic));
@@ -136,6 +138,21 @@ result<log_lane> open_lane_to_write(const std::string& root, const std::string& 
   return open_lane_directory_to_write(std::move(*where));
 }
 
+}  // namespace
+
+result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
+  if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
+  const std::string path = absolute_path(lane_directory(root, topic, name)) + "/" + lane_file_name;
+  for (int n = 0; n < openings_max; ++n) {
+    auto lane = make_lane(root, topic, name);
+    if (!lane) return lane;
+    lane->path = path;
+    // A lock on a file that has another name by now keeps nobody away from this one.
+    if (lane->is_at_its_path()) return lane;
+  }
+  return tl::unexpected(error(errc::not_found, path + ": its directory is renamed or removed again and again"));
+}
+
 result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name) {
   if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
   auto where = directory_handle::open(lane_directory(root, topic, name));
@@ -154,6 +171,11 @@ result<log_lane> open_lane_directory_to_write(directory_handle where) {
     return file;
   });
   if (!lane->lock) return tl::unexpected(storage_call_failed("opening", path, why));
+  struct stat locked{};
+  if (::fstat(lane->lock.get(), &locked) != 0) return tl::unexpected(storage_call_failed("fstat of", path, errno));
+  if (file_identity::of(locked) != lane->file) {
+    return tl::unexpected(error(errc::busy, path + " is being replaced: try again"));
+  }
   switch (try_lock(lane->lock.get(), writer_lock_byte)) {
     case lock_status::taken: break;
     case lock_status::held_by_other:
@@ -172,7 +194,7 @@ result<log_lane> open_lane_directory(directory_handle where) { return open_at(st
 result<log_lane> imagine_lane(directory_handle where, const u64 (&id)[2]) {
   auto memory = map_private(log_lane_bytes);
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  log_lane lane{std::move(where), {}, std::move(*memory), {}};
+  log_lane lane{std::move(where), {}, std::move(*memory), {}, {}};
   fill_lane_header(lane.header(), id);
   return lane;
 }

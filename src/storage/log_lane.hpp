@@ -21,9 +21,12 @@ struct log_lane {
   directory_handle where;
   file_identity file;  // of `lane`
   mapping memory;
-  guarded_fd lock;  // of who writes; none for who reads
+  guarded_fd lock;   // of a publisher; none for a reader
+  std::string path;  // of `lane`, absolute, for a publisher: where others look for it
 
   log_lane_header& header() const noexcept { return memory.object<log_lane_header>(); }
+  // False: other processes find another lane at its path, or none.
+  bool is_at_its_path() const noexcept { return leads_to(path, file); }
 };
 
 u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept;
@@ -33,8 +36,9 @@ u64 known_durable(const log_lane_header& header) noexcept;
 
 // The directory of a topic, DIR/<topic>.
 struct topic_directory {
-  std::string root;     // DIR, absolute and without links
-  file_identity topic;  // of DIR/<topic>
+  std::string root;      // DIR, absolute and without links
+  std::string as_named;  // DIR, absolute
+  file_identity topic;   // of DIR/<topic>
 };
 
 // Makes DIR and DIR/<topic> where they are missing; the directory that DIR is in has to be there.
@@ -49,8 +53,8 @@ result<directory_handle> open_topic_directory(const std::string& root, const std
 result<void> check_lane_name(std::string_view name);
 
 // Makes the directories where they are missing, makes or opens the lane's file, and takes its lock.
-// Errors: busy (words name the holder), invalid_name, invalid_argument (a network file system), no_permission,
-// no_space, corrupt, newer_version, system.
+// Errors: busy (words name the holder), not_found (they are renamed or removed meanwhile), invalid_name,
+// invalid_argument (a network file system), no_permission, no_space, corrupt, newer_version, system.
 result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name);
 
 // Errors: not_found, no_permission, corrupt, newer_version, system.

@@ -1,6 +1,7 @@
 #include "quoit/detail/log_reader.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "storage/frame_walk.hpp"
@@ -18,8 +19,6 @@ constexpr int seeks_max = 100;
 struct log_reader::parts {
   struct held_segment {
     std::shared_ptr<segment_file> file;
-    u64 begin;
-    u64 end;
     u32 held;
   };
 
@@ -95,11 +94,11 @@ result<bool> log_reader::begin_in(u64 number) {
     parts_->next = std::move(file);
     return false;
   }
-  if (held_here_ > 0) parts_->old.push_back({parts_->segment, begin_, parts_->end(begin_), held_here_});
-  held_here_ = 0;
+  leave_segment();
   parts_->segment = std::move(file);
   const segment_file& segment = *parts_->segment;
   data_ = segment.data();
+  data_bytes_ = segment.geometry.data_bytes;
   begin_ = position_ = start.position;
   sequence_ = start.sequence;
   voids_ = start.voids;
@@ -113,10 +112,21 @@ u64 log_reader::believed() const noexcept {
   return parts_->segment->of_this_boot && !check_all_ ? parts_->end(begin_) : 0;
 }
 
-void log_reader::release_old(u64 position) noexcept {
+// Frames of it may still be held.
+void log_reader::leave_segment() {
+  if (held_here_ > 0) parts_->old.push_back({std::move(parts_->segment), held_here_});
+  held_here_ = 0;
+  parts_->segment = nullptr;
+  data_ = nullptr;
+  data_bytes_ = 0;
+}
+
+void log_reader::release_old(const lane_frame& frame) noexcept {
   auto& old = parts_->old;
-  const auto found = std::find_if(old.begin(), old.end(),
-                                  [&](const auto& held) { return position >= held.begin && position < held.end; });
+  const auto found = std::find_if(old.begin(), old.end(), [&](const auto& held) {
+    const std::byte* const data = held.file->data();
+    return !std::less<>()(frame.payload, data) && std::less<>()(frame.payload, data + held.file->geometry.data_bytes);
+  });
   if (found != old.end() && --found->held == 0) old.erase(found);
 }
 
@@ -317,6 +327,11 @@ result<void> log_reader::start_at_sequence(u64 sequence) {
 
 result<void> log_reader::start_at_time(u64 time_ns) { return seek({by_key::what::time, time_ns}); }
 
+result<void> log_reader::go_on_in(log_lane lane) {
+  parts_->lane = std::move(lane);
+  return start_at_sequence(sequence_);
+}
+
 // Retention may remove all that was listed before any of it is opened; what came meanwhile is in the next list.
 result<void> log_reader::seek(const by_key& key) {
   for (int n = 0; n < seeks_max; ++n) {
@@ -331,9 +346,8 @@ result<void> log_reader::seek(const by_key& key) {
 // The last segment that does not begin behind what is looked for, and then the place in it. False: it went, and those
 // behind it.
 result<bool> log_reader::seek_in_list(const by_key& key) {
-  parts_->segment = parts_->next = nullptr;
-  parts_->old.clear();
-  held_here_ = 0;
+  leave_segment();
+  parts_->next = nullptr;
   lagged_due_ = false;
   lost_ = 0;
   position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;

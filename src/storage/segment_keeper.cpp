@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "storage/log_lane.hpp"
@@ -19,6 +20,7 @@ using std::chrono::steady_clock;
 constexpr u64 window_bytes = u64{1} << 20;
 constexpr u64 window_step_bytes = u64{256} << 10;
 constexpr auto retry_after = std::chrono::milliseconds(50);
+constexpr auto between_looks_at_path = std::chrono::seconds(1);
 // Where everything is touched, it is done in steps, between which the helper does what is more urgent, and may be
 // stopped: each can wait for a disk, as the kernel slows those down who write more than it takes.
 constexpr u64 populate_step_bytes = u64{8} << 20;
@@ -43,11 +45,14 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
                                const log_place& place)
     : options_(std::move(options)),
       spares_limit_(limit_of_spares(options_)),
+      place_(lane),
       where_(lane.where),
       lane_(lane.header()),
       taken_at_(steady_clock::now()),
       next_sync_(steady_clock::now()),
-      newest_(current->number) {
+      newest_(current->number),
+      next_look_(steady_clock::now() + between_looks_at_path),
+      looked_at_(place.position) {
   segment_start start{};
   current->read_start(start);
   populate_ahead(*current, place.position - start.position);
@@ -70,7 +75,9 @@ append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
   const auto now = steady_clock::now();
   {
     const std::lock_guard hold(mutex_);
-    if (spares_.empty()) {
+    if (path_failure_.code() != errc{}) {
+      status = append_status::no_space;
+    } else if (spares_.empty()) {
       // It came for one before it was there: as many as may be, from now on.
       wanted_ = spares_limit_;
       status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
@@ -136,6 +143,7 @@ void segment_keeper::write_back_here(u64 position) {
 // ---- what anybody asks ---------------------------------------------------------------------------------
 
 flush_status segment_keeper::status_locked(u64 since, u64 position) const noexcept {
+  if (path_failure_.code() != errc{}) return flush_status::failed;
   if (position > not_tried_.begin && position <= not_tried_.end) return flush_status::failed;
   if (position > durable_) return flush_status::pending;
   for (const range& r : failed_) {
@@ -191,12 +199,12 @@ u32 segment_keeper::spares_wanted() const {
 
 error segment_keeper::supply_failure() const {
   const std::lock_guard hold(mutex_);
-  return supply_failure_;
+  return path_failure_.code() != errc{} ? path_failure_ : supply_failure_;
 }
 
 error segment_keeper::sync_failure() const {
   const std::lock_guard hold(mutex_);
-  return sync_failure_;
+  return path_failure_.code() != errc{} ? path_failure_ : sync_failure_;
 }
 
 // ---- the helper's side ---------------------------------------------------------------------------------
@@ -206,7 +214,41 @@ bool segment_keeper::work() {
   bool did = write_back();
   did = populate_current() || did;
   did = make_spare() || did;
-  return drop_passed() || did;
+  did = drop_passed() || did;
+  if (path_look_due()) look_at_path();
+  return did;
+}
+
+bool segment_keeper::path_look_due() noexcept {
+  {
+    const std::lock_guard hold(mutex_);
+    if (path_failure_.code() != errc{}) return true;
+  }
+  const auto now = steady_clock::now();
+  if (now < next_look_ || appender_ == nullptr) return false;
+  next_look_ = now + between_looks_at_path;
+  const u64 frontier = appender_->frontier();
+  return std::exchange(looked_at_, frontier) != frontier;
+}
+
+// False: the path leads elsewhere, and the publisher is told.
+bool segment_keeper::look_at_path() {
+  const bool here = place_.is_at_its_path();
+  {
+    const std::lock_guard hold(mutex_);
+    if (here == (path_failure_.code() == errc{})) return here;
+    path_failure_ = here ? error(errc{})
+                         : error(errc::not_found, place_.path +
+                                                      " is not the file any more that this publisher has locked: its "
+                                                      "directory, or one above, was renamed, removed or replaced. "
+                                                      "Nobody finds there what is published: put it back, or close "
+                                                      "the publisher and open it again");
+  }
+  if (!here && appender_ != nullptr) appender_->leave();
+  work_.notify_one();
+  moved_.notify_all();
+  if (done_) done_();
+  return here;
 }
 
 bool segment_keeper::spare_due() const noexcept {
@@ -216,14 +258,11 @@ bool segment_keeper::spare_due() const noexcept {
 void segment_keeper::wait_for_work() {
   std::unique_lock hold(mutex_);
   const auto due = [&] { return stop_ || spare_due() || requested_ > durable_; };
-  auto until = steady_clock::time_point::max();
-  if (options_.durability == log_durability::interval) until = next_sync_;
+  auto until = next_look_;
+  if (options_.durability == log_durability::interval) until = std::min(until, next_sync_);
   if (spares_.size() < wanted_) until = std::min(until, next_attempt_);
-  if (until == steady_clock::time_point::max()) {
-    work_.wait(hold, due);
-  } else {
-    work_.wait_until(hold, until, due);
-  }
+  if (path_failure_.code() != errc{}) until = std::min(until, steady_clock::now() + retry_after);
+  work_.wait_until(hold, until, due);
 }
 
 void segment_keeper::stop() {
@@ -243,6 +282,11 @@ bool segment_keeper::make_spare() {
   {
     const std::lock_guard hold(mutex_);
     if (stop_ || !spare_due()) return false;
+  }
+  if (!look_at_path()) {
+    const std::lock_guard hold(mutex_);
+    next_attempt_ = steady_clock::now() + retry_after;
+    return true;
   }
   const bool durable = options_.durability != log_durability::os;
   auto made = make_segment(where_, newest_ + 1, options_.kind, durable, options_.calls);
@@ -327,6 +371,7 @@ bool segment_keeper::write_back() {
     durable = durable_;
     first_kept = kept_.front().file->number;
   }
+  if (!look_at_path()) return could_not(position, sync_failure());
   if (options_.durability == log_durability::os) {
     if (auto written = write_back_passed(durable, first_kept, position); !written) {
       return could_not(position, std::move(written.error()));

@@ -8,6 +8,10 @@
 //
 // After an error of writing back, the kernel has forgotten which pages it lost: the segment is never synced again, what
 // was asked for in it is answered with the error, and the publisher leaves it.
+//
+// Readers find a lane by its path. So the helper asks whether that still leads to the file that the publisher has
+// locked: before each segment that it makes, before each write-back, and once a second while something is published. If
+// it does not, claims are refused and flushes fail until it does again.
 #pragma once
 
 #include <chrono>
@@ -85,7 +89,8 @@ class segment_keeper final : public segment_supply {
   // Segments that are ready to be taken, and how many there shall be.
   u32 spares() const;
   u32 spares_wanted() const;
-  // Why the last segment could not be made, or be written back. errc 0 if nothing ever failed.
+  // Why the last segment could not be made, or be written back. errc 0 if nothing ever failed. While the lane is not at
+  // its path (log_lane::is_at_its_path()), both say that, with not_found.
   error supply_failure() const;
   error sync_failure() const;
   // Called when the durable position moved, or a segment became ready, by whoever did it: the helper's thread, or the
@@ -116,6 +121,8 @@ class segment_keeper final : public segment_supply {
     u64 end = 0;
   };
 
+  bool look_at_path();
+  bool path_look_due() noexcept;
   bool make_spare();
   void populate_whole(const segment_file& file);
   bool populate_current();
@@ -134,6 +141,7 @@ class segment_keeper final : public segment_supply {
 
   const keeper_options options_;
   const u32 spares_limit_;
+  const log_lane& place_;
   const directory_handle& where_;
   log_lane_header& lane_;
   segment_appender* appender_ = nullptr;
@@ -154,6 +162,7 @@ class segment_keeper final : public segment_supply {
   bool stop_ = false;
   error supply_failure_{errc{}};
   error sync_failure_{errc{}};
+  error path_failure_{errc{}};
 
   std::chrono::steady_clock::time_point next_sync_;
   u64 populated_ = 0;  // position; of who writes back
@@ -163,6 +172,8 @@ class segment_keeper final : public segment_supply {
   std::shared_ptr<segment_file> whole_;  // the first segment, until all its pages were touched
   u64 whole_from_ = 0;                   // offset in its file
   std::chrono::steady_clock::time_point next_attempt_{};
+  std::chrono::steady_clock::time_point next_look_;
+  u64 looked_at_ = 0;  // frontier at the last look at the path
 };
 
 // Runs work() until it goes.

@@ -24,6 +24,8 @@ namespace {
 
 constexpr off_t holder_lock_byte = off_t{1} << 40;
 constexpr const char* folder_name = ".subscriptions";
+constexpr int openings_max = 100;
+constexpr auto between_looks_at_path = std::chrono::seconds(1);
 
 error failed(const std::string& doing, const std::string& path, int why) {
   if (why == EFBIG) return file_size_limit_reached(doing + " " + path, subscription_file_bytes);
@@ -88,12 +90,23 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
     return tl::unexpected(error(
         errc::invalid_name, "a subscription is named by 1 to 64 of [A-Za-z0-9_.-], and not with a dot first: " + name));
   }
-  const auto of_topic = open_topic_directory(root, topic);
-  if (!of_topic) return tl::unexpected(of_topic.error());
-  const auto folder = of_topic->make_directory(folder_name);
+  for (int n = 0; n < openings_max; ++n) {
+    const auto of_topic = open_topic_directory(root, topic);
+    if (!of_topic) return tl::unexpected(of_topic.error());
+    auto opened = open_in(*of_topic, name);
+    // A lock on a file that has another name by now keeps nobody away from this one.
+    if (!opened || leads_to((*opened)->path_, (*opened)->identity_)) return opened;
+  }
+  return tl::unexpected(error(errc::not_found, lane_directory(root, topic, folder_name) + "/" + name +
+                                                   ": is renamed or removed again and again"));
+}
+
+result<std::unique_ptr<subscription_file>> subscription_file::open_in(const directory_handle& topic,
+                                                                      const std::string& name) {
+  const auto folder = topic.make_directory(folder_name);
   if (!folder) return tl::unexpected(folder.error());
   std::unique_ptr<subscription_file> self(new subscription_file());
-  self->path_ = folder->path_of(name);
+  self->path_ = absolute_path(folder->path_of(name));
   const char* const path = self->path_.c_str();
   struct stat there{};
   if (!folder->find(name, there)) {
@@ -114,6 +127,11 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
     return lock;
   });
   if (!self->lock_) return tl::unexpected(failed("opening", self->path_, why));
+  self->identity_ = file_identity::of(status);
+  if (::fstat(self->lock_.get(), &status) != 0) return tl::unexpected(failed("fstat of", self->path_, errno));
+  if (self->identity_ != file_identity::of(status)) {
+    return tl::unexpected(error(errc::busy, self->path_ + " is being replaced: try again"));
+  }
   const lock_status locked = try_lock(self->lock_.get(), holder_lock_byte);
   if (locked == lock_status::failed) return tl::unexpected(failed("locking", self->path_, errno));
   {
@@ -279,7 +297,21 @@ void subscription_file::store(u32 slot_index) noexcept {
   store_release(to.check, commit_check(commit_, sequences_, lane_checks_, salt_));
 }
 
+result<void> subscription_file::check_path() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_look_) return {};
+  if (leads_to(path_, identity_)) {
+    next_look_ = now + between_looks_at_path;
+    return {};
+  }
+  return tl::unexpected(error(errc::not_found, path_ + " is not the file any more that this holder has locked: it, or "
+                                                       "a directory above, was renamed, removed or replaced. The next "
+                                                       "holder does not find what is committed here: put it back, or "
+                                                       "open the subscription again"));
+}
+
 result<void> subscription_file::commit(kept_reader& reader) {
+  if (auto here = check_path(); !here) return here;
   if (auto gathered = gather(reader); !gathered) return gathered;
   ++commit_;
   store(commit_ % 2);

@@ -12,6 +12,7 @@
 //     change.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -21,6 +22,7 @@
 #include "mem/mapping.hpp"
 #include "quoit/cursor.hpp"
 #include "quoit/detail/subscription_layout.hpp"
+#include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -44,8 +46,9 @@ class subscription_file {
   // Errors: limit_reached, system.
   result<void> begin(kept_reader& reader);
 
-  // Everything that the reader gave out and got back is done. Makes no system call, but one for each lane that is new.
-  // Errors: limit_reached (value: lanes that a subscription can remember).
+  // Everything that the reader gave out and got back is done. Makes no system call, but one for each lane that is new,
+  // and one each second. Errors: limit_reached (value: lanes that a subscription can remember), not_found (the file is
+  // not at its path any more: the next holder does not find what is committed here).
   result<void> commit(kept_reader& reader);
 
   u64 commits() const noexcept { return commit_; }
@@ -54,6 +57,7 @@ class subscription_file {
  private:
   subscription_file() = default;
 
+  static result<std::unique_ptr<subscription_file>> open_in(const directory_handle& topic, const std::string& name);
   subscription_header& header() const noexcept { return memory_.object<subscription_header>(); }
   remembered_lane& entry(u32 i) const noexcept {
     return memory_.object<remembered_lane>(subscription_header_bytes + sizeof(remembered_lane) * i);
@@ -68,8 +72,11 @@ class subscription_file {
   result<void> gather(kept_reader& reader);
   void store(u32 slot_index) noexcept;
   result<void> synchronize() const;
+  result<void> check_path();
 
-  std::string path_;
+  std::string path_;  // absolute
+  file_identity identity_;
+  std::chrono::steady_clock::time_point next_look_{};
   fd file_;
   mapping memory_;
   guarded_fd lock_;

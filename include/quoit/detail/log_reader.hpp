@@ -45,6 +45,8 @@ class QUOIT_EXPORT log_reader {
   result<void> start_at_sequence(u64 sequence);
   // The first message that was published at this time (CLOCK_REALTIME in ns) or later.
   result<void> start_at_time(u64 time_ns);
+  // Goes on behind what was taken, in another directory that has the same lane. What is held stays. Errors: as above.
+  result<void> go_on_in(log_lane lane);
 
   // The next message. Its bytes stay until release(). `nothing` at the end, also where that is torn.
   take_status take(lane_frame& out) noexcept {
@@ -76,11 +78,16 @@ class QUOIT_EXPORT log_reader {
   // Gives the bytes back.
   void release(const lane_frame& frame) noexcept {
     --held_;
-    if (frame.position >= begin_) [[likely]] {
+    if (is_in_segment(frame)) [[likely]] {
       --held_here_;
       return;
     }
-    release_old(frame.position);
+    release_old(frame);
+  }
+  // False: the reader has left the segment of this frame, which is held.
+  bool is_in_segment(const lane_frame& frame) const noexcept {
+    // By address: a directory that takes the place of another has the same positions and sequences.
+    return reinterpret_cast<std::uintptr_t>(frame.payload) - reinterpret_cast<std::uintptr_t>(data_) < data_bytes_;
   }
 
   // True if take() would not say `nothing`.
@@ -91,9 +98,8 @@ class QUOIT_EXPORT log_reader {
   void look_at_writer() noexcept { look_due_ = true; }
 
   u64 position() const noexcept { return position_; }
-  u64 segment_position() const noexcept { return begin_; }  // of the begin of the segment that it is in
-  u64 sequence() const noexcept { return sequence_; }       // of the next message
-  u64 lost() const noexcept { return lost_; }               // messages, of the last `lagged`
+  u64 sequence() const noexcept { return sequence_; }  // of the next message
+  u64 lost() const noexcept { return lost_; }          // messages, of the last `lagged`
   u64 lost_total() const noexcept { return lost_total_; }
   u32 held() const noexcept { return held_; }
   // The position before which everything is on the disk, as the publisher last said.
@@ -119,7 +125,8 @@ class QUOIT_EXPORT log_reader {
   take_status corrupt(const std::string& words);
   bool after_failure();
   u64 believed() const noexcept;
-  void release_old(u64 position) noexcept;
+  void release_old(const lane_frame& frame) noexcept;
+  void leave_segment();
   result<bool> begin_in(u64 number);
   result<void> seek(const by_key& key);
   result<bool> seek_in_list(const by_key& key);
@@ -127,6 +134,7 @@ class QUOIT_EXPORT log_reader {
 
   std::unique_ptr<parts> parts_;
   const std::byte* data_ = nullptr;
+  u64 data_bytes_ = 0;    // behind data_
   u64 begin_ = 0;         // position of data_
   u64 position_ = 0;      // the next frame
   u64 believed_end_ = 0;  // of the segment; 0: every frame is verified

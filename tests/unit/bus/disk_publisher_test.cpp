@@ -308,3 +308,32 @@ TEST_CASE("what a power failure tore is cut when the lane is opened again, and s
   publish_all(pub, 99, 150);
   CHECK(count_in(directory) == 150);
 }
+
+TEST_CASE("a publisher whose directory is another one by now gets errors, and harms nothing of the next one") {
+  const good_disk disk;
+  const bus_guard name;
+  const bus_guard other_name;
+  const scratch_directory directory;
+  auto bus = must(quoit::bus::open(name.name()));
+  auto other = must(quoit::bus::open(other_name.name()));
+  {
+    auto first = must(bus.publisher<checked>("t", on_disk(directory)));
+    publish_all(first, 0, 700);
+    std::filesystem::rename(directory.path() + "/t", directory.path() + "/old");
+    auto second = must(other.publisher<checked>("t", on_disk(directory)));
+    publish_all(second, 0, 2000);
+    static_cast<void>(first.publish(checked::make(0, 700)));
+    const auto flushed = first.flush_for(60s);
+    REQUIRE_FALSE(flushed);
+    CHECK(flushed.error() == errc::not_found);
+    CHECK(has(message_of(flushed.error()), directory.path() + "/t/0/lane"));
+    for (const auto& refused : {first.publish(checked::make(0, 701)), first.publish_for(checked::make(0, 701), 60s)}) {
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error() == errc::not_found);
+      CHECK(has(message_of(refused.error()), directory.path() + "/t/0/lane"));
+    }
+    CHECK(second.flush_for(60s).has_value());
+  }
+  CHECK(count_in(directory) == 2000);
+  check_whole(directory);
+}
