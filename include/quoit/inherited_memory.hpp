@@ -46,7 +46,8 @@ class QUOIT_EXPORT inherited_memory {
   static result<inherited_memory> create(const inherited_memory_options& options = {});
 
   // Memory of which this process got the descriptor: through exec(), or in a message (SCM_RIGHTS). Takes the descriptor
-  // over if it succeeds; it is closed at the next exec() unless keep_through_exec() says otherwise.
+  // over if it succeeds; it is closed at the next exec() unless keep_through_exec() says otherwise. If the number is 0,
+  // 1 or 2, the memory moves to a higher one: see descriptor().
   //
   // Errors: invalid_argument (no memory that create() made: another file, or one that could be cut short), corrupt,
   // newer_version, limit_reached (descriptors), system.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include "base/computed_once.hpp"
 #include "base/fd.hpp"
 
 namespace quoit::inline v1::detail {
@@ -10,7 +11,7 @@ namespace {
 
 std::array<std::uint8_t, 16> read_boot_id() noexcept {
   std::array<std::uint8_t, 16> id{};
-  const fd file(::open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC));
+  const fd file = open_file("/proc/sys/kernel/random/boot_id", O_RDONLY);
   char text[64];
   const ssize_t got = file ? ::read(file.get(), text, sizeof text) : 0;
   std::size_t digits = 0;
@@ -32,9 +33,9 @@ std::array<std::uint8_t, 16> read_boot_id() noexcept {
 
 }  // namespace
 
-const std::array<std::uint8_t, 16>& boot_id() noexcept {
-  static const std::array<std::uint8_t, 16> id = read_boot_id();
-  return id;
+std::array<std::uint8_t, 16> boot_id() noexcept {
+  static constinit computed_once<std::array<std::uint8_t, 16>> id;
+  return id.get(read_boot_id);
 }
 
 }  // namespace quoit::inline v1::detail

@@ -6,6 +6,6 @@
 namespace quoit::inline v1::detail {
 
 // The kernel's id of this boot; zero if it does not tell.
-const std::array<std::uint8_t, 16>& boot_id() noexcept;
+std::array<std::uint8_t, 16> boot_id() noexcept;
 
 }  // namespace quoit::inline v1::detail

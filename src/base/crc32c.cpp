@@ -56,14 +56,21 @@ u64 word_at(const std::byte* data) noexcept {
 
 }  // namespace
 
-bool crc32c_in_hardware() noexcept {
+namespace {
+
 #if defined(__x86_64__)
-  static const bool value = __builtin_cpu_supports("sse4.2") != 0;
-  return value;
+// Looked up when the library is loaded. Static objects of others that are made before see false, and use the table.
+const bool in_hardware = [] {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("sse4.2") != 0;
+}();
 #else
-  return false;
+constexpr bool in_hardware = false;
 #endif
-}
+
+}  // namespace
+
+bool crc32c_in_hardware() noexcept { return in_hardware; }
 
 u32 crc32c_by_table(u32 crc, const std::byte* data, std::size_t bytes) noexcept {
   for (std::size_t at = 0; at < bytes; ++at) crc = (crc >> 8) ^ table[(crc ^ static_cast<u32>(data[at])) & 0xff];

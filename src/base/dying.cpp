@@ -4,16 +4,17 @@
 
 #include <cstdio>
 
+#include "base/fd.hpp"
+
 namespace quoit::inline v1::detail {
 
 bool has_no_descriptors(pid_t process) noexcept {
   char path[32];
   std::snprintf(path, sizeof path, "/proc/%d/fd", static_cast<int>(process));
-  DIR* const all = ::opendir(path);
-  if (all == nullptr) return false;
+  const directory_stream all = open_directory(path);
+  if (!all) return false;
   bool none = true;
-  while (const dirent* const one = ::readdir(all)) none = none && one->d_name[0] == '.';
-  ::closedir(all);
+  while (const dirent* const one = ::readdir(all.get())) none = none && one->d_name[0] == '.';
   return none;
 }
 

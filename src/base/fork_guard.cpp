@@ -3,11 +3,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 
-#include <algorithm>
-#include <memory>
 #include <mutex>
-#include <utility>
-#include <vector>
 
 namespace quoit::inline v1::detail {
 
@@ -15,68 +11,54 @@ std::uint32_t fork_epoch = 0;
 
 namespace {
 
-struct registry {
-  std::mutex mutex;
-  std::vector<int> descriptors;
-};
+constinit std::mutex pause_mutex;  // taken before those of fd
 
-// Never destroyed: a handle of a static object may be closed after every destructor of ours ran.
-registry& all() {
-  static registry* const instance = [] {
-    auto made = std::make_unique<registry>();
-    made->descriptors.reserve(64);
-    ::pthread_atfork([] { all().mutex.lock(); }, [] { all().mutex.unlock(); },
-                     [] {
-                       for (const int descriptor : all().descriptors) ::close(descriptor);
-                       all().descriptors.clear();
-                       ++fork_epoch;
-                       all().mutex.unlock();
-                     });
-    return made.release();
-  }();
-  return *instance;
+void prepare() {
+  pause_mutex.lock();
+  fd::at_fork::prepare();
+}
+
+void in_parent() {
+  fd::at_fork::in_parent();
+  pause_mutex.unlock();
+}
+
+void in_child() {
+  fd::at_fork::in_child();
+  ++fork_epoch;
+  pause_mutex.unlock();
+}
+
+bool set_handlers() {
+  ::pthread_atfork(prepare, in_parent, in_child);
+  return true;
 }
 
 }  // namespace
 
-void notice_forks() { all(); }
+void notice_forks() { [[maybe_unused]] static const bool set = set_handlers(); }
 
-guarded_fd::fork_pause::fork_pause() { all().mutex.lock(); }
-guarded_fd::fork_pause::~fork_pause() { all().mutex.unlock(); }
+namespace {
 
-guarded_fd::guarded_fd(fd value) : epoch_(fork_epoch) {
-  if (!value) return;
-  all().descriptors.push_back(value.get());
-  value_ = value.release();
-}
+// When the library is loaded: a child of a fork in the middle of the first call would wait for that call for ever.
+[[maybe_unused]] const bool set_when_loaded = [] {
+  notice_forks();
+  return true;
+}();
 
-guarded_fd::guarded_fd(guarded_fd&& other) noexcept : value_(std::exchange(other.value_, -1)), epoch_(other.epoch_) {}
+}  // namespace
 
-guarded_fd& guarded_fd::operator=(guarded_fd&& other) noexcept {
-  if (this != &other) {
-    reset();
-    value_ = std::exchange(other.value_, -1);
-    epoch_ = other.epoch_;
-  }
-  return *this;
-}
+guarded_fd::fork_pause::fork_pause() { pause_mutex.lock(); }
+guarded_fd::fork_pause::~fork_pause() { pause_mutex.unlock(); }
 
 void guarded_fd::reset() noexcept {
-  if (value_ < 0) return;
-  const int descriptor = std::exchange(value_, -1);
-  // In a child it is closed already, and the number may be somebody else's.
-  if (epoch_ != fork_epoch) return;
-  registry& r = all();
-  const std::lock_guard hold(r.mutex);
-  if (const auto it = std::find(r.descriptors.begin(), r.descriptors.end(), descriptor); it != r.descriptors.end()) {
-    *it = r.descriptors.back();
-    r.descriptors.pop_back();
-  }
+  if (!value_) return;
+  const fork_pause pause;
   struct flock everything{};
   everything.l_type = F_UNLCK;
   everything.l_whence = SEEK_SET;
-  ::fcntl(descriptor, F_OFD_SETLK, &everything);
-  ::close(descriptor);
+  ::fcntl(value_.get(), F_OFD_SETLK, &everything);
+  value_.reset();
 }
 
 }  // namespace quoit::inline v1::detail

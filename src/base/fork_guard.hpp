@@ -1,11 +1,12 @@
-// What a forked child must not keep of its parent: descriptors whose locks say that somebody is alive.
+// What a forked child does not have of its parent: descriptors, and with them the locks that say that somebody is
+// alive.
 //
-// The child closes every descriptor that is guarded (closing there does not unlock for the parent, as an
-// explicit unlock would), and `fork_epoch` changes in it, so that handles made before answer `forked`.
+// The child handler of fork() closes every fd (base/fd.hpp); closing there does not unlock for the parent, as an
+// explicit unlock would. `fork_epoch` changes in the child, so that handles made before answer `forked`.
 //
 // Descriptors are copied without these handlers too, for as long as posix_spawn() takes to reach exec. So the
-// owner unlocks before it closes: a close would do so only with the last copy. A process that is killed in the middle
-// of a fork stays alive for the others until its child has run the handlers, microseconds later.
+// owner of a lock unlocks before it closes: a close would do so only with the last copy. A process that is killed in
+// the middle of a fork stays alive for the others until its child has run the handlers, microseconds later.
 #pragma once
 
 #include "base/fd.hpp"
@@ -13,25 +14,35 @@
 
 namespace quoit::inline v1::detail {
 
-// From now on `fork_epoch` changes in a child. Guarding a descriptor sees to that too.
+// Sees to it that the handlers are set. They are, once the library's static objects were made: this is for who sets
+// handlers of its own that are to run outside of these, and for the static objects of others.
 void notice_forks();
 
-// A descriptor that is closed in a child, and whose locks go with it. Thread safety: distinct objects, any thread.
+// A descriptor that holds locks, or that others must not find in a child even for a moment.
+// Thread safety: distinct objects, any thread.
 class guarded_fd {
  public:
   guarded_fd() = default;
-  // Guards what `open` returns, an fd. No other thread forks between the two: the child would have an unguarded copy.
+  // Guards what `open` returns, an fd. No other thread forks between the two: the child would have a copy of the
+  // descriptor that nothing closes. `open` does not block.
   template <class Open>
   static guarded_fd opened_by(Open&& open) {
     const fork_pause pause;
     return guarded_fd(open());
   }
-  guarded_fd(guarded_fd&& other) noexcept;
-  guarded_fd& operator=(guarded_fd&& other) noexcept;
+  guarded_fd(guarded_fd&&) noexcept = default;
+  guarded_fd& operator=(guarded_fd&& other) noexcept {
+    if (this != &other) {
+      reset();
+      value_ = std::move(other.value_);
+    }
+    return *this;
+  }
   ~guarded_fd() { reset(); }
 
-  int get() const noexcept { return value_; }
-  explicit operator bool() const noexcept { return value_ >= 0; }
+  int get() const noexcept { return value_.get(); }
+  explicit operator bool() const noexcept { return static_cast<bool>(value_); }
+  // Unlocks, and closes.
   void reset() noexcept;
 
   // While one exists, fork() waits, and so does whoever opens or closes what is guarded.
@@ -44,10 +55,9 @@ class guarded_fd {
   };
 
  private:
-  explicit guarded_fd(fd value);
+  explicit guarded_fd(fd value) noexcept : value_(std::move(value)) {}
 
-  int value_ = -1;
-  std::uint32_t epoch_ = 0;
+  fd value_;
 };
 
 }  // namespace quoit::inline v1::detail

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/clock.hpp"
+#include "base/computed_once.hpp"
 #include "base/fd.hpp"
 
 namespace quoit::inline v1::detail {
@@ -43,7 +44,7 @@ moment both(clockid_t clock) noexcept {
 
 // The kernel watches the counter, and takes another clock when it stops, or differs between cores.
 bool kernel_trusts_counter() noexcept {
-  const fd file(::open("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY | O_CLOEXEC));
+  const fd file = open_file("/sys/devices/system/clocksource/clocksource0/current_clocksource", O_RDONLY);
   char text[64];
   const ssize_t got = file ? ::read(file.get(), text, sizeof text) : 0;
   const std::string_view name(text, got > 0 ? static_cast<std::size_t>(got) : 0);
@@ -73,7 +74,8 @@ counter_rate measure() noexcept {
 
 stamp_clock::stamp_clock() noexcept {
 #if defined(__x86_64__)
-  static const counter_rate measured = measure();
+  static constinit computed_once<counter_rate> once;
+  const counter_rate measured = once.get(measure);
   rate_ = measured.rate;
   trusted_ticks_ = measured.trusted_ticks;
 #endif

@@ -31,7 +31,7 @@ result<std::unique_ptr<foreign_bell>> foreign_bell::make(node& owner, ringer who
 
 result<void> foreign_bell::set_up(int sockets) {
   if (who_ != ringer::processes) {
-    written_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    written_ = make_eventfd(EFD_NONBLOCK);
     if (!written_) return tl::unexpected(call_failed("fd(): eventfd", errno));
   } else {
     auto pipe = owner_.make_endpoint_pipe();
@@ -39,10 +39,10 @@ result<void> foreign_bell::set_up(int sockets) {
     written_ = std::move(pipe->descriptor);
     pipe_ = pipe->number;
   }
-  timer_ = fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  timer_ = make_timerfd();
   if (!timer_) return tl::unexpected(call_failed("fd(): timerfd_create", errno));
   wind_up();
-  set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
+  set_ = make_epoll();
   if (!set_) return tl::unexpected(call_failed("fd(): epoll_create1", errno));
   for (const int part : {written_.get(), timer_.get(), sockets}) {
     epoll_event readable{};

@@ -24,6 +24,7 @@ output_file::output_file(const std::string& path) : path_(path) {
   if (path == "-") {
     file_ = stdout;
   } else if (!path.empty()) {
+    // descriptor: main() has seen to it that 0, 1 and 2 are taken
     file_ = std::fopen(path.c_str(), "we");
     if (file_ == nullptr) fail();
   }

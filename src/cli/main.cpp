@@ -1,5 +1,7 @@
 // The `quoit` command. Exit status: 0 done, 1 failed, 2 wrong usage.
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <quoit/version.hpp>
@@ -13,7 +15,23 @@ void cli::require_subcommand(CLI::App& command) {
   });
 }
 
+namespace {
+
+// Opens /dev/null in the place of a standard descriptor that is closed, so that no file that is opened later gets its
+// number. In the wrong direction: what is printed, or read, fails as it would have.
+void fill_standard_descriptors() {
+  for (int number = STDIN_FILENO; number <= STDERR_FILENO; ++number) {
+    if (::fcntl(number, F_GETFD) >= 0) continue;
+    // The lowest number that is free is this one. Nothing is to be done where it fails.
+    // descriptor: one of 0, 1 and 2 on purpose
+    [[maybe_unused]] const int filled = ::open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  fill_standard_descriptors();
   CLI::App app{"quoit: topics in shared memory, on one machine", "quoit"};
   app.set_version_flag("--version", fmt::format("quoit {}", QUOIT_VERSION_STRING));
   cli::require_subcommand(app);

@@ -131,6 +131,7 @@ std::int32_t write_now(const io_request& r) noexcept {
 
 std::int32_t accept_now(const io_request& r) noexcept {
   if (!is_ready(r.fd, POLLIN)) return not_ready;
+  // descriptor: of the application, which has it from here on
   const std::int32_t answer = answer_of(::accept4(r.fd, nullptr, nullptr, static_cast<int>(r.flags)));
   return would_wait(answer) ? not_ready : answer;
 }
@@ -216,6 +217,7 @@ std::int32_t do_blocking(partial_io& io) noexcept {
       case io_code::fsync: answer = answer_of(::fsync(r.fd)); break;
       case io_code::fdatasync: answer = answer_of(::fdatasync(r.fd)); break;
       case io_code::open:
+        // descriptor: of the application, which has it from here on
         answer = answer_of(::openat(r.fd, static_cast<const char*>(r.address), static_cast<int>(r.flags), r.length));
         break;
       case io_code::connect:

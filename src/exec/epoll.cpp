@@ -25,7 +25,7 @@ constexpr int events_a_time = 64;
 epoll_queue::epoll_queue() noexcept : epoch_(fork_epoch) {}
 
 result<void> epoll_queue::open(epoll_queue& out) {
-  out.set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
+  out.set_ = make_epoll();
   if (!out.set_) return tl::unexpected(call_failed("epoll_create1", errno));
   auto helpers = helper_threads::make();
   if (!helpers) return tl::unexpected(std::move(helpers.error()));
@@ -164,7 +164,7 @@ void epoll_queue::watch(pending& p) noexcept {
     ::epoll_ctl(set_.get(), EPOLL_CTL_MOD, p.watched.get(), &wanted);
     return;
   }
-  p.watched = fd(::fcntl(p.io.request.fd, F_DUPFD_CLOEXEC, 0));
+  p.watched = duplicate(p.io.request.fd);
   if (!p.watched) return finish(p, -errno);
   count(1);
   if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, p.watched.get(), &wanted) != 0) {
@@ -227,7 +227,7 @@ int epoll_queue::wait_for_events(void* events, int room, std::int64_t timeout_ns
     coarse_ = true;
   }
   if (!timer_) {
-    timer_ = fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+    timer_ = make_timerfd();
     epoll_event rings{};
     rings.events = EPOLLIN;
     rings.data.ptr = this;

@@ -10,9 +10,9 @@ namespace quoit::inline v1::detail {
 
 result<std::unique_ptr<foreign_face>> foreign_face::make(int engine, int inbox) {
   auto made = std::make_unique<foreign_face>();
-  made->timer_ = fd(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  made->timer_ = make_timerfd();
   if (!made->timer_) return tl::unexpected(call_failed("fd(): timerfd_create", errno));
-  made->set_ = fd(::epoll_create1(EPOLL_CLOEXEC));
+  made->set_ = make_epoll();
   if (!made->set_) return tl::unexpected(call_failed("fd(): epoll_create1", errno));
   for (const int part : {made->timer_.get(), engine, inbox}) {
     epoll_event readable{};

@@ -33,7 +33,7 @@ bool borrows_memory(const io_request& r) noexcept { return r.code == io_code::re
 
 result<helper_threads*> helper_threads::make() {
   std::unique_ptr<helper_threads> made(new helper_threads);
-  made->bell_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  made->bell_ = make_eventfd(EFD_NONBLOCK);
   if (made->bell_) return made.release();
   return tl::unexpected(call_failed("eventfd", errno));
 }
@@ -74,7 +74,7 @@ std::int32_t helper_threads::start(const partial_io& io, void* asked_by, helper_
     r.address = &job->address;
   }
   if (r.code != io_code::open) {
-    job->descriptor = fd(::fcntl(r.fd, F_DUPFD_CLOEXEC, 0));
+    job->descriptor = duplicate(r.fd);
     count_call(calls_made.enters, 2);  // it is closed too
     if (!job->descriptor) return -errno;
     r.fd = job->descriptor.get();

@@ -15,7 +15,7 @@
 namespace quoit::inline v1::detail {
 
 result<void> inbox::open() {
-  bell_ = fd(::eventfd(0, EFD_CLOEXEC));
+  bell_ = make_eventfd(0);
   if (bell_) return {};
   return tl::unexpected(call_failed("eventfd", errno));
 }

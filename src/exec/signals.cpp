@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/call_failed.hpp"
+#include "base/fd.hpp"
 #include "quoit/io.hpp"
 
 namespace quoit::inline v1 {
@@ -36,8 +37,8 @@ result<signals> signals::open(std::initializer_list<int> numbers) {
     }
   }
   ::pthread_sigmask(SIG_BLOCK, &wanted, &before);
-  const int fd = ::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
-  if (fd < 0) {
+  detail::fd descriptor = detail::make_signalfd(wanted);
+  if (!descriptor) {
     const int why = errno;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
     return tl::unexpected(detail::call_failed("signalfd", why));
@@ -49,7 +50,7 @@ result<signals> signals::open(std::initializer_list<int> numbers) {
     blocking& b = blocked[static_cast<std::size_t>(number)];
     if (b.count++ == 0) b.ours = ::sigismember(&before, number) == 0;
   }
-  return signals(fd, bits);
+  return signals(descriptor.release(), bits);
 }
 
 signals::~signals() {

@@ -54,11 +54,13 @@ error refused(const char* call, int number) {
 }  // namespace
 
 result<void> uring::open(uring& out, std::uint32_t entries) {
+  const low_numbers_taken guard;
   int status = -EINVAL;
   io_uring_params params{};
   for (const rung& r : ladder) {
     params = {};
     params.flags = r.flags;
+    // descriptor: it gets its owner when the ladder is done
     status = io_uring_queue_init_params(entries, &out.ring_, &params);
     if (status == 0) {
       out.open_ = true;
@@ -70,6 +72,19 @@ result<void> uring::open(uring& out, std::uint32_t entries) {
     if (status != -EINVAL) break;
   }
   if (status != 0) return tl::unexpected(refused("io_uring_setup", -status));
+  out.descriptor_ = fd(out.ring_.ring_fd);
+  const int why = errno;
+  out.ring_.ring_fd = out.ring_.enter_ring_fd = out.descriptor_.get();
+  if (!out.descriptor_) {
+    io_uring_queue_exit(&out.ring_);
+    out.open_ = false;
+    return tl::unexpected(refused("io_uring_setup", why));
+  }
+  // A child would take completions of its parent, and queue requests for it.
+  if (const int number = io_uring_ring_dontfork(&out.ring_); number < 0) {
+    out.close();
+    return tl::unexpected(refused("madvise of a ring", -number));
+  }
   auto ok = out.look_closer(params.features);
   if (!ok) out.close();
   return ok;
@@ -94,7 +109,11 @@ result<void> uring::look_closer(std::uint32_t features) {
 }
 
 void uring::close() noexcept {
-  if (std::exchange(open_, false)) io_uring_queue_exit(&ring_);
+  if (!std::exchange(open_, false)) return;
+  // In a forked child the rings are not mapped, and what is there now may be something else.
+  if (!descriptor_) return;
+  static_cast<void>(descriptor_.release());
+  io_uring_queue_exit(&ring_);
 }
 
 int uring::enable() noexcept {
@@ -112,7 +131,7 @@ int uring::enable() noexcept {
 
 result<int> uring::descriptor() {
   if (answers_) return answers_.get();
-  fd made(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  fd made = make_eventfd(EFD_NONBLOCK);
   int number = made ? 0 : errno;
   if (made) number = -io_uring_register_eventfd(&ring_, made.get());
   if (number != 0) return tl::unexpected(call_failed("an eventfd for io_uring", number));

@@ -88,7 +88,8 @@ class uring {
   bool kernel_holds_some() const noexcept { return (*ring_.sq.kflags & (1u << 1 | 1u << 2)) != 0; }
 
   io_uring ring_{};
-  fd answers_;  // an eventfd that the kernel writes to
+  fd descriptor_;  // of the ring
+  fd answers_;     // an eventfd that the kernel writes to
   bool open_ = false;
   bool disabled_ = false;
   bool futexes_ = false;

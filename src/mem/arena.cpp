@@ -112,12 +112,25 @@ result<std::shared_ptr<arena>> arena::adopt(int descriptor) {
   }
   auto directory = map_file(descriptor, directory_end(prefix.entry_count), access::read_write, "inherited memory");
   if (!directory) return tl::unexpected(std::move(directory.error()));
-  const int flags_of_descriptor = ::fcntl(descriptor, F_GETFD);
-  fd borrowed(descriptor);
-  auto made = over(borrowed, std::move(*directory), bytes, prefix.entry_count, (flags & memory_sealed) != 0);
-  static_cast<void>(borrowed.release());  // still the caller's, if it was not taken
-  if (!made) return made;
-  if (flags_of_descriptor >= 0) ::fcntl(descriptor, F_SETFD, flags_of_descriptor | FD_CLOEXEC);
+  // It stays the caller's unless everything succeeds, also where another number has to be used.
+  const bool raised = descriptor <= STDERR_FILENO;
+  fd memory = raised ? duplicate(descriptor) : fd(descriptor);
+  if (!memory) {
+    return tl::unexpected(error(errc::limit_reached,
+                                "duplicating descriptor " + std::to_string(descriptor) +
+                                    ": too many open files (ulimit -n, sysctl fs.file-max)",
+                                0, errno));
+  }
+  auto made = over(memory, std::move(*directory), bytes, prefix.entry_count, (flags & memory_sealed) != 0);
+  if (!made) {
+    if (!raised) static_cast<void>(memory.release());
+    return made;
+  }
+  if (raised) {
+    ::close(descriptor);
+  } else if (const int of_descriptor = ::fcntl(descriptor, F_GETFD); of_descriptor >= 0) {
+    ::fcntl(descriptor, F_SETFD, of_descriptor | FD_CLOEXEC);
+  }
   return made;
 }
 

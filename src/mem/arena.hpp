@@ -134,7 +134,6 @@ class arena : public std::enable_shared_from_this<arena> {
   std::vector<u32> inherited_counts_;
   bool shared_with_child_ = false;  // both: nothing may be unlocked
   guarded_fd freeing_;              // holds use bytes for writing, for a moment
-  u32 freeing_epoch_ = 0;
 };
 
 // The objects of an arena as segments.

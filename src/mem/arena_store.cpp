@@ -25,7 +25,7 @@ struct mapped_object {
 // Opens descriptor `number` of `process`, if it is that memory, for reading. Not in one step: what else it may be by
 // now could block, or do something, when it is opened.
 fd open_of(const std::string& process, const arena::place& where, int& why) {
-  const fd looked(::open(("/proc/" + process + "/fd/" + std::to_string(where.descriptor)).c_str(), O_PATH | O_CLOEXEC));
+  const fd looked = open_file("/proc/" + process + "/fd/" + std::to_string(where.descriptor), O_PATH);
   if (!looked) {
     why = errno;
     return {};
@@ -36,7 +36,7 @@ fd open_of(const std::string& process, const arena::place& where, int& why) {
     why = ESTALE;
     return {};
   }
-  fd opened(::open(("/proc/self/fd/" + std::to_string(looked.get())).c_str(), O_RDONLY | O_CLOEXEC));
+  fd opened = open_file("/proc/self/fd/" + std::to_string(looked.get()), O_RDONLY);
   if (!opened) {
     why = errno;
   } else if (!has_seals(opened.get(), fixed_size_and_content)) {
@@ -122,6 +122,7 @@ class arena_segments final : public segment_store {
   result<segment> make_sealed(const std::string& prefix, std::size_t bytes, const shm_purpose& purpose) {
     auto data = make_memfd("quoit-lane", bytes);
     if (!data) return tl::unexpected(std::move(data.error()));
+    data->stay_open_in_children();  // which are subscribers, and look there first
     if (auto ok = allocate(data->get(), 0, bytes, purpose.object); !ok) return tl::unexpected(std::move(ok.error()));
     auto memory = map_for_this_process(data->get(), bytes, purpose.object);
     if (!memory) return tl::unexpected(std::move(memory.error()));

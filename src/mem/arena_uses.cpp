@@ -43,6 +43,13 @@ struct arenas_of_process {
   }
 };
 
+namespace {
+
+// When the library is loaded: a child of a fork in the middle of the first use would wait for its end for ever.
+[[maybe_unused]] const auto& set_when_loaded = arenas_of_process::all();
+
+}  // namespace
+
 struct arena_use {
   arena_use(std::shared_ptr<arena> m, u32 i) noexcept : memory(std::move(m)), object(i), epoch(fork_epoch) {}
   arena_use(const arena_use&) = delete;
@@ -68,6 +75,7 @@ result<std::shared_ptr<arena>> arena::over(fd& memory, mapping directory, u64 by
   if (!describe(memory.get(), made->uses_)) return tl::unexpected(cannot_describe(errno));
   all.arenas.push_back(made.get());
   made->memory_ = std::move(memory);
+  made->memory_.stay_open_in_children();
   return made;
 }
 
@@ -90,7 +98,7 @@ result<guarded_fd> arena::describe_again(access how) const {
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", memory_.get());
   int why = 0;
   guarded_fd description = guarded_fd::opened_by([&] {
-    fd opened(::open(path, (how == access::read ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+    fd opened = open_file(path, how == access::read ? O_RDONLY : O_RDWR);
     if (!opened) why = errno;
     return opened;
   });
@@ -101,7 +109,8 @@ result<guarded_fd> arena::describe_again(access how) const {
 bool arena::describe(int memory, fd& description) noexcept {
   char path[32];
   std::snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
-  description = fd(::open(path, O_RDWR | O_CLOEXEC));
+  description = open_file(path, O_RDWR);
+  description.stay_open_in_children();
   return static_cast<bool>(description);
 }
 
@@ -176,11 +185,10 @@ void arena::free_if_unused(u32 object) noexcept {
   // sync(memory.object): what is removed stays so until its memory is free
   const u64 word = load_acquire(e.word);
   if (state_of(word) != object_state::removed) return;
-  if (!freeing_ || freeing_epoch_ != fork_epoch) {
+  if (!freeing_) {
     auto description = describe_again(access::read_write);
     if (!description) return;  // whoever makes something next tries again
     freeing_ = std::move(*description);
-    freeing_epoch_ = fork_epoch;
   }
   const off_t byte = use_byte(object);
   if (try_lock(freeing_.get(), byte) != lock_status::taken) return;

@@ -78,12 +78,10 @@ error refused(const std::string& what, const std::string& obstacle_words, int wh
 // Copies to `to`, memory of this process that may lack its page: an answer instead of a SIGBUS. The kernel stores, as
 // it does for read() of a pipe; bytes that arrived, or -1 and errno. For where process_vm_writev is forbidden.
 ssize_t store_by_pipe(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
-  const detail::fd out(ends[0]);
-  const detail::fd in(ends[1]);
-  const ssize_t waiting = ::write(in.get(), from, bytes);  // as much as a pipe takes
-  return waiting < 0 ? -1 : ::read(out.get(), to, static_cast<std::size_t>(waiting));
+  const detail::pipe_ends pipe = detail::make_pipe_ends(O_NONBLOCK);
+  if (!pipe.read) return -1;
+  const ssize_t waiting = ::write(pipe.write.get(), from, bytes);  // as much as a pipe takes
+  return waiting < 0 ? -1 : ::read(pipe.read.get(), to, static_cast<std::size_t>(waiting));
 }
 
 ssize_t store(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
@@ -164,16 +162,16 @@ result<mapped_file> mapped_file::open(std::string_view path, access how) {
   if (const std::string words = obstacle(status); !words.empty()) return tl::unexpected(refused(what, words));
   const int flags = how == access::read ? O_RDONLY : O_RDWR;
   // It may be something else by now: it is asked again what it is, and this does not wait.
-  const int descriptor = ::open(what.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (descriptor < 0) return tl::unexpected(failed(what, errno));
-  return map(descriptor, what, how);
+  detail::fd descriptor = detail::open_file(what, flags | O_NONBLOCK | O_NOCTTY);
+  if (!descriptor) return tl::unexpected(failed(what, errno));
+  return map(descriptor.release(), what, how);
 }
 
 result<mapped_file> mapped_file::open(int given, access how) {
   const std::string what = "descriptor " + std::to_string(given);
-  const int descriptor = ::fcntl(given, F_DUPFD_CLOEXEC, 0);
-  if (descriptor < 0) return tl::unexpected(failed(what, errno));
-  return map(descriptor, what, how);
+  detail::fd descriptor = detail::duplicate(given);
+  if (!descriptor) return tl::unexpected(failed(what, errno));
+  return map(descriptor.release(), what, how);
 }
 
 mapped_file::mapped_file(mapped_file&& other) noexcept

@@ -21,10 +21,10 @@ const int fixed_size = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 const int fixed_size_and_content = fixed_size | F_SEAL_FUTURE_WRITE;
 
 result<fd> make_memfd(const char* name, std::uint64_t bytes) {
-  constexpr unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
-  fd memory(::memfd_create(name, flags | MFD_NOEXEC_SEAL));
+  constexpr unsigned flags = MFD_ALLOW_SEALING;
+  fd memory = create_memfd(name, flags | MFD_NOEXEC_SEAL);
   // Linux before 6.3 does not know the flag.
-  if (!memory && errno == EINVAL) memory = fd(::memfd_create(name, flags));
+  if (!memory && errno == EINVAL) memory = create_memfd(name, flags);
   if (!memory) {
     const int why = errno;
     const bool limited = why == EMFILE || why == ENFILE;

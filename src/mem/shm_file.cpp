@@ -63,7 +63,7 @@ guarded_fd open_guarded(const std::string& name, access how, int& why) {
   const std::string path = "/" + name;
   const int flags = how == access::read ? O_RDONLY : O_RDWR;
   return guarded_fd::opened_by([&] {
-    fd descriptor(::shm_open(path.c_str(), flags | O_CLOEXEC, 0));
+    fd descriptor = open_shared_memory(path, flags);
     if (!descriptor) why = errno;
     return descriptor;
   });
@@ -78,7 +78,7 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
     char random[20];
     std::snprintf(random, sizeof random, "%016llx", static_cast<unsigned long long>(random_id()[0]));
     file.name = prefix + random;
-    memory_of = fd(::shm_open(("/" + file.name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    memory_of = open_shared_memory("/" + file.name, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (!memory_of) return tl::unexpected(failed("creating", file.name, errno));
     // The lock goes through a description of its own: a mapping keeps a description, and with it the lock.
     int why = EAGAIN;
@@ -140,7 +140,7 @@ result<bool> place_shm(int fd, const std::string& temporary, const std::string& 
 
 result<fd> open_shm(const std::string& name, access how) {
   const int flags = how == access::read ? O_RDONLY : O_RDWR;
-  fd descriptor(::shm_open(("/" + name).c_str(), flags | O_CLOEXEC, 0));
+  fd descriptor = open_shared_memory("/" + name, flags);
   if (!descriptor) return tl::unexpected(failed("opening", name, errno));
   return descriptor;
 }
@@ -173,13 +173,13 @@ bool is_unlinked(int fd) noexcept {
 }
 
 void remove_if_abandoned(const std::string& temporary) noexcept {
-  const fd file(::shm_open(("/" + temporary).c_str(), O_RDWR | O_CLOEXEC, 0));
+  const fd file = open_shared_memory("/" + temporary, O_RDWR);
   // Through a description of our own: its maker holds the lock through another, if it lives.
   if (file && try_lock(file.get(), shm_lock_byte) == lock_status::taken) unlink_shm(temporary);
 }
 
 result<void> look_into_shm() {
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(shm_directory), ::closedir);
+  const directory_stream directory = open_directory(shm_directory);
   if (directory) return {};
   const int why = errno;
   const std::string path = shm_directory;
@@ -192,7 +192,7 @@ result<void> look_into_shm() {
 
 std::vector<std::string> list_shm(const std::string& prefix) {
   std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(shm_directory), ::closedir);
+  const directory_stream directory = open_directory(shm_directory);
   if (!directory) return names;
   while (const dirent* const entry = ::readdir(directory.get())) {
     const std::string_view name = entry->d_name;

@@ -50,6 +50,13 @@ const std::shared_ptr<segment_store>& shm_store() {
   return *store;
 }
 
+namespace {
+
+// Made when the library is loaded: a child of a fork in the middle of the first use would wait for its end for ever.
+[[maybe_unused]] const auto& made_when_loaded = shm_store();
+
+}  // namespace
+
 bool segment_locks::removed() const noexcept {
   if (word_ == nullptr) return is_unlinked(descriptor_.get());
   // sync(memory.object): the use that we hold keeps the entry from another life

@@ -12,7 +12,7 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-constexpr int directory_flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+constexpr int directory_flags = O_RDONLY | O_DIRECTORY;
 constexpr mode_t directory_mode = 0770;
 
 }  // namespace
@@ -39,14 +39,14 @@ bool leads_to(const std::string& absolute_path, const file_identity& file) noexc
 }
 
 result<directory_handle> directory_handle::open(std::string path) {
-  fd opened(::open(path.c_str(), directory_flags));
+  fd opened = detail::open_file(path, directory_flags);
   if (!opened) return tl::unexpected(storage_call_failed("opening the directory", path, errno));
   return directory_handle(std::move(opened), std::move(path));
 }
 
 result<directory_handle> directory_handle::open_directory(const std::string& name) const {
   std::string path = path_of(name);
-  fd opened(::openat(get(), name.c_str(), directory_flags));
+  fd opened = open_file_at(get(), name.c_str(), directory_flags);
   if (!opened) return tl::unexpected(storage_call_failed("opening the directory", path, errno));
   return directory_handle(std::move(opened), std::move(path));
 }
@@ -72,7 +72,7 @@ result<directory_handle> directory_handle::make(const std::string& path) {
 }
 
 fd directory_handle::open_file(const std::string& name, int flags, mode_t mode) const noexcept {
-  return fd(::openat(get(), name.c_str(), flags | O_CLOEXEC, mode));
+  return open_file_at(get(), name.c_str(), flags, mode);
 }
 
 bool directory_handle::find(const std::string& name, struct stat& status) const noexcept {
@@ -91,10 +91,10 @@ bool directory_handle::synchronize() const noexcept { return ::fsync(get()) == 0
 
 DIR* directory_handle::open_to_read() const noexcept {
   // A description of its own: where reading stands belongs to the description.
-  fd reading(::openat(get(), ".", directory_flags));
+  fd reading = open_file_at(get(), ".", directory_flags);
   if (!reading) return nullptr;
   DIR* const opened = ::fdopendir(reading.get());
-  if (opened != nullptr) reading.release();
+  if (opened != nullptr) static_cast<void>(reading.release());
   return opened;
 }
 

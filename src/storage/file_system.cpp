@@ -1,15 +1,16 @@
 #include "storage/file_system.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <fstream>
-#include <sstream>
 
+#include "base/fd.hpp"
 #include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
@@ -27,10 +28,13 @@ std::string_view word_of(std::string_view line, int n) noexcept {
 }
 
 std::string mountinfo() {
-  std::ifstream file("/proc/self/mountinfo");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
+  const fd file = open_file("/proc/self/mountinfo", O_RDONLY);
+  std::string text;
+  char part[4096];
+  for (ssize_t got = 0; file && (got = ::read(file.get(), part, sizeof part)) > 0;) {
+    text.append(part, static_cast<std::size_t>(got));
+  }
+  return text;
 }
 
 }  // namespace

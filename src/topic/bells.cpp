@@ -27,14 +27,14 @@ void write_to(int descriptor) noexcept {
   [[maybe_unused]] const auto written = ::write(descriptor, &one, sizeof one);
 }
 
-constexpr int pipe_flags = O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+constexpr int pipe_flags = O_RDWR | O_NONBLOCK | O_NOCTTY;
 
 bool is_pipe(int descriptor, struct stat& status) noexcept {
   return ::fstat(descriptor, &status) == 0 && S_ISFIFO(status.st_mode);
 }
 
 fd open_named(const char* path) noexcept {
-  fd descriptor(::open(path, pipe_flags | O_NOFOLLOW));
+  fd descriptor = open_file(path, pipe_flags | O_NOFOLLOW);
   struct stat status{};
   if (!descriptor || is_pipe(descriptor.get(), status)) return descriptor;
   // Whatever else may lie under that name is not written to.
@@ -45,7 +45,7 @@ fd open_named(const char* path) noexcept {
 
 // Of another process. What it has there is looked at before it is opened: it may be something else by now.
 fd open_unnamed(const char* path, u64 inode) noexcept {
-  const fd place(::open(path, O_PATH | O_CLOEXEC));
+  const fd place = open_file(path, O_PATH);
   if (!place) return {};
   struct stat status{};
   struct statfs kind{};
@@ -55,7 +55,7 @@ fd open_unnamed(const char* path, u64 inode) noexcept {
   if (!same) return {};
   char link[32];
   std::snprintf(link, sizeof link, "/proc/self/fd/%d", place.get());
-  return fd(::open(link, pipe_flags));
+  return open_file(link, pipe_flags);
 }
 
 fd open_pipe(const char* path, u64 inode) noexcept { return inode == 0 ? open_named(path) : open_unnamed(path, inode); }
@@ -80,7 +80,7 @@ fd make_pipe(const std::string& file_name, const shm_permissions& permissions) {
 
 int bells::own(const std::string& file_name, const shm_permissions& permissions) noexcept try {
   if (file_name.empty()) {
-    own_ = fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    own_ = make_eventfd(EFD_NONBLOCK);
     return own_.get();
   }
   own_ = make_pipe(file_name, permissions);
@@ -90,13 +90,12 @@ int bells::own(const std::string& file_name, const shm_permissions& permissions)
 }
 
 int bells::own_unnamed(u64& inode) noexcept {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return -1;
-  const fd reads(ends[0]), writes(ends[1]);
+  const pipe_ends ends = make_pipe_ends(O_NONBLOCK);
+  if (!ends.read) return -1;
   // One descriptor for both, as that of a named one.
   char path[32];
-  std::snprintf(path, sizeof path, "/proc/self/fd/%d", reads.get());
-  own_ = fd(::open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", ends.read.get());
+  own_ = open_file(path, O_RDWR | O_NONBLOCK);
   struct stat status{};
   if (!own_ || ::fstat(own_.get(), &status) != 0) return -1;
   inode = status.st_ino;

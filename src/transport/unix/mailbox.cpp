@@ -66,7 +66,7 @@ result<std::unique_ptr<mailbox>> mailbox::open(node& owner, const request& r, st
 mailbox::~mailbox() = default;
 
 result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_timeout, std::vector<greeted>& there) {
-  epoll_ = guarded_fd::opened_by([] { return fd(::epoll_create1(EPOLL_CLOEXEC)); });
+  epoll_ = guarded_fd::opened_by(make_epoll);
   if (!epoll_) return tl::unexpected(descriptor_error("making an epoll", errno));
   std::vector<member> publishers;
   {

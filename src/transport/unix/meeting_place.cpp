@@ -41,7 +41,7 @@ u64 hash_of(std::string_view name) noexcept {
 
 std::vector<std::string> names_in(const std::string& directory) {
   std::vector<std::string> names;
-  const std::unique_ptr<DIR, int (*)(DIR*)> open(::opendir(directory.c_str()), ::closedir);
+  const directory_stream open = open_directory(directory);
   if (!open) return names;
   while (const dirent* const entry = ::readdir(open.get())) {
     if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
@@ -118,7 +118,7 @@ struct looked_at {
 };
 looked_at look_at_member(const std::string& path) {
   looked_at found;
-  const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  const fd file = open_file(path, O_RDWR | O_NOFOLLOW);
   if (!file) {
     found.why = errno;
     found.alive = errno != ENOENT;
@@ -131,7 +131,7 @@ looked_at look_at_member(const std::string& path) {
 
 // Through a description of its own: a mapping keeps a description, and with it the lock.
 result<mapping> map_record(const std::string& path) {
-  const fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  const fd file = open_file(path, O_RDWR | O_NOFOLLOW);
   if (!file) return tl::unexpected(descriptor_error("opening " + path, errno));
   return map_file(file.get(), sizeof(member_record), access::read_write, path.c_str());
 }
@@ -216,7 +216,7 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
     const std::string file = place.directory_ + "/topic";
     int why = 0;
     guarded_fd locked = guarded_fd::opened_by([&] {
-      fd descriptor(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+      fd descriptor = open_file(file, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
       if (!descriptor) why = errno;
       return descriptor;
     });
@@ -293,7 +293,7 @@ result<registration> meeting_place::enter(const member_record& record) const {
   own.path = directory_ + "/" + letter_of(record.role) + hexadecimal(random_id()[0]);
   int why = 0;
   own.record = guarded_fd::opened_by([&] {
-    fd descriptor(::open(own.path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    fd descriptor = open_file(own.path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     if (!descriptor) why = errno;
     return descriptor;
   });
@@ -319,8 +319,7 @@ result<registration> meeting_place::enter(const member_record& record) const {
 }
 
 void meeting_place::leave(registration& own) const noexcept {
-  guarded_fd locked = guarded_fd::opened_by(
-      [&] { return fd(::open((directory_ + "/topic").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)); });
+  guarded_fd locked = guarded_fd::opened_by([&] { return open_file(directory_ + "/topic", O_RDWR | O_NOFOLLOW); });
   const bool have = locked && lock(locked.get(), lock_byte, lock_timeout_) == lock_status::taken;
   // Whoever is in the middle of coming finds a socket that nobody listens at, and goes on.
   own.listener.reset();
@@ -356,8 +355,7 @@ void clean_meeting_places(const std::string& bus) noexcept {
   const std::string of_bus = *base + "/" + bus;
   for (const std::string& topic : names_in(of_bus)) {
     const std::string directory = of_bus + "/" + topic;
-    guarded_fd locked = guarded_fd::opened_by(
-        [&] { return fd(::open((directory + "/topic").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)); });
+    guarded_fd locked = guarded_fd::opened_by([&] { return open_file(directory + "/topic", O_RDWR | O_NOFOLLOW); });
     if (!locked) {
       ::rmdir(directory.c_str());  // of somebody who died before it made a file in it
       continue;
@@ -384,7 +382,7 @@ std::vector<place_info> list_meeting_places(const std::string& bus) {
   for (const std::string& topic : names_in(*base + "/" + bus)) {
     const std::string directory = *base + "/" + bus + "/" + topic;
     place_info info;
-    const fd file(::open((directory + "/topic").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    const fd file = open_file(directory + "/topic", O_RDONLY | O_NOFOLLOW);
     if (!file || !read_record(file.get(), info.topic, place_magic)) continue;
     for (const std::string& name : names_in(directory)) {
       if (!keeps_alive(name)) continue;

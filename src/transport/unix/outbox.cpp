@@ -62,8 +62,8 @@ result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
   connections_.resize(g.subscriptions + observers_max);
   writer_ = std::make_unique<lane_writer>(lane_.memory(), g, request_.loans_max);
 
-  epoll_ = guarded_fd::opened_by([] { return fd(::epoll_create1(EPOLL_CLOEXEC)); });
-  told_ = guarded_fd::opened_by([] { return fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); });
+  epoll_ = guarded_fd::opened_by(make_epoll);
+  told_ = guarded_fd::opened_by([] { return make_eventfd(EFD_NONBLOCK); });
   if (!epoll_ || !told_) return tl::unexpected(descriptor_error("making an epoll and an eventfd", errno));
 
   auto opened = meeting_place::open(owner_.bus(), request_.topic, request_.type, request_.limits, lock_timeout);
@@ -134,7 +134,7 @@ result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
 
 // A message goes as one packet, which a socket's send buffer must take.
 result<void> outbox::limit_messages() {
-  auto probe = fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  fd probe = make_socket(SOCK_SEQPACKET);
   if (!probe) return tl::unexpected(descriptor_error("making a socket", errno));
   lane_geometry& g = request_.geometry;
   const std::size_t wanted = std::min(std::size_t{g.payload_bytes_max} + sizeof(packet_head), packet_bytes_limit);

@@ -34,10 +34,11 @@ result<sockaddr_un> address_of(const std::string& path) {
   return address;
 }
 
-// `why` is set to the errno if it fails.
-guarded_fd guarded(int value, int& why) {
+// Guards what `make` returns, an fd. `why` is set to the errno if it fails.
+template <class Make>
+guarded_fd guarded(Make make, int& why) {
   return guarded_fd::opened_by([&] {
-    fd descriptor(value);
+    fd descriptor = make();
     if (!descriptor) why = errno;
     return descriptor;
   });
@@ -79,7 +80,7 @@ result<guarded_fd> listen_at(const std::string& path) {
   auto address = address_of(path);
   if (!address) return tl::unexpected(std::move(address.error()));
   int why = 0;
-  guarded_fd socket = guarded(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), why);
+  guarded_fd socket = guarded([] { return make_socket(SOCK_SEQPACKET | SOCK_NONBLOCK); }, why);
   if (!socket) return tl::unexpected(descriptor_error("making a socket", why));
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
     return tl::unexpected(descriptor_error("binding " + path, errno));
@@ -96,7 +97,7 @@ result<guarded_fd> connect_to(const std::string& path) {
   auto address = address_of(path);
   if (!address) return tl::unexpected(std::move(address.error()));
   int why = 0;
-  guarded_fd socket = guarded(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), why);
+  guarded_fd socket = guarded([] { return make_socket(SOCK_SEQPACKET | SOCK_NONBLOCK); }, why);
   if (!socket) return tl::unexpected(descriptor_error("making a socket", why));
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
     return tl::unexpected(descriptor_error("connecting to " + path, errno));
@@ -109,7 +110,7 @@ result<guarded_fd> connect_to(const std::string& path) {
 
 result<guarded_fd> accept_from(int listener) {
   int why = 0;
-  guarded_fd socket = guarded(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK), why);
+  guarded_fd socket = guarded([&] { return accept_connection(listener, SOCK_NONBLOCK); }, why);
   if (socket && of_this_user(socket.get())) return socket;
   if (socket || why == EAGAIN || why == ECONNABORTED || why == EINTR) return guarded_fd();
   return tl::unexpected(descriptor_error("taking a connection", why));

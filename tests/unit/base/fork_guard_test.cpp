@@ -28,17 +28,26 @@ bool is_open(int descriptor) { return ::fcntl(descriptor, F_GETFD) >= 0; }
 
 }  // namespace
 
-TEST_CASE("a forked child has no guarded descriptor, and its parent keeps the lock") {
+TEST_CASE("a forked child has no descriptor of its parent's, guarded or not, and its parent keeps the lock") {
   held_byte byte;
   const std::uint32_t epoch = fork_epoch;
+  const int numbers[] = {byte.guarded.get(), byte.probe.get(), byte.file.get()};
   child forked([&] {
-    if (is_open(byte.guarded.get())) return 1;
-    if (fork_epoch == epoch) return 2;
-    // Its number may be somebody else's by now: it is not closed again.
-    const int reused = ::fcntl(byte.probe.get(), F_DUPFD, byte.guarded.get());
-    if (reused != byte.guarded.get()) return 3;
+    for (const int number : numbers) {
+      if (is_open(number)) return 1;
+    }
+    if (byte.guarded || byte.probe || byte.file) return 2;
+    if (fork_epoch == epoch) return 3;
+    // The numbers may be somebody else's by now: they are not closed again.
+    for (const int number : numbers) {
+      if (::dup2(0, number) != number) return 4;
+    }
     byte.guarded.reset();
-    return is_open(reused) ? 0 : 4;
+    byte.probe.reset();
+    for (const int number : numbers) {
+      if (!is_open(number)) return 5;
+    }
+    return 0;
   });
   CHECK(forked.wait().status == 0);
   CHECK(fork_epoch == epoch);
@@ -61,6 +70,28 @@ TEST_CASE("a guarded descriptor that was moved is guarded still") {
   CHECK(byte.held());
   moved = guarded_fd();
   CHECK_FALSE(byte.held());
+}
+
+TEST_CASE("a descriptor that was moved, or put into another place, is closed in a child; one that stays is not") {
+  fd first = open_file("/dev/null", O_RDONLY);
+  fd second = std::move(first);
+  fd third = open_file("/dev/zero", O_RDONLY);
+  third = std::move(second);
+  fd stays = open_file("/dev/null", O_RDONLY);
+  stays.stay_open_in_children();
+  fd moved = std::move(stays);
+  const int closed = third.get();
+  const int open = moved.get();
+  const int released = duplicate(open).release();
+  child forked([&] {
+    if (is_open(closed) || third) return 1;
+    if (!is_open(open) || moved.get() != open || !is_open(released)) return 2;
+    moved.reset();
+    return is_open(open) ? 3 : 0;
+  });
+  CHECK(forked.wait().status == 0);
+  CHECK(is_open(closed));
+  ::close(released);
 }
 
 TEST_CASE("what could not be opened is not guarded") {

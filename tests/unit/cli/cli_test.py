@@ -162,6 +162,20 @@ class Rows(unittest.TestCase):
             self.assertEqual(self.measure("shm.oneway", "--payload", str(size))["payload_bytes"], size)
 
     @needs_two_cpus
+    def test_a_file_that_is_written_gets_nothing_of_what_is_printed_where_stdout_is_closed(self):
+        path = f"/tmp/quoit-cli-test-closed-{os.getpid()}.json"
+        try:
+            subprocess.run(
+                [QUOIT, "bench", "latency", "--row", "raw.line", "--seconds", "0.05", "--json", path],
+                timeout=HANGS_AFTER_S,
+                preexec_fn=lambda: os.closerange(0, 3),
+            )
+            with open(path) as file:
+                self.assertEqual([json.loads(line)["name"] for line in file], ["raw.line"])
+        finally:
+            os.unlink(path)
+
+    @needs_two_cpus
     def test_several_rows_are_as_many_lines_of_the_file(self):
         path = f"/tmp/quoit-cli-test-{os.getpid()}.json"
         try:
