@@ -112,29 +112,28 @@ fd::fd(int value) noexcept : value_(value > STDERR_FILENO ? value : raised(value
   link();
 }
 
+// Under the mutex, looking at `link_` too: the thread that unlinks the neighbour of a descriptor writes it.
 int fd::release() noexcept {
-  if (link_ != nullptr) {
-    const std::lock_guard hold(list_mutex);
-    unlink();
-  }
+  if (value_ < 0) return -1;
+  const std::lock_guard hold(list_mutex);
+  if (link_ != nullptr) unlink();
   return std::exchange(value_, -1);
 }
 
 void fd::stay_open_in_children() noexcept {
-  if (link_ == nullptr) return;
+  if (value_ < 0) return;
   const std::lock_guard hold(list_mutex);
-  unlink();
+  if (link_ != nullptr) unlink();
 }
 
 void fd::take(fd& other) noexcept {
+  if (other.value_ < 0) return;
+  const std::lock_guard hold(list_mutex);
   if (other.link_ != nullptr) {
-    const std::lock_guard hold(list_mutex);
     other.unlink();
     link();
-    value_ = std::exchange(other.value_, -1);
-  } else {
-    value_ = std::exchange(other.value_, -1);
   }
+  value_ = std::exchange(other.value_, -1);
 }
 
 void fd::link() noexcept {
