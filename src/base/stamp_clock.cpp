@@ -30,9 +30,9 @@ moment both(clockid_t clock) noexcept {
   u64 shortest = ~u64{0};
   for (int attempt = 0; attempt < 4; ++attempt) {
     timespec now{};
-    const u64 before = __rdtsc();
+    const u64 before = __builtin_ia32_rdtsc();
     ::clock_gettime(clock, &now);
-    const u64 after = __rdtsc();
+    const u64 after = __builtin_ia32_rdtsc();
     if (after - before >= shortest) continue;
     shortest = after - before;
     best = {before + (after - before) / 2,

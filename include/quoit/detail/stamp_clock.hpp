@@ -8,10 +8,6 @@
 #include "quoit/detail/atomic.hpp"
 #include "quoit/detail/export.hpp"
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
-
 namespace quoit::inline v1::detail {
 
 // Thread safety: one thread at a time.
@@ -23,7 +19,7 @@ class QUOIT_EXPORT stamp_clock {
   // CLOCK_REALTIME in ns. It can go back, as that clock can when it is set.
   u64 now() noexcept {
 #if defined(__x86_64__)
-    const u64 since = __rdtsc() - asked_ticks_;
+    const u64 since = __builtin_ia32_rdtsc() - asked_ticks_;
     // A counter behind the one that was asked, on another core, is a very large number here.
     if (since < trusted_ticks_) [[likely]]
       return asked_ns_ + ((since * rate_) >> 32);
