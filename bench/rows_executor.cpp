@@ -199,7 +199,7 @@ class echoing : public side {
 };
 
 template <class Side>
-std::unique_ptr<side> made(const order& what, bool asks) {
+std::unique_ptr<side> made_side(const order& what, bool asks) {
   return std::make_unique<Side>(what, asks);
 }
 
@@ -213,7 +213,7 @@ std::vector<row_type> executor_rows() {
        .turns = 20'000,
        .payload_bytes = 8,
        .payload_fixed = true,
-       .make = made<posting>},
+       .make = made_side<posting>},
       {.name = "raw.echo",
        .shows = "bytes through a stream socket and back with io_uring, both sides asleep while they wait",
        .polls = false,
@@ -224,7 +224,7 @@ std::vector<row_type> executor_rows() {
        .polls = false,
        .floor = floor_kind::echo,
        .turns = 1'000,
-       .make = made<echoing<quoit::wait::block>>},
+       .make = made_side<echoing<quoit::wait::block>>},
       {.name = "raw.echo.spin",
        .shows = "as raw.echo, both sides looking for completions without a pause",
        .floor = floor_kind::echo_spin,
@@ -233,7 +233,7 @@ std::vector<row_type> executor_rows() {
        .shows = "as executor.echo, both executors spinning",
        .floor = floor_kind::echo_spin,
        .turns = 5'000,
-       .make = made<echoing<quoit::wait::spin>>},
+       .make = made_side<echoing<quoit::wait::spin>>},
       {.name = "executor.switch",
        .shows = "suspending and resuming through the ready queue, in one process",
        .one_way = true,
@@ -241,7 +241,7 @@ std::vector<row_type> executor_rows() {
        .turns = 1 << 20,
        .payload_bytes = 8,
        .payload_fixed = true,
-       .make = made<switching>},
+       .make = made_side<switching>},
   };
 }
 

@@ -100,6 +100,10 @@ default_compiler() {
   fi
 }
 
+# What our own commands build with: a warning is an error here, and a user's compiler, newer than ours, may have new ones;
+# a unity build of the library takes a third of the time.
+quoit_build_options=(-Dwerror=true -Dunity=on -Dunity_size=12)
+
 # configure DIRECTORY COMPILER [MESON OPTION...]: sets a build directory up, when it is not.
 configure() {
   local directory=$1 compiler=$2
@@ -107,7 +111,7 @@ configure() {
   if [[ -f $directory/build.ninja ]]; then return 0; fi
   say "configuring $directory with $compiler${*:+, $*}"
   mkdir -p "$directory"
-  CXX=$compiler meson setup "$directory" "$quoit_root" "$@" </dev/null >"$directory/setup.log" 2>&1 || {
+  CXX=$compiler meson setup "$directory" "$quoit_root" "${quoit_build_options[@]}" "$@" </dev/null >"$directory/setup.log" 2>&1 || {
     cat "$directory/setup.log" >&2
     die 'meson setup failed, see above'
   }

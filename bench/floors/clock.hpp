@@ -8,10 +8,6 @@
 #include <cstdint>
 #include <vector>
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
-
 namespace floors {
 
 inline std::uint64_t monotonic_ns() {
@@ -23,7 +19,7 @@ inline std::uint64_t monotonic_ns() {
 // On x86-64 the time-stamp counter: 10 ns where clock_gettime takes 22.
 inline std::uint64_t ticks() {
 #if defined(__x86_64__)
-  return __rdtsc();
+  return __builtin_ia32_rdtsc();
 #else
   return monotonic_ns();
 #endif

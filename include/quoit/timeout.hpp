@@ -39,7 +39,7 @@ template <class T>
 task<typename detail::timed<T>::type> timeout(std::chrono::nanoseconds limit, task<T> work) {
   detail::group group;
   detail::outcome<T> out;
-  detail::child children[] = {detail::child::run(std::move(work), out, group, 0)};
+  detail::member_task children[] = {detail::member_task::run(std::move(work), out, group, 0)};
   detail::alarm alarm(group, limit);
   detail::gather all(group, children, &alarm);
   co_await all;

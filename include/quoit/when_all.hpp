@@ -17,8 +17,8 @@ task<std::tuple<detail::non_void<T>...>> when_all(task<T>... tasks) {
   detail::group group;
   std::tuple<detail::outcome<T>...> outcomes;
   auto children = [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<detail::child, sizeof...(T)>{
-        detail::child::run(std::move(tasks), std::get<I>(outcomes), group, I)...};
+    return std::array<detail::member_task, sizeof...(T)>{
+        detail::member_task::run(std::move(tasks), std::get<I>(outcomes), group, I)...};
   }(std::index_sequence_for<T...>{});
   detail::gather all(group, children);
   co_await all;
@@ -32,10 +32,10 @@ template <class T>
 task<std::vector<detail::non_void<T>>> when_all(std::vector<task<T>> tasks) {
   detail::group group;
   std::vector<detail::outcome<T>> outcomes(tasks.size());
-  std::vector<detail::child> children;
+  std::vector<detail::member_task> children;
   children.reserve(tasks.size());
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    children.push_back(detail::child::run(std::move(tasks[i]), outcomes[i], group, i));
+    children.push_back(detail::member_task::run(std::move(tasks[i]), outcomes[i], group, i));
   }
   detail::gather all(group, children);
   co_await all;

@@ -26,8 +26,8 @@ task<any_result<T...>> when_any(task<T>... tasks) {
   group.stop_at_first = true;
   std::tuple<detail::outcome<T>...> outcomes;
   auto children = [&]<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<detail::child, sizeof...(T)>{
-        detail::child::run(std::move(tasks), std::get<I>(outcomes), group, I)...};
+    return std::array<detail::member_task, sizeof...(T)>{
+        detail::member_task::run(std::move(tasks), std::get<I>(outcomes), group, I)...};
   }(std::index_sequence_for<T...>{});
   detail::gather all(group, children);
   co_await all;

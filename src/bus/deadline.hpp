@@ -5,6 +5,10 @@
 
 namespace quoit::inline v1::detail {
 
+// A call that an executor makes does not wait: it looks, and looks again after a pause in which other tasks run.
+inline constexpr std::chrono::nanoseconds without_waiting{0};
+inline constexpr std::chrono::milliseconds between_attempts{1};
+
 // A point on the steady clock; a timeout longer than a year is one of a year.
 class deadline {
  public:

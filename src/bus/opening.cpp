@@ -3,6 +3,7 @@
 // node happens on its own thread.
 #include <system_error>
 
+#include "bus/deadline.hpp"
 #include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/offload.hpp"
@@ -12,9 +13,6 @@
 namespace quoit::inline v1::detail {
 
 namespace {
-
-constexpr std::chrono::milliseconds between_attempts{1};
-constexpr std::chrono::nanoseconds at_once{0};
 
 task<result<void>> make_in_advance(lane_preparation& prepared, segment_store& store, const std::string& prefix,
                                    std::string_view topic, const lane_geometry& geometry) {
@@ -65,7 +63,7 @@ task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<n
   }
   const deadline end(owner->settings().lock_timeout);
   for (;;) {
-    auto opened = open_with(owner, topic, type, options, prepared, at_once);
+    auto opened = open_with(owner, topic, type, options, prepared, without_waiting);
     if (opened) co_return owned(*opened);
     if (opened.error() != errc::busy || end.over()) co_return tl::unexpected(std::move(opened.error()));
     const auto slept = co_await sleep_for(between_attempts);
@@ -87,8 +85,8 @@ task<result<subscriber_core::owned>> subscriber_core::open_async(std::shared_ptr
   }
   const deadline end(owner->settings().lock_timeout);
   for (;;) {
-    auto opened =
-        kept ? open_kept(owner, topic, type, options, at_once, kept) : open_with(owner, topic, type, options, at_once);
+    auto opened = kept ? open_kept(owner, topic, type, options, without_waiting, kept)
+                       : open_with(owner, topic, type, options, without_waiting);
     if (opened) co_return owned(*opened);
     if (opened.error() != errc::busy || end.over()) co_return tl::unexpected(std::move(opened.error()));
     const auto slept = co_await sleep_for(between_attempts);

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "bus/deadline.hpp"
 #include "bus/disk_lane.hpp"
 #include "bus/publisher_parts.hpp"
 #include "quoit/offload.hpp"
@@ -14,9 +15,6 @@
 namespace quoit::inline v1::detail {
 
 namespace {
-
-constexpr std::chrono::milliseconds between_attempts{1};
-constexpr std::chrono::nanoseconds at_once{0};
 
 claim_status status_of(append_status status) noexcept {
   switch (status) {
@@ -193,11 +191,11 @@ task<result<publisher_core::owned>> publisher_core::open_on_disk_async(std::shar
   deadline end(owner->settings().lock_timeout);
   for (;;) {
     if (lane_is_open) {
-      auto entered = opening.enter(at_once);
+      auto entered = opening.enter(without_waiting);
       if (entered) co_return owned(*entered);
       ok = tl::unexpected(std::move(entered.error()));
     } else {
-      ok = opening.ask_topic(at_once);
+      ok = opening.ask_topic(without_waiting);
     }
     if (ok) {
       ok = co_await step_elsewhere(opening, &disk_opening::open_lane);

@@ -119,9 +119,9 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
   return false;
 }
 
-class kept_lane final : public node_keepsake {
+class lane_keepsake final : public node_keepsake {
  public:
-  explicit kept_lane(publisher_parts& parts) noexcept
+  explicit lane_keepsake(publisher_parts& parts) noexcept
       : lane_(std::move(parts.lane)),
         control_(std::move(parts.control)),
         generation_(parts.lane_generation),
@@ -147,7 +147,7 @@ void forget_what_is_over(node& owner) noexcept {
 
 void keep_lane(publisher_parts& parts) noexcept {
   forget_what_is_over(*parts.owner);
-  auto kept = std::make_unique<kept_lane>(parts);
+  auto kept = std::make_unique<lane_keepsake>(parts);
   if (!kept->over()) parts.owner->kept.push_back(std::move(kept));
 }
 

@@ -402,7 +402,7 @@ error subscriber_core::leave_broken(lane_link& link, take_status status) noexcep
   const std::string at = "position " + std::to_string(link.reader.position());
   if (status == take_status::corrupt)
     return corrupt_lane(parts_->control.store(), file, "at " + at + " is what no publisher writes");
-  return error(errc::newer_version, std::string(shm_directory) + "/" + file + " has at " + at +
+  return error(errc::newer_version, shm_path(file) + " has at " + at +
                                         " a message with flags that this library, of layout " +
                                         std::to_string(layout_major) + "." + std::to_string(layout_minor) +
                                         ", does not know: use one version of quoit on a bus");

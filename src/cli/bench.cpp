@@ -18,7 +18,7 @@ namespace cli {
 
 namespace {
 
-struct choices {
+struct bench_choices {
   std::vector<std::string> rows;
   std::optional<std::uint64_t> payload_bytes;
   std::optional<std::uint64_t> touch_bytes;
@@ -28,7 +28,7 @@ struct choices {
   std::string json;
 };
 
-bench::request request_of(const choices& c) {
+bench::request request_of(const bench_choices& c) {
   bench::request wanted;
   wanted.cpus = cpus_of(c.cpus);
   wanted.payload_asked_for = c.payload_bytes;
@@ -39,7 +39,7 @@ bench::request request_of(const choices& c) {
 }
 
 // Rows that were named; or else all of the kind that can be measured as asked.
-std::vector<const bench::row_type*> rows_of(const choices& c, const bench::request& wanted, bool one_way) {
+std::vector<const bench::row_type*> rows_of(const bench_choices& c, const bench::request& wanted, bool one_way) {
   std::vector<const bench::row_type*> picked;
   std::string known;
   for (const bench::row_type& row : bench::all_rows()) {
@@ -63,7 +63,7 @@ std::vector<const bench::row_type*> rows_of(const choices& c, const bench::reque
   return picked;
 }
 
-void run(const choices& c, bool one_way, int& status) {
+void run(const bench_choices& c, bool one_way, int& status) {
   const bench::request wanted = request_of(c);
   const std::vector<const bench::row_type*> rows = rows_of(c, wanted, one_way);
   output_file json(c.json);
@@ -95,7 +95,7 @@ void run(const choices& c, bool one_way, int& status) {
   }
 }
 
-void add_options(CLI::App& command, choices& c) {
+void add_bench_options(CLI::App& command, bench_choices& c) {
   command.add_option("--row", c.rows, "Only this row; may be given several times")->expected(1)->take_all();
   command.add_option("--payload", c.payload_bytes, "Bytes of a message (64)")->check(CLI::Range(1, 1 << 24));
   command.add_option("--touch", c.touch_bytes, "Bytes of it that are written and read (all)")
@@ -123,18 +123,18 @@ std::string row_list(bool one_way) {
 void add_bench(CLI::App& app, int& status) {
   CLI::App* const group = app.add_subcommand("bench", "Measure on this machine, beside the raw floors");
   require_subcommand(*group);
-  const auto latency_choices = std::make_shared<choices>();
+  const auto latency_choices = std::make_shared<bench_choices>();
   CLI::App* const latency = group->add_subcommand("latency", "Round trips between two processes");
-  add_options(*latency, *latency_choices);
+  add_bench_options(*latency, *latency_choices);
   latency
       ->add_option("--rate", latency_choices->rate,
                    "Round trips a second, timed from when each should have begun (as fast as they go)")
       ->check(CLI::Range(0.1, 1e9));
   latency->footer(row_list(false));
   latency->callback([latency_choices, &status] { run(*latency_choices, false, status); });
-  const auto throughput_choices = std::make_shared<choices>();
+  const auto throughput_choices = std::make_shared<bench_choices>();
   CLI::App* const throughput = group->add_subcommand("throughput", "One way, as fast as it goes");
-  add_options(*throughput, *throughput_choices);
+  add_bench_options(*throughput, *throughput_choices);
   throughput->footer(row_list(true));
   throughput->callback([throughput_choices, &status] { run(*throughput_choices, true, status); });
   add_compare(*group);

@@ -21,7 +21,7 @@ namespace cli {
 
 namespace {
 
-struct choices {
+struct compare_choices {
   std::vector<std::uint64_t> sizes;
   double seconds = 0.3;
   std::string cpus;
@@ -41,14 +41,14 @@ std::vector<std::uint64_t> sizes_of(const std::vector<std::uint64_t>& asked_for)
   return sizes;
 }
 
-std::string command_of(const choices& c) {
+std::string command_of(const compare_choices& c) {
   std::string text = fmt::format("quoit bench compare --seconds {}", c.seconds);
   for (std::size_t i = 0; i < c.sizes.size(); ++i) text += fmt::format("{}{}", i == 0 ? " --sizes " : ",", c.sizes[i]);
   if (!c.cpus.empty()) text += " --cpus " + c.cpus;
   return text;
 }
 
-void run(const choices& c) {
+void run(const compare_choices& c) {
   bench::compare_request wanted;
   wanted.cpus = cpus_of(c.cpus);
   wanted.seconds = c.seconds;
@@ -82,7 +82,7 @@ void run(const choices& c) {
 void add_compare(CLI::App& group) {
   CLI::App* const command = group.add_subcommand(
       "compare", "What sharing memory buys: the same work over shared memory, the kernel path, pipes, sockets");
-  const auto c = std::make_shared<choices>();
+  const auto c = std::make_shared<compare_choices>();
   command->add_option("--html", c->html, "Write a page with plots to this file; it needs nothing else");
   command->add_option("--json", c->json, "Write an object a line, a row each, to this file; - is standard output");
   command->add_option("--seconds", c->seconds, "For each row (0.3); 117 rows take about two minutes then")

@@ -22,7 +22,7 @@ namespace {
 // Nobody is woken by what is published: who follows looks as often as a person can see.
 constexpr std::chrono::milliseconds look_again{20};
 
-struct choices {
+struct echo_choices {
   std::string directory;
   std::string topic;
   std::string from = "earliest";
@@ -56,7 +56,7 @@ struct message_kind {
 
 std::string_view text_in(const sample& s) { return {reinterpret_cast<const char*>(s.data().data()), s.data().size()}; }
 
-void print(const choices& c, const message_kind& kind, const sample& s) {
+void print(const echo_choices& c, const message_kind& kind, const sample& s) {
   const auto data = s.data();
   if (c.json) {
     nlohmann::ordered_json one = {{"publisher", s.publisher_name()},
@@ -81,7 +81,7 @@ void print(const choices& c, const message_kind& kind, const sample& s) {
 }
 
 // The topic that was named, or the only one that is there.
-std::string topic_of(const choices& c) {
+std::string topic_of(const echo_choices& c) {
   if (!c.topic.empty()) return c.topic;
   const auto topics = quoit::list_kept(c.directory);
   if (!topics) throw std::runtime_error(topics.error().message());
@@ -92,7 +92,7 @@ std::string topic_of(const choices& c) {
   throw CLI::ValidationError(fmt::format("which topic of {}? There are{}", c.directory, names));
 }
 
-void check_publisher(const choices& c, const std::string& topic) {
+void check_publisher(const echo_choices& c, const std::string& topic) {
   if (c.publisher.empty() || c.follow) return;
   const auto topics = quoit::list_kept(c.directory);
   if (!topics) return;
@@ -106,7 +106,7 @@ void check_publisher(const choices& c, const std::string& topic) {
   }
 }
 
-void echo(const choices& c, int& status) {
+void echo(const echo_choices& c, int& status) {
   quoit::cursor where;
   quoit::start from;
   try {
@@ -154,7 +154,7 @@ void add_echo(CLI::App& topic, int& status) {
       "echo",
       "The messages of a topic on disk, of all its publishers in the order of their times: publisher, sequence, time, "
       "and the text, the fields or the bytes. Needs no process that publishes, and no permission to write");
-  const auto c = std::make_shared<choices>();
+  const auto c = std::make_shared<echo_choices>();
   command->add_option("directory", c->directory, "Where the topic is kept, as its publishers name it")->required();
   command->add_option("topic", c->topic, "The topic (the only one that is there)");
   command->add_option("--from", c->from, fmt::format("Where to begin (earliest): {}", starts_allowed));

@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::size_t faults_shown = 20;
 
-struct choices {
+struct kept_choices {
   std::string directory;
   std::string topic;
   std::string publisher;
@@ -73,7 +73,7 @@ nlohmann::ordered_json to_json(const quoit::kept_topic_info& t) {
           {"problem", t.problem}};
 }
 
-void info(const choices& c, int& status) {
+void info(const kept_choices& c, int& status) {
   const auto topics = quoit::list_kept(c.directory);
   if (!topics) return fail(topics.error(), status);
   bool head = false;
@@ -155,7 +155,7 @@ void print_faults(const std::vector<quoit::kept_fault>& faults, const char* what
   }
 }
 
-void verify(const choices& c, int& status) {
+void verify(const kept_choices& c, int& status) {
   const auto lanes = quoit::verify_kept(c.directory, c.topic, c.publisher);
   if (!lanes) return fail(lanes.error(), status);
   if (lanes->empty()) {
@@ -204,7 +204,7 @@ nlohmann::ordered_json to_json(const quoit::kept_repair& r, bool done) {
 }
 
 // Says what was done to each lane, or would be; returns how many that are.
-std::size_t print_repairs(const choices& c, const std::vector<quoit::kept_repair>& lanes, bool done, int& status) {
+std::size_t print_repairs(const kept_choices& c, const std::vector<quoit::kept_repair>& lanes, bool done, int& status) {
   std::size_t changed = 0;
   for (const auto& r : lanes) {
     if (!r.problem.empty()) problem(r.topic, r.publisher, r.problem, status);
@@ -232,7 +232,7 @@ std::size_t print_repairs(const choices& c, const std::vector<quoit::kept_repair
   return changed;
 }
 
-bool confirmed(const choices& c) {
+bool confirmed(const kept_choices& c) {
   if (c.yes) return true;
   if (::isatty(STDIN_FILENO) == 0) {
     fmt::print(stderr, "quoit: nothing was changed: say --yes to do this, or answer on a terminal\n");
@@ -246,7 +246,7 @@ bool confirmed(const choices& c) {
   return false;
 }
 
-void repair(const choices& c, int& status) {
+void repair(const kept_choices& c, int& status) {
   const auto plan = quoit::repair_kept(c.directory, c.topic, c.publisher, true);
   if (!plan) return fail(plan.error(), status);
   if (!c.json && plan->empty()) fmt::print("no topics in {}\n", c.directory);
@@ -263,8 +263,8 @@ void repair(const choices& c, int& status) {
   print_repairs(c, *done, true, status);
 }
 
-std::shared_ptr<choices> add_options(CLI::App& command, bool by_publisher) {
-  const auto c = std::make_shared<choices>();
+std::shared_ptr<kept_choices> add_kept_options(CLI::App& command, bool by_publisher) {
+  const auto c = std::make_shared<kept_choices>();
   command.add_option("directory", c->directory, "Where the topics are kept, as their publishers name it")->required();
   command.add_option("topic", c->topic, "Only this topic");
   if (by_publisher) command.add_option("--publisher,--lane", c->publisher, "Only what this publisher keeps");
@@ -279,21 +279,21 @@ void add_kept(CLI::App& topic, int& status) {
       "info",
       "The topics on disk in a directory: their types, and what each publisher keeps. Exit status 1 if something "
       "could not be read");
-  const auto i = add_options(*info_command, false);
+  const auto i = add_kept_options(*info_command, false);
   info_command->callback([i, &status] { info(*i, status); });
 
   CLI::App* const verify_command = topic.add_subcommand(
       "verify",
       "Read every byte of topics on disk, hold it against its checks, and change nothing. Also while they are "
       "written. Exit status 1 if something is not whole");
-  const auto v = add_options(*verify_command, true);
+  const auto v = add_kept_options(*verify_command, true);
   verify_command->callback([v, &status] { verify(*v, status); });
 
   CLI::App* const repair_command = topic.add_subcommand(
       "repair",
       "Make topics on disk whole: of a segment, what is behind the first bad message is given up, and what cannot be "
       "read is set aside. Says what it would do, and asks. Exit status 1 if something stays as it is");
-  const auto r = add_options(*repair_command, true);
+  const auto r = add_kept_options(*repair_command, true);
   repair_command->add_flag("--dry-run", r->dry_run, "Say what would be done, and do nothing");
   repair_command->add_flag("--yes,-y", r->yes, "Do not ask");
   repair_command->callback([r, &status] { repair(*r, status); });

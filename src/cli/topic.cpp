@@ -17,7 +17,7 @@ namespace cli {
 
 namespace {
 
-struct choices {
+struct topic_choices {
   std::string bus;
   bool all = false;
   bool force = false;
@@ -32,7 +32,7 @@ void say_obstacles(int& status) {
   }
 }
 
-std::vector<std::string> chosen_buses(const choices& c, std::vector<std::string> (*all)()) {
+std::vector<std::string> chosen_buses(const topic_choices& c, std::vector<std::string> (*all)()) {
   if (!c.bus.empty()) return {c.bus};
   if (c.all) return all();
   const char* const from_environment = std::getenv("QUOIT_BUS");
@@ -97,7 +97,7 @@ std::string size_of(const quoit::topic_info& t) {
   return t.type_bytes == 0 ? "variable" : fmt::format("{}", t.type_bytes);
 }
 
-bool read_bus(const choices& c, const std::string& name, quoit::bus_info& info, int& status) {
+bool read_bus(const topic_choices& c, const std::string& name, quoit::bus_info& info, int& status) {
   auto seen = quoit::inspect(name);
   if (seen) {
     info = std::move(*seen);
@@ -119,7 +119,7 @@ bool read_bus(const choices& c, const std::string& name, quoit::bus_info& info, 
   return false;
 }
 
-void list_topics(const choices& c, int& status) {
+void list_topics(const topic_choices& c, int& status) {
   say_obstacles(status);
   bool head = false;
   for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
@@ -153,7 +153,7 @@ const char* words_of(quoit::rung rung) {
   }
 }
 
-void list_nodes(const choices& c, int& status) {
+void list_nodes(const topic_choices& c, int& status) {
   say_obstacles(status);
   bool head = false;
   for (const std::string& name : chosen_buses(c, quoit::list_buses)) {
@@ -186,7 +186,7 @@ void list_nodes(const choices& c, int& status) {
   }
 }
 
-void clean(const choices& c, int& status) {
+void clean(const topic_choices& c, int& status) {
   say_obstacles(status);
   for (const std::string& name : chosen_buses(c, quoit::list_remains)) {
     if (const auto cleaned = quoit::clean(name, c.force); !cleaned) {
@@ -196,8 +196,8 @@ void clean(const choices& c, int& status) {
   }
 }
 
-std::shared_ptr<choices> add_options(CLI::App& command, bool json) {
-  const auto c = std::make_shared<choices>();
+std::shared_ptr<topic_choices> add_topic_options(CLI::App& command, bool json) {
+  const auto c = std::make_shared<topic_choices>();
   command.add_option("--bus", c->bus, "The bus (the environment variable QUOIT_BUS, or else \"default\")");
   command.add_flag("--all", c->all, "Every bus of this machine");
   if (json) command.add_flag("--json", c->json, "An object a line");
@@ -211,7 +211,7 @@ void add_topic(CLI::App& app, int& status) {
   require_subcommand(*group);
   CLI::App* const list = group->add_subcommand(
       "list", "The topics, their types, who publishes and who subscribes. Exit status 1 if there is no such bus");
-  const auto c = add_options(*list, true);
+  const auto c = add_topic_options(*list, true);
   list->callback([c, &status] { list_topics(*c, status); });
   add_kept(*group, status);
   add_echo(*group, status);
@@ -222,7 +222,7 @@ void add_node(CLI::App& app, int& status) {
   require_subcommand(*group);
   CLI::App* const list =
       group->add_subcommand("list", "The nodes, and whether they live. Exit status 1 if there is no such bus");
-  const auto c = add_options(*list, true);
+  const auto c = add_topic_options(*list, true);
   list->callback([c, &status] { list_nodes(*c, status); });
 }
 
@@ -231,7 +231,7 @@ void add_clean(CLI::App& app, int& status) {
       "clean",
       "Remove what dead processes left of a bus, and all of it if nobody on it is alive. Exit status 1 if "
       "somebody is alive on a damaged bus, or may be");
-  const auto c = add_options(*command, false);
+  const auto c = add_topic_options(*command, false);
   command->add_flag(
       "--force", c->force,
       "Also where it cannot be known whether somebody is alive, because the file of the bus is gone, and a bus "

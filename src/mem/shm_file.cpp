@@ -20,8 +20,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-std::string path_of(const std::string& name) { return std::string(shm_directory) + "/" + name; }
-
 error failed(const std::string& doing, const std::string& name, int why) {
   errc code = errc::system;
   std::string hint;
@@ -38,7 +36,7 @@ error failed(const std::string& doing, const std::string& name, int why) {
     hint = why == EMFILE ? ": too many open files in this process (ulimit -n)"
                          : ": too many open files on this machine (sysctl fs.file-max)";
   }
-  return error(code, doing + " " + path_of(name) + hint, value, why);
+  return error(code, doing + " " + shm_path(name) + hint, value, why);
 }
 
 error no_space(const std::string& name, const shm_purpose& purpose, std::size_t bytes) {
@@ -51,7 +49,7 @@ error no_space(const std::string& name, const shm_purpose& purpose, std::size_t 
   return error(
       errc::no_space,
       "allocating " + std::to_string(bytes) + " bytes for " +
-          (purpose.object.empty() ? path_of(name) : purpose.object) + ": " + shm_directory + " has " + free +
+          (purpose.object.empty() ? shm_path(name) : purpose.object) + ": " + shm_directory + " has " + free +
           "; make it larger (mount -o remount,size=..., docker --shm-size)" +
           (*purpose.option == '\0' ? std::string() : std::string(" or ask for less (") + purpose.option + ")") +
           ", or let all processes of the bus go without it (transport::kernel, QUOIT_TRANSPORT=kernel)",
@@ -129,7 +127,7 @@ result<bool> place_shm(int fd, const std::string& temporary, const std::string& 
   }
   // Not at creation: there the umask would take its part.
   if (::fchmod(fd, permissions.mode) != 0) return undo(failed("fchmod of", temporary, errno));
-  if (::renameat2(AT_FDCWD, path_of(temporary).c_str(), AT_FDCWD, path_of(name).c_str(), RENAME_NOREPLACE) != 0) {
+  if (::renameat2(AT_FDCWD, shm_path(temporary).c_str(), AT_FDCWD, shm_path(name).c_str(), RENAME_NOREPLACE) != 0) {
     const int why = errno;
     if (why != EEXIST) return undo(failed("naming", name, why));
     unlink_shm(temporary);
@@ -156,7 +154,7 @@ result<mapping> map_by_name(const std::string& name, std::size_t bytes, access h
   auto file = open_shm(name, how);
   if (!file) return tl::unexpected(std::move(file.error()));
   // Shorter by now: whoever touched the rest would get SIGBUS.
-  if (file_bytes(file->get()) < bytes) return tl::unexpected(error(errc::corrupt, path_of(name) + " was cut short"));
+  if (file_bytes(file->get()) < bytes) return tl::unexpected(error(errc::corrupt, shm_path(name) + " was cut short"));
   return map_file(file->get(), bytes, how, name.c_str());
 }
 

@@ -19,6 +19,7 @@ struct shm_permissions {
 
 // Where shm_open keeps its objects.
 inline constexpr const char* shm_directory = "/dev/shm";
+inline std::string shm_path(const std::string& file) { return std::string(shm_directory) + "/" + file; }
 
 // An object that has a temporary name, or a final one. The descriptor holds its lock and is closed in a forked
 // child; the memory is mapped through another, because a mapping keeps a description and its locks alive.

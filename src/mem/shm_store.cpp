@@ -39,7 +39,7 @@ class shm_directory_store final : public segment_store {
     for (const std::string& name : list_shm(prefix)) remove_if_abandoned(name);
   }
   std::vector<std::string> list(const std::string& prefix) override { return list_shm(prefix); }
-  std::string path(const std::string& name) const override { return std::string(shm_directory) + "/" + name; }
+  std::string path(const std::string& name) const override { return shm_path(name); }
 };
 
 }  // namespace

@@ -27,7 +27,7 @@ constexpr const char* folder_name = ".subscriptions";
 constexpr int openings_max = 100;
 constexpr auto between_looks_at_path = std::chrono::seconds(1);
 
-error failed(const std::string& doing, const std::string& path, int why) {
+error file_failed(const std::string& doing, const std::string& path, int why) {
   if (why == EFBIG) return file_size_limit_reached(doing + " " + path, subscription_file_bytes);
   if (why == EOPNOTSUPP) return error(errc::invalid_argument, doing + " " + path, 0, why);
   if (why == ENOSPC || why == EDQUOT) return error(errc::no_space, doing + " " + path, subscription_file_bytes, why);
@@ -70,14 +70,14 @@ result<void> make_file(const directory_handle& where, const std::string& name) {
   head.slots = commit_slots;
   head.check = header_check(head);
   const fd file = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
-  if (!file) return tl::unexpected(failed("creating", where.path_of(temporary), errno));
+  if (!file) return tl::unexpected(file_failed("creating", where.path_of(temporary), errno));
   // Allocated: without that a full disk would be a SIGBUS at some commit.
   const auto allocate = [&] { return ::fallocate(file.get(), 0, 0, subscription_file_bytes); };
   int why = within_file_size_limit(allocate) == 0 ? write_whole(file.get(), page, sizeof page) : errno;
   if (why == 0 && ::fsync(file.get()) != 0) why = errno;
   if (why == 0 && !where.rename(temporary, name) && errno != EEXIST) why = errno;
   where.remove(temporary);
-  if (why != 0) return tl::unexpected(failed("making", where.path_of(name), why));
+  if (why != 0) return tl::unexpected(file_failed("making", where.path_of(name), why));
   where.synchronize();
   return {};
 }
@@ -113,9 +113,9 @@ result<std::unique_ptr<subscription_file>> subscription_file::open_in(const dire
     if (auto made = make_file(*folder, name); !made) return tl::unexpected(std::move(made.error()));
   }
   self->file_ = folder->open_file(name, O_RDWR);
-  if (!self->file_) return tl::unexpected(failed("opening", self->path_, errno));
+  if (!self->file_) return tl::unexpected(file_failed("opening", self->path_, errno));
   struct stat status{};
-  if (::fstat(self->file_.get(), &status) != 0) return tl::unexpected(failed("fstat of", self->path_, errno));
+  if (::fstat(self->file_.get(), &status) != 0) return tl::unexpected(file_failed("fstat of", self->path_, errno));
   if (status.st_size < static_cast<off_t>(subscription_file_bytes)) {
     return tl::unexpected(error(errc::corrupt, self->path_ + ": cut short: " + std::to_string(status.st_size) +
                                                    " bytes; remove it, and the subscription begins anew"));
@@ -126,14 +126,14 @@ result<std::unique_ptr<subscription_file>> subscription_file::open_in(const dire
     if (!lock) why = errno;
     return lock;
   });
-  if (!self->lock_) return tl::unexpected(failed("opening", self->path_, why));
+  if (!self->lock_) return tl::unexpected(file_failed("opening", self->path_, why));
   self->identity_ = file_identity::of(status);
-  if (::fstat(self->lock_.get(), &status) != 0) return tl::unexpected(failed("fstat of", self->path_, errno));
+  if (::fstat(self->lock_.get(), &status) != 0) return tl::unexpected(file_failed("fstat of", self->path_, errno));
   if (self->identity_ != file_identity::of(status)) {
     return tl::unexpected(error(errc::busy, self->path_ + " is being replaced: try again"));
   }
   const lock_status locked = try_lock(self->lock_.get(), holder_lock_byte);
-  if (locked == lock_status::failed) return tl::unexpected(failed("locking", self->path_, errno));
+  if (locked == lock_status::failed) return tl::unexpected(file_failed("locking", self->path_, errno));
   {
     // A forked child that could store here would be a second holder: none comes between the two calls.
     const guarded_fd::fork_pause pause;
@@ -141,7 +141,7 @@ result<std::unique_ptr<subscription_file>> subscription_file::open_in(const dire
     if (!memory) return tl::unexpected(std::move(memory.error()));
     self->memory_ = std::move(*memory);
     if (::madvise(self->memory_.data(), self->memory_.bytes(), MADV_DONTFORK) != 0) {
-      return tl::unexpected(failed("MADV_DONTFORK of", self->path_, errno));
+      return tl::unexpected(file_failed("MADV_DONTFORK of", self->path_, errno));
     }
     self->memory_.stay_behind_in_parent();
   }
@@ -320,7 +320,7 @@ result<void> subscription_file::commit(kept_reader& reader) {
 
 result<void> subscription_file::synchronize() const {
   if (::fdatasync(file_.get()) == 0) return {};
-  return tl::unexpected(failed("writing back", path_, errno));
+  return tl::unexpected(file_failed("writing back", path_, errno));
 }
 
 result<void> subscription_file::begin(kept_reader& reader) {

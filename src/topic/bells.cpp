@@ -18,8 +18,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-std::string path_of(const std::string& file_name) { return std::string(shm_directory) + "/" + file_name; }
-
 // What an eventfd takes, and a pipe as well. One that is full is heard already.
 void write_to(int descriptor) noexcept {
   const std::uint64_t one = 1;
@@ -64,7 +62,7 @@ fd open_pipe(const char* path, u64 inode) noexcept { return inode == 0 ? open_na
 
 // Nobody looks for it before it is named in the words of whoever it is for.
 fd make_pipe(const std::string& file_name, const shm_permissions& permissions) {
-  const std::string path = path_of(file_name);
+  const std::string path = shm_path(file_name);
   if (::mkfifo(path.c_str(), 0600) != 0) return {};
   fd made = open_named(path.c_str());
   const bool whole = made &&
@@ -121,7 +119,7 @@ bool bells::ring_known(u32 node, u64 generation, u32 pipe) const noexcept {
 
 bool bells::ring(u32 node, u64 generation, u32 pipe, const std::string& name, u64 inode) noexcept try {
   if (ring_known(node, generation, pipe)) return true;
-  const std::string path = inode == 0 ? path_of(name) : name;
+  const std::string path = inode == 0 ? shm_path(name) : name;
   fd descriptor = open_pipe(path.c_str(), inode);
   if (!descriptor && (errno == EMFILE || errno == ENFILE) && !others_.empty()) {
     others_.pop_back();

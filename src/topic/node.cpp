@@ -22,7 +22,7 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr u64 entry_in_use = 1;
-constexpr int open_attempts_max = 100;
+constexpr int bus_attempts_max = 100;
 
 constexpr std::chrono::nanoseconds year = std::chrono::hours(24 * 365);
 
@@ -78,7 +78,7 @@ result<std::shared_ptr<node>> node::open_in(std::shared_ptr<segment_store> store
   made->set_up(bus, options);
   made->store_ = std::move(store);
   made->why_transport_ = std::move(why);
-  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+  for (int attempt = 0; attempt < bus_attempts_max; ++attempt) {
     auto entered = made->try_open(options);
     if (!entered) {
       made->life_.reset();

@@ -32,8 +32,6 @@ constexpr int looks_at_most = 6;
 constexpr int sightings = 2;
 constexpr std::chrono::milliseconds between_looks{20};
 
-std::string path_of(const std::string& file) { return std::string(shm_directory) + "/" + file; }
-
 // Inodes in the folder on which a node's byte is held, and that have no name there. One that is being made or removed
 // may be among them for a moment.
 std::vector<ino_t> nameless_once(dev_t device) {
@@ -44,7 +42,7 @@ std::vector<ino_t> nameless_once(dev_t device) {
   }
   for (const std::string& file : list_shm(bus_file(""))) {
     struct stat status{};
-    if (::stat(path_of(file).c_str(), &status) == 0) std::erase(inodes, status.st_ino);
+    if (::stat(shm_path(file).c_str(), &status) == 0) std::erase(inodes, status.st_ino);
   }
   std::sort(inodes.begin(), inodes.end());
   // A node holds one byte; several nodes, several of one file.
@@ -115,12 +113,12 @@ result<bool> remove_damaged_bus(std::string_view bus, bool missing, bool force, 
     switch (lock(opened->get(), shm_lock_byte, lock_timeout)) {
       case lock_status::taken: break;
       case lock_status::held_by_other:
-        return tl::unexpected(error(errc::busy, "somebody holds the lock of " + path_of(file)));
-      case lock_status::failed: return tl::unexpected(error(errc::system, "locking " + path_of(file), 0, errno));
+        return tl::unexpected(error(errc::busy, "somebody holds the lock of " + shm_path(file)));
+      case lock_status::failed: return tl::unexpected(error(errc::system, "locking " + shm_path(file), 0, errno));
     }
     if (held_by_other(opened->get(), static_cast<off_t>(node_bytes_begin), nodes_limit)) {
       return tl::unexpected(error(errc::busy, "processes are alive on bus " + std::string(bus) + ", whose file " +
-                                                  path_of(file) + " is damaged: stop them first"));
+                                                  shm_path(file) + " is damaged: stop them first"));
     }
   }
   if (!force) {

@@ -13,7 +13,7 @@ namespace {
 
 constexpr u64 first_lane_generation = 1;
 
-constexpr int open_attempts_max = 100;
+constexpr int topic_attempts_max = 100;
 
 error busy_topic(const std::string& path) {
   return error(errc::busy, "the lock of " + path +
@@ -103,7 +103,7 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
                                                             std::to_string(type_fields_bytes_max)));
   }
   const std::string file = topic_file(owner->bus(), *bare);
-  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+  for (int attempt = 0; attempt < topic_attempts_max; ++attempt) {
     auto opened = open_file(owner, file, lock_timeout);
     if (opened) {
       auto ok = opened->control.check_type(type);
@@ -130,7 +130,7 @@ result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const
                                        std::chrono::nanoseconds lock_timeout) {
   segment_store& store = owner->store();
   const std::string path = store.path(file_name);
-  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+  for (int attempt = 0; attempt < topic_attempts_max; ++attempt) {
     auto locks = store.open_locks(file_name);
     if (!locks) return tl::unexpected(std::move(locks.error()));
     auto locked = lock_file(*locks, path, lock_timeout);

@@ -22,7 +22,7 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-constexpr int open_attempts_max = 100;
+constexpr int place_attempts_max = 100;
 constexpr off_t lock_byte = 0;
 
 std::string hexadecimal(u64 value) {
@@ -199,7 +199,7 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
   type.name.copy(wanted.type_name, sizeof wanted.type_name - 1);
   type.fields.copy(wanted.type_fields, sizeof wanted.type_fields - 1);
 
-  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+  for (int attempt = 0; attempt < place_attempts_max; ++attempt) {
     auto base = sockets_directory(true);
     if (!base) return tl::unexpected(std::move(base.error()));
     const std::string of_bus = *base + "/" + bus;

@@ -50,11 +50,11 @@ struct group {
 };
 
 // Runs one of the tasks; lies in the frame of whoever waits.
-class [[nodiscard]] child {
+class [[nodiscard]] member_task {
  public:
   class promise_type : public promise_base {
    public:
-    child get_return_object() noexcept { return child(this); }
+    member_task get_return_object() noexcept { return member_task(this); }
     auto final_suspend() noexcept {
       struct arrive {
         bool await_ready() const noexcept { return false; }
@@ -73,20 +73,20 @@ class [[nodiscard]] child {
     }
 
    private:
-    friend class child;
+    friend class member_task;
     std::coroutine_handle<> self() noexcept { return std::coroutine_handle<promise_type>::from_promise(*this); }
     ready_node start_;
     group* group_ = nullptr;
   };
 
-  child(child&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
-  child& operator=(child&&) = delete;
-  ~child() {
+  member_task(member_task&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
+  member_task& operator=(member_task&&) = delete;
+  ~member_task() {
     if (promise_ != nullptr) promise_->self().destroy();
   }
 
   template <class T>
-  static child run(task<T> work, outcome<T>& out, group& g, std::size_t index) {
+  static member_task run(task<T> work, outcome<T>& out, group& g, std::size_t index) {
     begins(g);
     try {
       if constexpr (std::is_void_v<T>) {
@@ -112,7 +112,7 @@ class [[nodiscard]] child {
 
  private:
   static void begins(group& g) noexcept;
-  explicit child(promise_type* promise) noexcept : promise_(promise) {}
+  explicit member_task(promise_type* promise) noexcept : promise_(promise) {}
   promise_type* promise_;
 };
 
@@ -143,14 +143,14 @@ class alarm : public timer {
   loop* loop_ = nullptr;
 };
 
-inline void child::begins(group& g) noexcept {
+inline void member_task::begins(group& g) noexcept {
   if (g.limit != nullptr) std::exchange(g.limit, nullptr)->arm();
 }
 
 // co_await gather(...): starts the children and resumes when the last one is over.
 class gather {
  public:
-  gather(group& g, std::span<child> children, alarm* limit = nullptr) noexcept
+  gather(group& g, std::span<member_task> children, alarm* limit = nullptr) noexcept
       : group_(g), children_(children), limit_(limit) {}
   bool await_ready() const noexcept { return children_.empty(); }
   template <class Promise>
@@ -158,14 +158,14 @@ class gather {
     group_.waiting = parent;
     const promise_base& promise = promise_of(parent);
     group_.stop.follow(promise.stop());
-    for (child& c : children_) c.start(group_, *promise.loop());
+    for (member_task& c : children_) c.start(group_, *promise.loop());
     if (limit_ != nullptr) limit_->start(*promise.loop());
   }
   void await_resume() const noexcept {}
 
  private:
   group& group_;
-  std::span<child> children_;
+  std::span<member_task> children_;
   alarm* limit_;
 };
 
