@@ -96,7 +96,7 @@ ssize_t store(std::byte* to, const std::byte* from, std::size_t bytes) noexcept 
 // A copy that stops in a file that is long enough is tried again: it may have been shorter for a moment. Each time
 // after a longer pause, or one who cuts the file and lets it grow in a loop could be met at the same point of it each
 // time.
-constexpr int attempts_max = 30;
+constexpr int copy_attempts_max = 30;
 
 // Moves all bytes by `move(done)`, which answers how many, 0 or -1 with EFAULT where the file ends.
 template <class Move>
@@ -122,7 +122,7 @@ result<void> move_all(const mapped_file& file, std::uint64_t offset, std::size_t
       return tl::unexpected(error(errc::truncated, std::min<std::uint64_t>(done, there)));
     }
     if (done == bytes) return {};
-    if (++attempts == attempts_max) return tl::unexpected(error(errc::system, done, EFAULT));
+    if (++attempts == copy_attempts_max) return tl::unexpected(error(errc::system, done, EFAULT));
     std::this_thread::sleep_for(std::chrono::microseconds(attempts * attempts));
   }
 }

@@ -99,7 +99,7 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
   const auto allocate = [&] { return ::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)); };
   while (within_file_size_limit(allocate) != 0) {
     if (errno == EINTR) continue;
-    if (errno == EFBIG) return undo(file_size_limit_reached("allocating " + path_of(temporary), bytes));
+    if (errno == EFBIG) return undo(file_size_limit_reached("allocating " + shm_path(temporary), bytes));
     if (errno == ENOSPC) return undo(no_space(temporary, purpose, bytes));
     return undo(failed("allocating", temporary, errno));
   }

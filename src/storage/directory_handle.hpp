@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -31,6 +32,8 @@ std::string absolute_path(const std::string& path);
 // Whether a path leads to this file, or else the file, or a directory above it, was renamed, removed or replaced. True
 // also where the kernel does not tell.
 bool leads_to(const std::string& absolute_path, const file_identity& file) noexcept;
+// How often a publisher and the holder of a subscription ask that.
+inline constexpr std::chrono::seconds between_looks_at_path{1};
 
 // Calls through a handle reach the directory that was opened, also after it was renamed, removed or replaced: another
 // process may have a directory under its old path by then. The path is for messages. Copies share the descriptor.

@@ -20,7 +20,7 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr off_t writer_lock_byte = off_t{1} << 40;
-constexpr int openings_max = 100;
+constexpr int lane_openings_max = 100;
 
 result<log_lane> open_at(directory_handle where, access how) {
   const std::string path = where.path_of(lane_file_name);
@@ -143,7 +143,7 @@ result<log_lane> make_lane(const std::string& root, const std::string& topic, co
 result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
   if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
   const std::string path = absolute_path(lane_directory(root, topic, name)) + "/" + lane_file_name;
-  for (int n = 0; n < openings_max; ++n) {
+  for (int n = 0; n < lane_openings_max; ++n) {
     auto lane = make_lane(root, topic, name);
     if (!lane) return lane;
     lane->path = path;

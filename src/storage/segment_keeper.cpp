@@ -20,7 +20,6 @@ using std::chrono::steady_clock;
 constexpr u64 window_bytes = u64{1} << 20;
 constexpr u64 window_step_bytes = u64{256} << 10;
 constexpr auto retry_after = std::chrono::milliseconds(50);
-constexpr auto between_looks_at_path = std::chrono::seconds(1);
 // Where everything is touched, it is done in steps, between which the helper does what is more urgent, and may be
 // stopped: each can wait for a disk, as the kernel slows those down who write more than it takes.
 constexpr u64 populate_step_bytes = u64{8} << 20;

@@ -24,8 +24,7 @@ namespace {
 
 constexpr off_t holder_lock_byte = off_t{1} << 40;
 constexpr const char* folder_name = ".subscriptions";
-constexpr int openings_max = 100;
-constexpr auto between_looks_at_path = std::chrono::seconds(1);
+constexpr int file_openings_max = 100;
 
 error file_failed(const std::string& doing, const std::string& path, int why) {
   if (why == EFBIG) return file_size_limit_reached(doing + " " + path, subscription_file_bytes);
@@ -90,7 +89,7 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
     return tl::unexpected(error(
         errc::invalid_name, "a subscription is named by 1 to 64 of [A-Za-z0-9_.-], and not with a dot first: " + name));
   }
-  for (int n = 0; n < openings_max; ++n) {
+  for (int n = 0; n < file_openings_max; ++n) {
     const auto of_topic = open_topic_directory(root, topic);
     if (!of_topic) return tl::unexpected(of_topic.error());
     auto opened = open_in(*of_topic, name);
