@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "mem/shm_file.hpp"
-#include "quoit/bus.hpp"
+#include "quoit/options.hpp"
 #include "topic/names.hpp"
+#include "topic/node.hpp"
 #include "topic/remains.hpp"
 #include "transport/unix/meeting_place.hpp"
 
@@ -15,7 +16,8 @@ using namespace detail;
 std::vector<std::string> list_remains() {
   const std::string prefix = bus_file("");
   std::vector<std::string> buses;
-  for (const std::string& file : list_shm(prefix)) {
+  const auto files = list_shm(prefix);
+  for (const std::string& file : files ? *files : std::vector<std::string>()) {
     std::string name = file.substr(prefix.size());
     name.resize(std::min(name.find_first_of(".@"), name.size()));
     if (check_bus_name(name)) buses.push_back(std::move(name));
@@ -30,33 +32,38 @@ std::vector<std::string> list_remains() {
 
 namespace {
 
-// At a bus that comes and goes all the time.
-constexpr int looks_at_most = 100;
+// A file that is damaged anew each time after it was removed.
+constexpr int attempts_max = 100;
 
 result<void> clean_shared_memory(std::string_view bus, bool force) {
   // Where there is none, nothing is left in it.
   if (auto ok = look_into_shm(); !ok) return ok.error() == errc::not_found ? result<void>() : ok;
-  if (!anything_left(bus)) return {};
+  const auto left = anything_left(bus);
+  if (!left) return tl::unexpected(left.error());
+  if (!*left) return {};
   const bus_options options{.node_name = "quoit clean", .transport = transport::shared_memory};
-  for (int again = looks_at_most;;) {
-    const auto file = open_shm(bus_file(bus), access::read);
-    const bool missing = !file && file.error() == errc::not_found;
-    if (!missing) {
-      // Opening a bus cleans up after its dead; being the last one out removes it.
-      auto opened = quoit::bus::open(bus, options);
-      if (opened) return {};
-      const bool damaged = opened.error() == errc::corrupt || (force && opened.error() == errc::newer_version);
-      if (!damaged) return tl::unexpected(std::move(opened.error()));
+  for (int attempt = 0; attempt < attempts_max; ++attempt) {
+    // So that nothing is made where the answer will be `busy`.
+    if (!force) {
+      if (auto ok = wait_for_missing_bus(bus, options.lock_timeout); !ok) return ok;
     }
-    const auto removed = remove_damaged_bus(bus, missing, force, options.lock_timeout);
+    // Opening a bus cleans up after its dead; being the last one out removes it, with what is left of earlier
+    // instances.
+    auto opened = node::open(bus, options);
+    if (opened && force) (*opened)->remove_despite_other_instances();
+    if (opened) return force ? result<void>() : (*opened)->wait_for_other_instances();
+    const bool damaged = opened.error() == errc::corrupt || (force && opened.error() == errc::newer_version);
+    if (!damaged) return tl::unexpected(std::move(opened.error()));
+    const auto removed = remove_damaged_bus(bus, force, options.lock_timeout);
     if (!removed) return tl::unexpected(removed.error());
-    if (*removed) break;
-    if (--again == 0)
-      return tl::unexpected(error(errc::busy, "bus " + std::string(bus) + " comes and goes all the time"));
+    // At the first attempt it may be a new file by now, which can be opened.
+    if (!*removed && attempt > 0) {
+      return tl::unexpected(error(errc::busy, "processes are alive on bus " + std::string(bus) + ", whose file " +
+                                                  shm_directory + "/" + bus_file(bus) +
+                                                  " is damaged: stop them first"));
+    }
   }
-  auto opened = quoit::bus::open(bus, options);
-  if (!opened) return tl::unexpected(std::move(opened.error()));
-  return {};
+  return tl::unexpected(error(errc::busy, "the file of bus " + std::string(bus) + " is damaged again and again"));
 }
 
 }  // namespace

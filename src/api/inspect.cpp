@@ -131,7 +131,9 @@ std::optional<topic_info> read_topic(segment_store& store, const std::string& na
 }
 
 void read_topics(segment_store& store, bus_info& info) {
-  for (const std::string& file : store.list(topic_file_prefix(info.name))) {
+  const auto files = store.list(topic_file_prefix(info.name));
+  if (!files && info.problem.empty()) info.problem = files.error().message();
+  for (const std::string& file : files ? *files : std::vector<std::string>()) {
     const std::string topic = topic_of_file(info.name, file);
     if (topic.empty()) continue;
     if (auto seen = read_topic(store, topic, file)) info.topics.push_back(std::move(*seen));
@@ -197,7 +199,8 @@ std::vector<error> list_obstacles() {
 std::vector<std::string> list_buses() {
   const std::string prefix = bus_file("");
   std::vector<std::string> buses;
-  for (const std::string& file : list_shm(prefix)) {
+  const auto files = list_shm(prefix);
+  for (const std::string& file : files ? *files : std::vector<std::string>()) {
     const std::string name = file.substr(prefix.size());
     if (check_bus_name(name)) buses.push_back(name);
   }

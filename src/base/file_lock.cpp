@@ -64,12 +64,17 @@ void unlock(int fd, off_t byte) noexcept {
   set_lock(fd, range);
 }
 
-bool held_by_other(int fd, off_t first, off_t count) noexcept {
+std::optional<off_t> byte_held_by_other(int fd, off_t first, off_t count) noexcept {
   struct flock range = on_bytes(F_WRLCK, first, count);
   count_call(calls_made.others);
   // An answer that cannot be had means "alive": nothing is cleaned up on a guess.
-  if (::fcntl(fd, F_OFD_GETLK, &range) != 0) return true;
-  return range.l_type != F_UNLCK;
+  if (::fcntl(fd, F_OFD_GETLK, &range) != 0) return first;
+  if (range.l_type == F_UNLCK) return std::nullopt;
+  return std::max(range.l_start, first);
+}
+
+bool held_by_other(int fd, off_t first, off_t count) noexcept {
+  return byte_held_by_other(fd, first, count).has_value();
 }
 
 }  // namespace quoit::inline v1::detail

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 
 namespace quoit::inline v1::detail {
 
@@ -24,7 +25,10 @@ lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept;
 
 void unlock(int fd, off_t byte) noexcept;
 
-// True if some other description holds a lock on one of the bytes. 0.4 µs.
+// True if some other description holds a lock on one of the bytes. One call, which the kernel answers for all of them
+// at once; 0.4 µs, and 9 µs where a thousand locks are held on the file.
 bool held_by_other(int fd, off_t first, off_t count) noexcept;
+// One of the bytes on which some other description holds a lock; `first` where the kernel gives no answer.
+std::optional<off_t> byte_held_by_other(int fd, off_t first, off_t count) noexcept;
 
 }  // namespace quoit::inline v1::detail

@@ -35,18 +35,26 @@ std::string failed(const char* what, int why) {
   return std::string(shm_directory) + " " + what + " (" + std::strerror(why) + ")";
 }
 
-// What the dead left is nobody to meet.
-bool lives_in_shared_memory(std::string_view bus) {
+// What the dead left is nobody to meet, nor is a bus of another user. Errors: limit_reached (descriptors), system.
+result<bool> lives_in_shared_memory(std::string_view bus) {
   const auto file = open_shm(bus_file(bus), access::read);
-  return file && held_by_other(file->get(), static_cast<off_t>(node_lock_byte(0)), nodes_limit);
+  if (file) return held_by_other(file->get(), static_cast<off_t>(node_lock_byte(0)), nodes_limit);
+  const error& why = file.error();
+  if (why == errc::not_found || why == errc::no_permission) return false;
+  return tl::unexpected(why);
 }
 
-// Why shared memory cannot be used; empty: it can, as far as can be seen.
-std::string obstacle(std::string_view bus, const bus_options& options) {
+// Why shared memory cannot be used; empty: it can, as far as can be seen. Errors: as lives_in_shared_memory(),
+// no_permission.
+result<std::string> obstacle(std::string_view bus, const bus_options& options) {
   // To meet who is there comes first, however full it is: to join takes no space, and a publisher for whom there is
   // none is told so.
-  if (lives_in_shared_memory(bus)) return {};
-  if (bus_has_members(std::string(bus))) return "the bus is in use on the kernel path, and not in shared memory";
+  const auto lives = lives_in_shared_memory(bus);
+  if (!lives) return tl::unexpected(lives.error());
+  if (*lives) return std::string();
+  const auto members = bus_has_members(std::string(bus));
+  if (!members) return tl::unexpected(members.error());
+  if (*members) return std::string("the bus is in use on the kernel path, and not in shared memory");
   struct stat status{};
   if (::stat(shm_directory, &status) != 0) return failed("is missing", errno);
   if (!S_ISDIR(status.st_mode)) return std::string(shm_directory) + " is no directory";
@@ -60,7 +68,7 @@ std::string obstacle(std::string_view bus, const bus_options& options) {
     return std::string(shm_directory) + " is full: " + std::to_string(free) + " bytes are free, and a bus needs " +
            std::to_string(needed);
   }
-  return {};
+  return std::string();
 }
 
 // What another way would not make better is the caller's to hear.
@@ -82,7 +90,11 @@ result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options&
     return made;
   }
   std::string why;
-  if (*way == transport::automatic) why = obstacle(bus, options);
+  if (*way == transport::automatic) {
+    auto found = obstacle(bus, options);
+    if (!found) return tl::unexpected(std::move(found.error()));
+    why = std::move(*found);
+  }
   if (why.empty()) {
     auto made = node::open(bus, options);
     if (made) {
@@ -91,7 +103,8 @@ result<std::shared_ptr<node>> open_node(std::string_view bus, const bus_options&
     }
     if (*way != transport::automatic || !speaks_for_kernel(made.error())) return made;
     // Others are there, and would not hear of us: an error is better than that.
-    if (lives_in_shared_memory(bus)) return made;
+    const auto lives = lives_in_shared_memory(bus);
+    if (!lives || *lives) return made;
     why = made.error().message();
   }
   auto made = node::open_private(bus, options, why);

@@ -1,6 +1,5 @@
 #include "mem/shm_file.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -10,8 +9,9 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <memory>
 
+#include "base/call_failed.hpp"
+#include "base/directory_names.hpp"
 #include "base/file_lock.hpp"
 #include "base/file_size_limit.hpp"
 #include "base/random.hpp"
@@ -150,6 +150,27 @@ result<guarded_fd> open_shm_for_locks(const std::string& name, access how) {
   return descriptor;
 }
 
+result<guarded_fd> open_shm_directory_for_locks() {
+  int why = 0;
+  guarded_fd directory = guarded_fd::opened_by([&] {
+    fd opened = open_file(shm_directory, O_RDONLY | O_DIRECTORY);
+    if (!opened) why = errno;
+    return opened;
+  });
+  if (directory) return directory;
+  const std::string path = shm_directory;
+  if (why == EACCES || why == EPERM) {
+    return tl::unexpected(error(errc::no_permission,
+                                "opening " + path +
+                                    " for reading: each process on a bus holds a lock on it (chmod 1777 " + path +
+                                    ", or let all processes of the bus go without it: transport::kernel, "
+                                    "QUOIT_TRANSPORT=kernel)",
+                                0, why));
+  }
+  if (why == ENOENT) return tl::unexpected(error(errc::not_found, path + " is missing", 0, why));
+  return tl::unexpected(call_failed("opening " + path, why));
+}
+
 result<mapping> map_by_name(const std::string& name, std::size_t bytes, access how) {
   auto file = open_shm(name, how);
   if (!file) return tl::unexpected(std::move(file.error()));
@@ -177,25 +198,22 @@ void remove_if_abandoned(const std::string& temporary) noexcept {
 }
 
 result<void> look_into_shm() {
-  const directory_stream directory = open_directory(shm_directory);
-  if (directory) return {};
-  const int why = errno;
+  const auto names = names_in_directory(shm_directory);
+  if (names) return {};
   const std::string path = shm_directory;
-  if (why == ENOENT) return tl::unexpected(error(errc::not_found, path + " is missing: nothing is in it", 0, why));
-  const errc code = why == EACCES || why == EPERM    ? errc::no_permission
-                    : why == EMFILE || why == ENFILE ? errc::limit_reached
-                                                     : errc::system;
-  return tl::unexpected(error(code, path + " cannot be looked into: what is in it stays as it is", 0, why));
+  const error& why = names.error();
+  if (why == errc::not_found) {
+    return tl::unexpected(error(errc::not_found, path + " is missing: nothing is in it", 0, why.system_errno()));
+  }
+  return tl::unexpected(
+      error(why.code(), path + " cannot be looked into: what is in it stays as it is", 0, why.system_errno()));
 }
 
-std::vector<std::string> list_shm(const std::string& prefix) {
-  std::vector<std::string> names;
-  const directory_stream directory = open_directory(shm_directory);
-  if (!directory) return names;
-  while (const dirent* const entry = ::readdir(directory.get())) {
-    const std::string_view name = entry->d_name;
-    if (name.starts_with(prefix)) names.emplace_back(name);
-  }
+result<std::vector<std::string>> list_shm(const std::string& prefix) {
+  auto names = names_in_directory(shm_directory);
+  if (!names && names.error() == errc::not_found) return std::vector<std::string>();
+  if (!names) return names;
+  std::erase_if(*names, [&](const std::string& name) { return !name.starts_with(prefix); });
   return names;
 }
 

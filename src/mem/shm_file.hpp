@@ -55,6 +55,10 @@ result<fd> open_shm(const std::string& name, access how);
 // The same, for nothing but its locks: guarded from a forked child, and never mapped through.
 result<guarded_fd> open_shm_for_locks(const std::string& name, access how = access::read_write);
 
+// The directory itself, for shared locks on its bytes: it cannot be removed while somebody has it open, as a file can.
+// Errors: not_found, no_permission, limit_reached (descriptors), system.
+result<guarded_fd> open_shm_directory_for_locks();
+
 // Maps an object that is locked, and so cannot change its name, through a description of its own.
 result<mapping> map_by_name(const std::string& name, std::size_t bytes, access how);
 
@@ -68,10 +72,11 @@ bool is_unlinked(int fd) noexcept;
 // Removes a temporary whose maker is dead.
 void remove_if_abandoned(const std::string& temporary) noexcept;
 
-// Names of objects that begin with `prefix`.
 // Whether list_shm() can see anything. Errors: not_found (there is no such directory), no_permission, limit_reached,
 // system.
 result<void> look_into_shm();
-std::vector<std::string> list_shm(const std::string& prefix);
+// Names of objects that begin with `prefix`, as names_in_directory() finds them; none where there is no such directory.
+// Errors: no_permission, limit_reached, system.
+result<std::vector<std::string>> list_shm(const std::string& prefix);
 
 }  // namespace quoit::inline v1::detail

@@ -36,9 +36,11 @@ class shm_directory_store final : public segment_store {
 
   void remove(const std::string& name) noexcept override { unlink_shm(name); }
   void remove_abandoned(const std::string& prefix) noexcept override {
-    for (const std::string& name : list_shm(prefix)) remove_if_abandoned(name);
+    const auto names = list_shm(prefix);
+    if (!names) return;
+    for (const std::string& name : *names) remove_if_abandoned(name);
   }
-  std::vector<std::string> list(const std::string& prefix) override { return list_shm(prefix); }
+  result<std::vector<std::string>> list(const std::string& prefix) override { return list_shm(prefix); }
   std::string path(const std::string& name) const override { return shm_path(name); }
 };
 

@@ -2,7 +2,8 @@
 //
 // It lives as long as it holds the lock on its byte of the bus segment, through a description opened for
 // nothing else: no heartbeat, no pid. Byte before record when it comes, record before byte when it goes.
-// Whoever takes the byte of a dead node cleans up after it; the last one out removes every file of the bus.
+// Whoever takes the byte of a dead node cleans up after it; the last one out removes every file of the bus, unless
+// processes are alive on an earlier file of it, whose name was removed (instance_lock.hpp).
 //
 // Thread safety: one thread, but for ring_node() and the words of the bus segment, which any thread of any
 // process uses.
@@ -17,6 +18,7 @@
 #include "quoit/detail/bus_layout.hpp"
 #include "quoit/options.hpp"
 #include "topic/bells.hpp"
+#include "topic/instance_lock.hpp"
 #include "wake/doorbell.hpp"
 
 namespace quoit::inline v1::detail {
@@ -100,6 +102,12 @@ class node {
   void clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout);
   void clean_all_dead();
 
+  // busy: a process was on another instance of the bus, all of the time that it was waited for, lock_timeout for each
+  // instance. Nothing if there is none, or the bus has no files.
+  result<void> wait_for_other_instances() const;
+  // When this node is the last one out, it removes the files of the bus also if processes are on another instance.
+  void remove_despite_other_instances() noexcept { removes_despite_others_ = true; }
+
   // Marks subscription `ready_bit` ready and rings. True: it took a system call.
   bool mark_and_ring(node_id id, u32 ready_bit) noexcept;
   void ring_node(node_id id) noexcept;
@@ -140,6 +148,8 @@ class node {
   std::vector<std::unique_ptr<node_keepsake>> kept;
 
  private:
+  static constexpr u64 entry_in_use = 1;
+
   node() = default;
   result<bool> try_open(const bus_options& options);
   result<bool> create(const bus_options& options);
@@ -149,7 +159,8 @@ class node {
   void write_own_entry(u32 index, const bus_options& options);
   void leave() noexcept;
   bool anybody_else() noexcept;
-  void remove_everything() noexcept;
+  result<void> enter_instance(const segment_locks& file);
+  void remove_everything(bool also_topics) noexcept;
   void tidy_temporaries();
 
   void ring_pipe(node_id id) noexcept;
@@ -170,6 +181,8 @@ class node {
   std::shared_ptr<segment_store> store_;
   segment_locks probe_;  // for probes, for the lock of the bus, and for the bytes of nodes that we clean
   segment_locks life_;   // holds our byte, and is used for nothing else
+  instance_lock instance_;
+  bool removes_despite_others_ = false;
   mapping memory_;
   u32 nodes_ = 0;
   u32 index_ = 0;

@@ -1,4 +1,4 @@
-// What is left of a bus that nobody can open: its own file is gone, or damaged.
+// What is left of a bus that no process can open: its own file is gone, or damaged.
 #pragma once
 
 #include <chrono>
@@ -9,12 +9,17 @@
 
 namespace quoit::inline v1::detail {
 
-// True if anything of the bus has a name.
-bool anything_left(std::string_view bus);
+// True if anything of the bus has a name. Errors: as list_shm().
+result<bool> anything_left(std::string_view bus);
 
-// Removes the bus's own file, if there is one and nobody is alive. After that the bus can be opened, and whoever opens
-// it and leaves it again removes the rest. `missing`: it had no file just now; false, with nothing done, if it has one
-// now, which is not known to be damaged. Errors: as clean().
-result<bool> remove_damaged_bus(std::string_view bus, bool missing, bool force, std::chrono::nanoseconds lock_timeout);
+// While the file of the bus is missing: if a process is on an instance of the bus, waits until it has left that
+// instance or the file is there. Errors: busy (neither within lock_timeout), and what opening /dev/shm answers.
+result<void> wait_for_missing_bus(std::string_view bus, std::chrono::nanoseconds lock_timeout);
+
+// Removes the file of a bus that cannot be opened, if no process is alive on any instance of the bus; with `force`, if
+// none is alive on this one. The next process that opens the bus and leaves it removes the rest. False: processes are
+// alive on this file. True also if it was removed by another process. Errors: busy (a process is alive on another
+// instance, or holds the lock of the bus), and as opening a bus.
+result<bool> remove_damaged_bus(std::string_view bus, bool force, std::chrono::nanoseconds lock_timeout);
 
 }  // namespace quoit::inline v1::detail

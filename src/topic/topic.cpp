@@ -439,7 +439,10 @@ void topic::remove_if_unused() {
   // reads the whole directory, which is slow where ten thousand topics go at once. One on disk has none either.
   // relaxed: under the topic's lock
   if (place_.directory.empty() && load_relaxed(header().next_lane_generation) != first_lane_generation) {
-    for (const std::string& lane : store_->list(file_name_ + "@")) store_->remove(lane);
+    const auto lanes = store_->list(file_name_ + "@");
+    // Without its topic nobody would find them: whoever comes next removes both.
+    if (!lanes) return;
+    for (const std::string& lane : *lanes) store_->remove(lane);
   }
   store_->remove(file_name_);
 }

@@ -9,7 +9,9 @@ bool clean_topics_after(node& self, node_id dead, std::chrono::nanoseconds lock_
   bool complete = true;
   // The cleaner needs a handle that nobody else owns: it only looks, and takes the topic's own lock.
   const std::shared_ptr<node> borrowed(&self, [](node*) {});
-  for (const std::string& file : self.store().list(topic_file_prefix(self.bus()))) {
+  const auto files = self.store().list(topic_file_prefix(self.bus()));
+  if (!files) return false;
+  for (const std::string& file : *files) {
     if (topic_of_file(self.bus(), file).empty()) continue;
     auto look = topic::look(self.store(), file);
     if (!look) continue;

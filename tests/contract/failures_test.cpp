@@ -224,6 +224,25 @@ TEST_CASE("descriptors that run out are an error that says so, and not an end") 
   CHECK(bus.publisher<checked>("t").has_value());
 }
 
+TEST_CASE("somebody without descriptors to see who is on a topic does not make it his own") {
+  const meeting here(this_way());
+  auto bus = here.open();
+  auto pub = bus.publisher<checked>("t").value();
+  for (std::size_t left = 0; left < 12; ++left) {
+    std::vector<int> taken;
+    for (int d = ::open("/dev/null", O_RDONLY | O_CLOEXEC); d >= 0; d = ::dup(d)) taken.push_back(d);
+    for (std::size_t i = 0; i < left; ++i) {
+      ::close(taken.back());
+      taken.pop_back();
+    }
+    CHECK_FALSE(bus.publisher<std::uint64_t>("t"));
+    CHECK_FALSE(bus.subscriber<std::uint64_t>("t"));
+    for (const int d : taken) ::close(d);
+    const auto same = bus.subscriber<checked>("t");
+    REQUIRE_MESSAGE(same, left, " descriptors left: ", same.error().message());
+  }
+}
+
 TEST_CASE("two hundred publishers in a process each reach their subscriber") {
   const meeting here(this_way());
   auto bus = here.open();

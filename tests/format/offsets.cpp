@@ -125,6 +125,7 @@ int main() {
   FIELD(node_entry, rung);
   FIELD(node_entry, bell_inode);
   FIELD(node_entry, bell_descriptor);
+  FIELD(node_entry, pid_namespace);
   FIELD(node_entry, bell);
   FIELD(node_entry, ready);
   SIZE(node_entry, sizeof(node_entry));

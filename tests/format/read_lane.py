@@ -35,14 +35,14 @@ def align_up(value, alignment):
     return (value + alignment - 1) // alignment * alignment
 
 
-def opened(name, magic):
-    """The mapped file, checked as far as every file is."""
+def opened(name, magic, features=0):
+    """The mapped file, checked as far as every file is: it has these features and no others."""
     with open(os.path.join(SHM, name), "rb") as file:
         data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
     if bytes(data[0:8]) != magic:
         raise Corrupt(f"{name}: another magic")
     major, _ = struct.unpack_from("<HH", data, 8)
-    if major != 1 or u64(data, 16) != 0:
+    if major != 1 or u64(data, 16) != features:
         raise Corrupt(f"{name}: of another version")
     if u64(data, 40) > len(data):
         raise Corrupt(f"{name}: cut short")
@@ -50,7 +50,7 @@ def opened(name, magic):
 
 
 def nodes(bus):
-    data = opened(f"quoit.{bus}", b"\0oqtbus1")
+    data = opened(f"quoit.{bus}", b"\0oqtbus1", 1)
     for index in range(u32(data, 36)):
         at = 4096 + 384 * index
         if u64(data, at) == 1:

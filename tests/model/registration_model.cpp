@@ -1,5 +1,6 @@
-// Coming, going and dying (D2 to D4): a model of the steps of src/topic/node.cpp, and not that code, whose steps are
-// system calls. Every interleaving of a few processes, each of which may be killed between any two steps, is searched.
+// Coming, going and dying (D2 to D4, D6): a model of the steps of src/topic/node.cpp, and not that code, whose steps
+// are system calls. Every interleaving of a few processes, each of which may be killed between any two steps, is
+// searched; and once more with somebody who removes the name of the bus's file at any time.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -22,9 +23,12 @@ bool on(const char* name) { return rule_off != name; }
 enum step : u8 {
   look_up,
   make,
+  take_instance,
   place,
   lock_file,
   ask_links,
+  enter_instance,
+  ask_links_again,
   take_byte,
   write_record,
   next_dead,
@@ -38,7 +42,10 @@ enum step : u8 {
   leave_first,
   leave_second,
   probe_others,
-  remove_files,
+  ask_instances,
+  remove_topics,
+  leave_instance,
+  remove_name,
   unlock,
   over,
 };
@@ -48,9 +55,11 @@ struct inode {
 };
 struct process {
   u8 at, file, slot, dead_slot, read, held, generation, lives, locked;
+  u8 instance;  // the file whose byte of the directory is held
 };
 struct state {
   u8 name, inodes, generations, deaths;
+  u8 removals, removed;          // of the name, by somebody else: still to come, and whether there was one
   u8 left[generations_max + 1];  // what a generation has in topics
   inode file[inodes_max + 1];
   process p[processes];
@@ -63,12 +72,14 @@ const char* broken(const state& s) {
   for (int i = 0; i < processes; ++i) {
     const process& p = s.p[i];
     if (!in(p)) continue;
-    if (s.name != p.file) return "a process is in a file that has no name";
+    if (s.name != p.file && s.removed == 0) return "a process is in a file that has no name";
+    if (p.instance != p.file) return "a living process is on an instance that the directory does not know";
     if (s.file[p.file].record[p.slot] != p.generation) return "a living process has no record";
     if (s.file[p.file].byte[p.slot] != i + 1) return "a living process holds no byte";
     if (s.left[p.generation] == 0) return "somebody cleaned up after a living process";
   }
-  for (int g = 1; g <= s.generations; ++g) {
+  // What a name led to that somebody removed is found by the next last one out.
+  for (int g = 1; s.removed == 0 && g <= s.generations; ++g) {
     bool known = s.left[g] == 0;
     for (const process& p : s.p) known = known || p.generation == g;
     for (int k = 0; k < slots; ++k) known = known || (s.name != 0 && s.file[s.name].record[k] == g);
@@ -94,11 +105,16 @@ bool go(state& s, int i) {
       p.file = ++s.inodes;
       s.file[p.file] = {};
       s.file[p.file].lock = me;
+      p.at = take_instance;
+      return true;
+    case take_instance:
+      if (on("D6_instance_before_name")) p.instance = p.file;
       p.at = place;
       return true;
     case place:
       if (s.name != 0 && on("D2_no_replace")) {
         f.lock = 0;
+        p.instance = 0;
         p.at = look_up;
         return true;
       }
@@ -113,9 +129,21 @@ bool go(state& s, int i) {
       p.at = ask_links;
       return true;
     case ask_links:
-      p.at = take_byte;
+      p.at = enter_instance;
       if (f.linked == 0 && on("D2_links_after_lock")) {
         f.lock = 0;
+        p.at = look_up;
+      }
+      return true;
+    case enter_instance:
+      if (on("D6_instance_before_entry")) p.instance = p.file;
+      p.at = ask_links_again;
+      return true;
+    case ask_links_again:
+      p.at = take_byte;
+      if (f.linked == 0 && on("D2_links_after_lock") && on("D6_links_after_instance")) {
+        f.lock = 0;
+        p.instance = 0;
         p.at = look_up;
       }
       return true;
@@ -209,23 +237,34 @@ bool go(state& s, int i) {
       p.at = p.at == leave_second && p.locked == 0 ? static_cast<u8>(unlock) : static_cast<u8>(p.at + 1);
       return true;
     case probe_others: {
-      bool others = false;
+      bool others = f.linked == 0 && on("D6_removes_with_its_name_only");
       for (const u8 b : f.byte) others = others || b != 0;
-      p.at = others ? unlock : remove_files;
+      p.at = others ? unlock : ask_instances;
       return true;
     }
-    case remove_files:
-      // By name: whatever the name means by now. With it goes all that anybody left.
+    case ask_instances: {
+      bool others = false;
+      for (const process& other : s.p) others = others || (other.instance != 0 && other.instance != p.file);
+      p.at = others && on("D6_no_topics_of_others") ? leave_instance : remove_topics;
+      return true;
+    }
+    case remove_topics:
+      // All that anybody left, and what whoever lives on another instance has.
+      for (int g = 1; g <= generations_max; ++g) s.left[g] = 0;
+      p.at = leave_instance;
+      return true;
+    case leave_instance:
+      p.instance = 0;
+      p.at = remove_name;
+      return true;
+    case remove_name:
+      // Whatever the name means by now.
       s.file[s.name].linked = 0;
       s.name = 0;
-      for (int g = 1; g <= generations_max; ++g) {
-        bool lives = false;
-        for (const process& other : s.p) lives = lives || (in(other) && other.generation == g);
-        if (!lives) s.left[g] = 0;
-      }
       p.at = unlock;
       return true;
     case unlock:
+      p.instance = 0;
       if (f.lock == me) f.lock = 0;
       p.at = over;
       if (p.lives > 0) {
@@ -248,8 +287,21 @@ bool die(state& s, int i) {
       if (b == i + 1) b = 0;
     }
   }
-  p = {over, 0, 0, 0, 0, 0, 0, p.lives, 0};
-  if (p.lives > 0) p = {look_up, 0, 0, 0, 0, 0, 0, static_cast<u8>(p.lives - 1), 0};
+  p = {over, 0, 0, 0, 0, 0, 0, p.lives, 0, 0};
+  if (p.lives > 0) p = {look_up, 0, 0, 0, 0, 0, 0, static_cast<u8>(p.lives - 1), 0, 0};
+  return true;
+}
+
+// Somebody removes the name. Not while the last one out does, which has asked before whether the file has its name.
+bool remove(state& s) {
+  if (s.removals == 0 || s.name == 0) return false;
+  for (const process& p : s.p) {
+    if (p.at >= ask_instances && p.at <= remove_name) return false;
+  }
+  --s.removals;
+  s.removed = 1;
+  s.file[s.name].linked = 0;
+  s.name = 0;
   return true;
 }
 
@@ -258,10 +310,11 @@ struct outcome {
   std::size_t states;
 };
 
-outcome search() {
-  static_assert(sizeof(state) == 4 + generations_max + 1 + (2 + 2 * slots) * (inodes_max + 1) + 9 * processes);
+outcome search(u8 deaths, u8 removals) {
+  static_assert(sizeof(state) == 6 + generations_max + 1 + (2 + 2 * slots) * (inodes_max + 1) + 10 * processes);
   state first{};
-  first.deaths = 2;
+  first.deaths = deaths;
+  first.removals = removals;
   first.p[0].lives = 2;  // comes back twice
   std::unordered_set<std::string> seen;
   std::vector<state> open{first};
@@ -273,15 +326,16 @@ outcome search() {
   while (!open.empty()) {
     const state s = open.back();
     open.pop_back();
-    for (int i = 0; i < processes; ++i) {
-      for (const bool dies : {false, true}) {
-        state next = s;
-        if (!(dies ? die(next, i) : go(next, i))) continue;
-        next.file[0] = {};  // stands for no file
-        next.left[0] = 0;
-        if (const char* const fault = broken(next)) return {fault, seen.size()};
-        add(next);
-      }
+    for (int what = 0; what <= 2 * processes; ++what) {
+      state next = s;
+      const bool changed = what == 2 * processes ? remove(next)
+                           : what % 2 == 0       ? go(next, what / 2)
+                                                 : die(next, what / 2);
+      if (!changed) continue;
+      next.file[0] = {};  // stands for no file
+      next.left[0] = 0;
+      if (const char* const fault = broken(next)) return {fault, seen.size()};
+      add(next);
     }
   }
   return {nullptr, seen.size()};
@@ -298,12 +352,21 @@ int main() {
                 o.fault != nullptr ? o.fault : "nothing is broken");
     std::fflush(stdout);
   };
-  const outcome all = search();
+  constexpr u8 deaths = 2;
+  const outcome all = search(deaths, 0);
   report(all.fault == nullptr, "every rule on", all);
+  const outcome removed = search(1, 1);
+  report(removed.fault == nullptr, "every rule on, and the name is removed", removed);
   for (const char* const rule : {"D2_no_replace", "D2_links_after_lock", "D3_leave_under_lock", "D4_byte_before_record",
                                  "D4_record_before_byte", "D4_take_the_byte", "D4_record_after_byte"}) {
     rule_off = rule;
-    const outcome o = search();
+    const outcome o = search(deaths, 0);
+    report(o.fault != nullptr, rule, o);
+  }
+  for (const char* const rule : {"D6_instance_before_name", "D6_instance_before_entry", "D6_links_after_instance",
+                                 "D6_removes_with_its_name_only", "D6_no_topics_of_others"}) {
+    rule_off = rule;
+    const outcome o = search(1, 1);
     report(o.fault != nullptr, rule, o);
   }
   std::printf("%d passed, %d failed, 0 skipped\n", good, bad);

@@ -6,15 +6,18 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <memory>
 #include <quoit.hpp>
 #include <string>
 
+#include "quoit/detail/bus_layout.hpp"
 #include "quoit/detail/lane_layout.hpp"
 #include "support/bus_guard.hpp"
 #include "support/child.hpp"
 #include "support/messages.hpp"
 #include "support/skip.hpp"
+#include "topic/instance_lock.hpp"
 
 using namespace quoit::test;
 using quoit::errc;
@@ -48,6 +51,10 @@ std::unique_ptr<child> somebody(const std::string& bus_name) {
 
 enum class damage { removed, truncated, noise, replaced };
 
+bool has(const std::vector<std::string>& files, const std::string& file) {
+  return std::find(files.begin(), files.end(), file) != files.end();
+}
+
 void do_damage(const std::string& bus_name, damage how) {
   const std::string path = "/dev/shm/quoit." + bus_name;
   if (how == damage::truncated && ::truncate(path.c_str(), 100) != 0) std::abort();
@@ -60,9 +67,9 @@ void do_damage(const std::string& bus_name, damage how) {
   }
 }
 
-// Runs in a process with a folder of its own. 0: as it should be.
+// Runs in a process with a folder of its own, and without /proc. 0: as it should be.
 int check(const bus_guard& name, damage how) {
-  if (!own_folder()) return 77;
+  if (!own_folder() || ::mount("tmpfs", "/proc", "tmpfs", 0, "size=1m") != 0) return 77;
   ::setenv("QUOIT_SOCKETS", "/tmp/quoit-clean-test-of-nobody", 1);
   auto alive = somebody(name.name());
   if (!alive) return 1;
@@ -178,8 +185,145 @@ TEST_CASE("a bus that says it is of another version is removed with force, and i
   CHECK(name.files().empty());
 }
 
+TEST_CASE("a process on a bus whose file was removed is seen as another user, and from another pid namespace") {
+  constexpr uid_t nobody = 65534;
+  for (const bool other_namespace : {false, true}) {
+    const bus_guard name;
+    child in_its_own([&] {
+      if (!own_folder() || (other_namespace && ::unshare(CLONE_NEWPID) != 0)) return 77;
+      int ready[2];
+      if (::pipe(ready) != 0) return 1;
+      child lives([&] {
+        if (!other_namespace && (::setresgid(nobody, nobody, nobody) != 0 || ::setresuid(nobody, nobody, nobody) != 0))
+          return 77;
+        auto bus = quoit::bus::open(name.name()).value();
+        auto publisher = bus.publisher<checked>("t").value();
+        if (::write(ready[1], "x", 1) != 1) return 2;
+        for (;;) ::pause();
+        return 0;
+      });
+      ::close(ready[1]);
+      char c;
+      if (::read(ready[0], &c, 1) != 1) return lives.wait().status;
+      do_damage(name.name(), damage::removed);
+      const auto refused = quoit::clean(name.name());
+      if (refused || refused.error() != errc::busy || name.files().empty()) return 3;
+      lives.kill(SIGKILL);
+      lives.wait();
+      return quoit::clean(name.name()) && name.files().empty() ? 0 : 4;
+    });
+    const ending end = in_its_own.wait();
+    if (end.status == 77) QUOIT_SKIP("namespaces of one's own are not permitted here");
+    CHECK_MESSAGE(end.status == 0, "other namespace ", other_namespace, " status ", end.status);
+  }
+}
+
+TEST_CASE("a process that is making the file of a bus is waited for, and not taken for one that stays") {
+  const bus_guard name;
+  auto gone = somebody(name.name());
+  REQUIRE(gone);
+  do_damage(name.name(), damage::removed);
+  gone->kill(SIGKILL);
+  gone->wait();
+  // As one that makes the file, is stopped before it has the name, and goes on.
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  child makes([&] {
+    const int file = ::open("/dev/shm", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const auto held = quoit::detail::instance_lock::on(name.name(), file);
+    if (!held || ::write(ready[1], "x", 1) != 1) return 1;
+    ::usleep(100'000);
+    return 0;
+  });
+  char c;
+  REQUIRE(::read(ready[0], &c, 1) == 1);
+  ::close(ready[0]);
+  ::close(ready[1]);
+  const auto cleaned = quoit::clean(name.name());
+  CHECK_MESSAGE(cleaned, cleaned.error().message());
+  CHECK(name.files().empty());
+  CHECK(makes.wait().status == 0);
+}
+
+TEST_CASE("a process whose bus file was removed leaves the files of a newer instance alone") {
+  const bus_guard name;
+  auto older = std::make_unique<quoit::bus>(quoit::bus::open(name.name()).value());
+  do_damage(name.name(), damage::removed);
+  auto bus = quoit::bus::open(name.name()).value();
+  auto publisher = bus.publisher<checked>("t").value();
+  const auto files = name.files();
+  older.reset();
+  CHECK(name.files() == files);
+  auto joined = quoit::bus::open(name.name()).value();
+  CHECK(joined.subscriber<checked>("t").value().publishers() == 1);
+}
+
+TEST_CASE("the last process of a newer instance leaves the topics of one that is alive on an older instance") {
+  const bus_guard name;
+  auto older = somebody(name.name());
+  REQUIRE(older);
+  do_damage(name.name(), damage::removed);
+  const auto files = name.files();
+  {
+    auto newer = quoit::bus::open(name.name()).value();
+  }
+  CHECK(name.files() == files);
+  CHECK(has(files, "quoit." + name.name() + ".one"));
+  older->kill(SIGKILL);
+  older->wait();
+  // The next one out finds that it is alone.
+  {
+    auto newer = quoit::bus::open(name.name()).value();
+  }
+  CHECK(name.files().empty());
+}
+
+TEST_CASE("a bus whose processes hold no lock on /dev/shm is of another version") {
+  const bus_guard name;
+  auto bus = quoit::bus::open(name.name()).value();
+  const int file = ::open(("/dev/shm/quoit." + name.name()).c_str(), O_RDWR | O_CLOEXEC);
+  const quoit::detail::u64 none = 0;
+  CHECK(::pwrite(file, &none, sizeof none, offsetof(quoit::detail::segment_prefix, required_features)) ==
+        static_cast<ssize_t>(sizeof none));
+  ::close(file);
+  const auto refused = quoit::bus::open(name.name());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error() == errc::newer_version);
+  CHECK(refused.error().message().find("hold no lock on /dev/shm") != std::string::npos);
+}
+
+TEST_CASE("a bus is refused, and nothing is left of it, where /dev/shm cannot be opened for its lock") {
+  constexpr uid_t nobody = 65534;
+  const bus_guard name;
+  child in_its_own([&] {
+    if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=16m,mode=1733") != 0)
+      return 77;
+    child other_user([&] {
+      if (::setresgid(nobody, nobody, nobody) != 0 || ::setresuid(nobody, nobody, nobody) != 0) return 77;
+      const auto refused = quoit::bus::open(name.name());
+      if (refused || refused.error() != errc::no_permission) return 1;
+      if (refused.error().message().find("/dev/shm for reading") == std::string::npos) return 2;
+      // By the kernel path it goes on.
+      ::setenv("QUOIT_SOCKETS", ("/tmp/quoit-test-" + std::to_string(::getpid())).c_str(), 1);
+      return quoit::bus::open(name.name(), {.transport = quoit::transport::automatic}) ? 0 : 3;
+    });
+    const int status = other_user.wait().status;
+    return status != 0 ? status : name.files().empty() ? 0 : 4;
+  });
+  const ending end = in_its_own.wait();
+  if (end.status == 77) QUOIT_SKIP("a mount namespace and another user are not permitted here");
+  CHECK(end.status == 0);
+}
+
 TEST_CASE("a bus that comes and goes meanwhile is cleaned without a word about damage") {
   const bus_guard name;
+  // Also where its file is missing at first, and topics of the dead are left.
+  auto gone = somebody(name.name());
+  REQUIRE(gone);
+  do_damage(name.name(), damage::removed);
+  gone->kill(SIGKILL);
+  gone->wait();
   child comes_and_goes([&] {
     for (int i = 0; i < 3000; ++i) {
       if (!quoit::bus::open(name.name())) return 1;
@@ -196,6 +340,7 @@ TEST_CASE("a bus that comes and goes meanwhile is cleaned without a word about d
     REQUIRE(::waitid(P_PID, static_cast<id_t>(comes_and_goes.pid()), &info, WEXITED | WNOHANG | WNOWAIT) == 0);
   } while (info.si_pid == 0);
   CHECK(comes_and_goes.wait().status == 0);
+  CHECK(name.files().empty());
   MESSAGE(times << " times");
 }
 

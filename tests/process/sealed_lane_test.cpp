@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -12,6 +13,7 @@
 #include <sstream>
 #include <vector>
 
+#include "base/dying.hpp"
 #include "support/child.hpp"
 #include "support/messages.hpp"
 #include "support/skip.hpp"
@@ -328,4 +330,36 @@ TEST_CASE("a publisher that cannot be reached is an error with words, once") {
   REQUIRE(pub.publish(checked::make(0, 0)));
   CHECK(stranger.wait().status == 0);
   for (const int fd : ready) ::close(fd);
+}
+
+TEST_CASE("a publisher in another pid namespace is out of reach, and not taken for one that dies") {
+  // There its number is 2, which is a thread of the kernel here: one that lives and has no descriptors.
+  if (::geteuid() != 0 || !quoit::detail::has_no_descriptors(2)) QUOIT_SKIP("process 2 is none of the kernel's");
+  const auto memory = make_sealed();
+  auto bus = quoit::bus::open(memory, {.recheck = 10ms}).value();
+  auto sub = bus.subscriber<checked>("t").value();
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  child elsewhere([&] {
+    if (::unshare(CLONE_NEWPID) != 0) return 77;
+    child first([] {
+      for (;;) ::pause();
+      return 0;
+    });
+    child second([&] {
+      auto mine = quoit::bus::open(memory).value();
+      auto pub = mine.publisher<checked>("t").value();
+      if (::getpid() != 2 || ::write(ready[1], "x", 1) != 1) return 1;
+      for (;;) ::pause();
+      return 0;
+    });
+    return second.wait().status;
+  });
+  ::close(ready[1]);
+  char c;
+  if (::read(ready[0], &c, 1) != 1) QUOIT_SKIP("a pid namespace of one's own is not permitted here");
+  const auto got = sub.wait(5s);
+  REQUIRE_FALSE(got);
+  CHECK(got.error() == errc::no_permission);
+  ::close(ready[0]);
 }

@@ -32,7 +32,8 @@ class child {
     if (pid_ < 0) throw std::runtime_error("fork failed");
     if (pid_ > 0) return;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(126);
+    // 0: the parent is in another pid namespace.
+    if (const pid_t now = ::getppid(); now != parent && now != 0) ::_exit(126);
     int status = 125;
     try {
       status = std::forward<F>(f)();

@@ -14,6 +14,9 @@ namespace quoit::inline v1::detail {
 inline constexpr u64 bus_magic = 0x3173756274716f00;  // "oqtbus1" behind a zero byte
 inline constexpr u32 nodes_limit = 65536;
 
+// prefix.required_features of a bus in /dev/shm: each node holds a lock on the directory too (docs/format/bus.md).
+inline constexpr u64 bus_has_instance_locks = 1;
+
 // Set by its node, taken by whoever wakes it.
 struct doorbell {
   u32 word;      // the futex; counts wakes
@@ -46,6 +49,9 @@ struct alignas(line_pair_bytes) node_entry {
   // The node's pipe, on a bus without names: what it is in its process, and by what others know it. 0: none.
   u64 bell_inode;
   u32 bell_descriptor;
+
+  // In which `pid` means something; 0: not known. Written with it.
+  u64 pid_namespace;
 
   alignas(line_pair_bytes) u64 ready[ready_words];
 };

@@ -1,6 +1,5 @@
 #include "transport/unix/meeting_place.hpp"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,8 +10,10 @@
 #include <cstring>
 #include <memory>
 
+#include "base/directory_names.hpp"
 #include "base/file_lock.hpp"
 #include "base/file_size_limit.hpp"
+#include "base/name_hash.hpp"
 #include "base/random.hpp"
 #include "mem/shm_file.hpp"
 #include "topic/names.hpp"
@@ -32,21 +33,20 @@ std::string hexadecimal(u64 value) {
   return text;
 }
 
-// FNV-1a: a name of any length becomes one that fits into the path of a socket.
-u64 hash_of(std::string_view name) noexcept {
-  u64 hash = 0xcbf29ce484222325;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return hash;
+// A topic's name of any length becomes one that fits into the path of a socket.
+std::string directory_name_of(std::string_view topic) { return hexadecimal(hash_of_name(topic)); }
+
+// Empty where there is no such directory.
+result<std::vector<std::string>> names_in(const std::string& directory) {
+  auto names = names_in_directory(directory);
+  if (!names && names.error() == errc::not_found) return std::vector<std::string>();
+  return names;
 }
 
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  const directory_stream open = open_directory(directory);
-  if (!open) return names;
-  while (const dirent* const entry = ::readdir(open.get())) {
-    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
-  }
-  return names;
+// Of what cannot be read, none: for listings, and for what is done again by whoever comes next.
+std::vector<std::string> names_seen_in(const std::string& directory) {
+  auto names = names_in(directory);
+  return names ? std::move(*names) : std::vector<std::string>();
 }
 
 // A directory of ours that nobody else may write in.
@@ -167,7 +167,7 @@ result<meeting_place::opened> meeting_place::find(const std::string& bus, std::s
   };
   const auto base = sockets_directory(false);
   if (!base && base.error() != errc::not_found) return tl::unexpected(base.error());
-  if (!base || ::access((*base + "/" + bus + "/" + hexadecimal(hash_of(*bare)) + "/topic").c_str(), F_OK) != 0) {
+  if (!base || ::access((*base + "/" + bus + "/" + directory_name_of(*bare) + "/topic").c_str(), F_OK) != 0) {
     return missing();
   }
   auto found = open(bus, topic, type, {}, lock_timeout);
@@ -204,7 +204,7 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
     if (!base) return tl::unexpected(std::move(base.error()));
     const std::string of_bus = *base + "/" + bus;
     meeting_place place;
-    place.directory_ = of_bus + "/" + hexadecimal(hash_of(*bare));
+    place.directory_ = of_bus + "/" + directory_name_of(*bare);
     place.name_ = *bare;
     // Leaving waits a little in any case: what nobody removes stays there.
     place.lock_timeout_ = std::max<std::chrono::nanoseconds>(lock_timeout, std::chrono::seconds(1));
@@ -264,7 +264,10 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
 
 result<std::vector<member>> meeting_place::members(member_role role) const {
   std::vector<member> found;
-  for (const std::string& name : names_in(directory_)) {
+  auto names = names_in(directory_);
+  // Not known to be empty: the topic belongs to whoever is there.
+  if (!names) return tl::unexpected(std::move(names.error()));
+  for (const std::string& name : *names) {
     const std::string path = directory_ + "/" + name;
     if (is_socket(name)) {
       // Without a record it is of somebody who died while it came or went.
@@ -329,20 +332,26 @@ void meeting_place::leave(registration& own) const noexcept {
 }
 
 void meeting_place::remove_if_unused() const noexcept {
-  for (const std::string& name : names_in(directory_)) {
+  const std::vector<std::string> names = names_seen_in(directory_);
+  for (const std::string& name : names) {
     if (keeps_alive(name) && look_at_member(directory_ + "/" + name).alive) return;
   }
-  for (const std::string& name : names_in(directory_)) ::unlink((directory_ + "/" + name).c_str());
+  for (const std::string& name : names) ::unlink((directory_ + "/" + name).c_str());
   ::rmdir(directory_.c_str());
   // While there are other topics, it stays.
   ::rmdir(directory_.substr(0, directory_.rfind('/')).c_str());
 }
 
-bool bus_has_members(const std::string& bus) {
+result<bool> bus_has_members(const std::string& bus) {
   const auto base = sockets_directory(false);
+  // Nobody of this user is in another's directory.
   if (!base) return false;
-  for (const std::string& topic : names_in(*base + "/" + bus)) {
-    for (const std::string& name : names_in(*base + "/" + bus + "/" + topic)) {
+  const auto topics = names_in(*base + "/" + bus);
+  if (!topics) return tl::unexpected(topics.error());
+  for (const std::string& topic : *topics) {
+    const auto names = names_in(*base + "/" + bus + "/" + topic);
+    if (!names) return tl::unexpected(names.error());
+    for (const std::string& name : *names) {
       if (keeps_alive(name) && look_at_member(*base + "/" + bus + "/" + topic + "/" + name).alive) return true;
     }
   }
@@ -353,7 +362,7 @@ void clean_meeting_places(const std::string& bus) noexcept {
   const auto base = sockets_directory(false);
   if (!base) return;
   const std::string of_bus = *base + "/" + bus;
-  for (const std::string& topic : names_in(of_bus)) {
+  for (const std::string& topic : names_seen_in(of_bus)) {
     const std::string directory = of_bus + "/" + topic;
     guarded_fd locked = guarded_fd::opened_by([&] { return open_file(directory + "/topic", O_RDWR | O_NOFOLLOW); });
     if (!locked) {
@@ -362,14 +371,15 @@ void clean_meeting_places(const std::string& bus) noexcept {
     }
     if (try_lock(locked.get(), lock_byte) != lock_status::taken || is_unlinked(locked.get())) continue;
     bool lives = false;
-    for (const std::string& name : names_in(directory)) {
+    const std::vector<std::string> names = names_seen_in(directory);
+    for (const std::string& name : names) {
       if (!is_record(name)) continue;
       const bool alive = look_at_member(directory + "/" + name).alive;
       if (!alive) remove_member(directory + "/" + name);
       lives = lives || (alive && keeps_alive(name));
     }
     if (lives) continue;
-    for (const std::string& name : names_in(directory)) ::unlink((directory + "/" + name).c_str());
+    for (const std::string& name : names) ::unlink((directory + "/" + name).c_str());
     ::rmdir(directory.c_str());
   }
   ::rmdir(of_bus.c_str());
@@ -379,12 +389,12 @@ std::vector<place_info> list_meeting_places(const std::string& bus) {
   std::vector<place_info> places;
   const auto base = sockets_directory(false);
   if (!base) return places;
-  for (const std::string& topic : names_in(*base + "/" + bus)) {
+  for (const std::string& topic : names_seen_in(*base + "/" + bus)) {
     const std::string directory = *base + "/" + bus + "/" + topic;
     place_info info;
     const fd file = open_file(directory + "/topic", O_RDONLY | O_NOFOLLOW);
     if (!file || !read_record(file.get(), info.topic, place_magic)) continue;
-    for (const std::string& name : names_in(directory)) {
+    for (const std::string& name : names_seen_in(directory)) {
       if (!keeps_alive(name)) continue;
       const looked_at seen = look_at_member(directory + "/" + name);
       if (seen.alive && seen.whole) info.members.push_back(seen.record);
@@ -396,7 +406,7 @@ std::vector<place_info> list_meeting_places(const std::string& bus) {
 
 std::vector<std::string> buses_with_sockets() {
   const auto base = sockets_directory(false);
-  return base ? names_in(*base) : std::vector<std::string>{};
+  return base ? names_seen_in(*base) : std::vector<std::string>{};
 }
 
 }  // namespace quoit::inline v1::detail

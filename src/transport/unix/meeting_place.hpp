@@ -78,8 +78,9 @@ struct meeting_place::opened {
 // The directory of all buses on the kernel path: the environment variable QUOIT_SOCKETS, or else
 // $XDG_RUNTIME_DIR/quoit, or else /tmp/quoit-<uid>. Errors: no_permission (another user's, or others may write in it).
 result<std::string> sockets_directory(bool make);
-// True if a participant of the bus lives on the kernel path.
-bool bus_has_members(const std::string& bus);
+// True if a participant of the bus lives on the kernel path. Errors: limit_reached (descriptors), no_permission,
+// system.
+result<bool> bus_has_members(const std::string& bus);
 // Removes what dead participants left of the bus.
 void clean_meeting_places(const std::string& bus) noexcept;
 

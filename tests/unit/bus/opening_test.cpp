@@ -89,7 +89,7 @@ TEST_CASE("a loop goes on while a large lane is allocated, and the lane is the o
     auto again = co_await bus->publisher_async<checked>("few", {.capacity_bytes = 4 << 20});
     REQUIRE(again.has_value());
     CHECK(again->capacity_bytes() == 4 << 20);
-    CHECK(quoit::detail::list_shm(quoit::detail::bus_temporary_prefix(bus_name)).empty());
+    CHECK(quoit::detail::list_shm(quoit::detail::bus_temporary_prefix(bus_name))->empty());
   };
   quoit::sync_wait(all(std::string(name.name())));
 }
@@ -144,5 +144,5 @@ TEST_CASE("a lock that stays held is busy after lock_timeout, and a stop ends th
     };
     quoit::sync_wait(stops(patient));
   }
-  CHECK(quoit::detail::list_shm(quoit::detail::bus_temporary_prefix(std::string(name.name()))).empty());
+  CHECK(quoit::detail::list_shm(quoit::detail::bus_temporary_prefix(std::string(name.name())))->empty());
 }

@@ -38,7 +38,7 @@ TEST_CASE("an object of an arena is zero, writable, locked, and without a name u
   CHECK(made.memory.bytes() == 10'000);
   for (std::size_t i = 0; i < 10'000; i += 512) CHECK(made.memory.data()[i] == std::byte{0});
   made.memory.data()[9'999] = std::byte{7};
-  CHECK(a.store->list("").empty());
+  CHECK(a.store->list("")->empty());
   CHECK(must(a.store->place(made, "name", {})));
   CHECK(a.store->list("na") == std::vector<std::string>{"name"});
   const mapping again = must(a.store->map("name", access::read));

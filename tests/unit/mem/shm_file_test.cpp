@@ -164,8 +164,8 @@ TEST_CASE("objects are listed by the beginning of their names") {
   REQUIRE(must(place_shm(a, n.object("a"), {})));
   shm_file ab = must(make_shm(n.temporary, 4096));
   REQUIRE(must(place_shm(ab, n.object("ab"), {})));
-  CHECK(list_shm(n.object("a")).size() == 2);
+  CHECK(list_shm(n.object("a"))->size() == 2);
   CHECK(list_shm(n.object("ab")) == std::vector<std::string>{n.object("ab")});
-  CHECK(list_shm(n.object("c")).empty());
+  CHECK(list_shm(n.object("c"))->empty());
   for (const std::string& name : n.bus.files()) unlink_shm(name);
 }
