@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/clock.hpp"
+#include "base/type_difference.hpp"
 #include "storage/lane_header.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/segment_file.hpp"
@@ -17,12 +18,6 @@ constexpr u64 never = ~u64{0};
 constexpr u32 held_beside = 2;
 
 std::string text_of(const char* text, std::size_t bytes_max) { return {text, ::strnlen(text, bytes_max)}; }
-
-std::string shown(const kept_type& type) {
-  return (type.name.empty() ? "(no type)" : type.name) +
-         (type.bytes == 0 ? ", of variable size" : " of " + std::to_string(type.bytes) + " bytes") +
-         (type.fields.empty() ? "" : ", fields " + type.fields);
-}
 
 bool is_left_with(take_status status) noexcept {
   return status == take_status::corrupt || status == take_status::newer_version;
@@ -63,11 +58,15 @@ result<bool> kept_reader::check_type(const directory_handle& where) {
     const segment_header& head = (*segment)->header();
     kept_type found{text_of(head.type_name, sizeof head.type_name), head.type_bytes, head.payload_alignment,
                     text_of(head.type_fields, sizeof head.type_fields)};
-    // Alignment is each publisher's: it may ask for more than its type needs.
-    if (type_ && (found.name != type_->name || found.bytes != type_->bytes || found.fields != type_->fields ||
-                  found.alignment < type_->alignment)) {
-      return tl::unexpected(
-          error(errc::type_mismatch, (*segment)->path + " carries " + shown(found) + "; asked for " + shown(*type_)));
+    if (type_) {
+      // Each publisher may align its messages to more than its type needs.
+      const u32 alignment = std::min(found.alignment, type_->alignment);
+      const std::string difference = type_difference({found.name, found.bytes, alignment, found.fields},
+                                                     {type_->name, type_->bytes, type_->alignment, type_->fields});
+      if (!difference.empty()) {
+        return tl::unexpected(error(errc::type_mismatch,
+                                    (*segment)->path + " carries another type than the one asked for: " + difference));
+      }
     }
     if (!carried_) carried_ = std::move(found);
     return true;

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/type_difference.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
@@ -10,24 +12,20 @@ namespace {
 // A system call cannot be left when the time is over, so who has less lets the helper do it.
 constexpr auto written_here_from = std::chrono::seconds(10);
 
-bool same_text(const char* stored, std::size_t capacity, const std::string& wanted) noexcept {
-  return std::string_view(stored, ::strnlen(stored, capacity)) == wanted;
+std::string_view text_of(const char* stored, std::size_t capacity) noexcept {
+  return {stored, ::strnlen(stored, capacity)};
 }
 
 result<void> check_type(const segment_file& segment, const segment_kind& kind) {
   const segment_header& head = segment.header();
-  if (same_text(head.type_name, sizeof head.type_name, kind.type_name) &&
-      same_text(head.type_fields, sizeof head.type_fields, kind.type_fields) && head.type_bytes == kind.type_bytes) {
-    return {};
-  }
-  const auto shown = [](const std::string& name, u32 bytes) {
-    return (name.empty() ? "(no type)" : name) + " of " + std::to_string(bytes) + " bytes";
-  };
+  // Alignment is a size: a segment of another one is left, and the next one made with it.
+  const std::string difference =
+      type_difference({text_of(head.type_name, sizeof head.type_name), head.type_bytes, kind.payload_alignment,
+                       text_of(head.type_fields, sizeof head.type_fields)},
+                      {kind.type_name, kind.type_bytes, kind.payload_alignment, kind.type_fields});
+  if (difference.empty()) return {};
   return tl::unexpected(
-      error(errc::type_mismatch,
-            segment.path + " carries " +
-                shown(std::string(head.type_name, ::strnlen(head.type_name, sizeof head.type_name)), head.type_bytes) +
-                ", and this publisher " + shown(kind.type_name, kind.type_bytes)));
+      error(errc::type_mismatch, segment.path + " carries another type than this publisher asks for: " + difference));
 }
 
 bool same_sizes(const segment_geometry& a, const segment_geometry& b) noexcept {

@@ -4,6 +4,7 @@
 
 #include "base/file_lock.hpp"
 #include "base/segment_prefix.hpp"
+#include "base/type_difference.hpp"
 #include "ring/waiting_writer.hpp"
 #include "topic/names.hpp"
 
@@ -19,17 +20,6 @@ error busy_topic(const std::string& path) {
   return error(errc::busy, "the lock of " + path +
                                " was held for longer than lock_timeout: some process that opens or closes the "
                                "topic is stopped, or stands in a debugger");
-}
-
-std::string described(std::string_view name, u32 bytes, u32 alignment, std::string_view fields) {
-  std::string text(name);
-  text += bytes == 0 ? ", of variable size" : ", of " + std::to_string(bytes) + " bytes";
-  text += ", aligned to " + std::to_string(alignment);
-  if (!fields.empty()) {
-    text += ", fields ";
-    text += fields;
-  }
-  return text;
 }
 
 result<void> check_limits(const topic_limits& limits) {
@@ -256,14 +246,11 @@ result<void> topic::check_place(const topic_place& asked) const {
 }
 
 result<void> topic::check_type(const type_info& type) const {
-  if (type_name() == type.name && type_bytes() == type.bytes && type_alignment() == type.alignment &&
-      type_fields() == type.fields) {
-    return {};
-  }
+  const std::string found_name = type_name(), found_fields = type_fields();
+  const std::string difference = type_difference({found_name, type_bytes(), type_alignment(), found_fields}, type);
+  if (difference.empty()) return {};
   return tl::unexpected(
-      error(errc::type_mismatch, "topic " + name() + " carries " +
-                                     described(type_name(), type_bytes(), type_alignment(), type_fields()) +
-                                     "; asked for " + described(type.name, type.bytes, type.alignment, type.fields)));
+      error(errc::type_mismatch, "topic " + name() + " carries another type than the one asked for: " + difference));
 }
 
 result<topic_lock> topic::lock(std::chrono::nanoseconds timeout) const {

@@ -10,19 +10,15 @@
 #include <memory>
 #include <string>
 
+#include "base/type_difference.hpp"
 #include "quoit/detail/topic_layout.hpp"
 #include "topic/lane_file.hpp"
 #include "topic/node.hpp"
 
 namespace quoit::inline v1::detail {
 
-// What a topic carries. Two descriptions agree if all four are equal.
-struct type_info {
-  std::string_view name;
-  u32 bytes = 0;  // 0: variable
-  u32 alignment = 1;
-  std::string_view fields;
-};
+// What a topic carries. Two descriptions agree if all four members are equal.
+using type_info = described_type;
 
 // Where the messages of a topic are: in memory alone, or in the directory DIR/<topic> of a file system as well.
 struct topic_place {

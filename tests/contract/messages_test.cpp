@@ -234,6 +234,34 @@ TEST_CASE("a subscriber that comes late begins where it asked to") {
   CHECK(got.sequence() == 40);
 }
 
+namespace before {
+struct tick {
+  double bid, ask;
+};
+QUOIT_FIELDS(tick, bid, ask)
+}  // namespace before
+namespace after {
+struct tick {
+  double bid;
+  std::uint64_t ask;
+};
+QUOIT_FIELDS(tick, bid, ask)
+}  // namespace after
+
+TEST_CASE("of two types of one name and size it is said which field differs") {
+  const meeting here(this_way());
+  auto bus = here.open();
+  auto pub = must(bus.publisher<before::tick>("t"));
+  const std::string difference = "field ask is f64 at byte 8, asked for as u64 at byte 8";
+  const auto sub = bus.subscriber<after::tick>("t");
+  const auto other = bus.publisher<after::tick>("t");
+  REQUIRE_FALSE(sub);
+  REQUIRE_FALSE(other);
+  CHECK(sub.error() == errc::type_mismatch);
+  CHECK_MESSAGE(sub.error().message().ends_with(difference), sub.error().message());
+  CHECK(other.error().message().ends_with(difference));
+}
+
 TEST_CASE("another type is refused with the words of both sides") {
   const meeting here(this_way());
   auto bus = here.open();

@@ -15,6 +15,7 @@
 #include "base/file_size_limit.hpp"
 #include "base/name_hash.hpp"
 #include "base/random.hpp"
+#include "base/type_difference.hpp"
 #include "mem/shm_file.hpp"
 #include "topic/names.hpp"
 #include "transport/unix/sockets.hpp"
@@ -73,14 +74,6 @@ bool keeps_alive(std::string_view name) { return is_record(name) && name[0] != '
 
 char letter_of(member_role role) {
   return role == member_role::publisher ? 'p' : role == member_role::subscriber ? 's' : 'o';
-}
-
-std::string described(const place_record& r, std::string_view name, std::string_view fields) {
-  std::string text(name);
-  text += r.type_bytes == 0 ? ", of variable size" : ", of " + std::to_string(r.type_bytes) + " bytes";
-  text += ", aligned to " + std::to_string(r.type_alignment);
-  if (!fields.empty()) text += ", fields " + std::string(fields);
-  return text;
 }
 
 template <std::size_t N>
@@ -245,11 +238,13 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
       if (!there) return tl::unexpected(std::move(there.error()));
       if (there->empty()) continue;
       if (!whole) return tl::unexpected(error(errc::corrupt, file + " is no topic: remove " + place.directory_));
+      const place_record& found = place.record_;
       return tl::unexpected(
           error(errc::type_mismatch,
-                "topic " + std::string(text_in(place.record_.name)) + " carries " +
-                    described(place.record_, text_in(place.record_.type_name), text_in(place.record_.type_fields)) +
-                    "; asked for " + described(wanted, type.name, type.fields)));
+                "topic " + std::string(text_in(found.name)) + " carries another type than the one asked for: " +
+                    type_difference(
+                        {text_in(found.type_name), found.type_bytes, found.type_alignment, text_in(found.type_fields)},
+                        type)));
     }
     if (::ftruncate(locked.get(), 0) != 0) return tl::unexpected(descriptor_error("writing " + file, errno));
     if (auto written = write_record(locked.get(), wanted, file); !written) {

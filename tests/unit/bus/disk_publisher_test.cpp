@@ -92,6 +92,43 @@ TEST_CASE("publishers of a topic have lanes of their own, and a name has one hol
   CHECK(info.topics[0].publishers[1].state == "active");
 }
 
+namespace before {
+struct tick {
+  double bid, ask;
+};
+QUOIT_FIELDS(tick, bid, ask)
+}  // namespace before
+namespace after {
+struct tick {
+  double bid;
+  u64 ask;
+};
+QUOIT_FIELDS(tick, bid, ask)
+}  // namespace after
+
+TEST_CASE("a type that differs in one field from the one on disk is refused with that field") {
+  const good_disk disk;
+  const bus_guard name;
+  const scratch_directory directory;
+  auto bus = must(quoit::bus::open(name.name()));
+  {
+    auto pub = must(bus.publisher<before::tick>("t", on_disk(directory)));
+    REQUIRE(pub.publish({1, 2}));
+  }
+  const auto pub = bus.publisher<after::tick>("t", on_disk(directory));
+  const auto sub = bus.subscriber<after::tick>("t", {.directory = directory.path()});
+  const auto again = quoit::replay<after::tick>::open(directory.path(), "t");
+  REQUIRE_FALSE(pub);
+  REQUIRE_FALSE(sub);
+  REQUIRE_FALSE(again);
+  for (const errc code : {pub.error().code(), sub.error().code(), again.error().code()}) {
+    CHECK(code == errc::type_mismatch);
+  }
+  for (const std::string& words : {pub.error().message(), sub.error().message(), again.error().message()}) {
+    CHECK_MESSAGE(words.ends_with(": field ask is f64 at byte 8, asked for as u64 at byte 8"), words);
+  }
+}
+
 TEST_CASE("a topic on disk refuses another type, another place, memory, and the kernel path") {
   const good_disk disk;
   const bus_guard name;

@@ -120,7 +120,8 @@ TEST_CASE("the bytes of any topic on disk are read by who asks for them") {
   const auto typed = quoit::replay<quoit::bytes>::open(directory.path(), "ticks");
   REQUIRE(!typed.has_value());
   CHECK(typed.error() == quoit::errc::type_mismatch);
-  CHECK(typed.error().words().find("tick of 16 bytes") != std::string_view::npos);
+  CHECK(typed.error().words().find("the type is named tick, asked for named bytes; size 16, asked for variable") !=
+        std::string_view::npos);
   auto raw = quoit::replay<quoit::bytes>::open_any(directory.path(), "ticks").value();
   const auto sample = raw.poll().value();
   REQUIRE((*sample).size() == sizeof(tick));
