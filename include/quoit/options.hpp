@@ -155,8 +155,9 @@ struct publisher_options {
   topic_limits limits{};
 
   // ---- a topic on disk: every message is kept, and publishing waits for nobody ----
-  // Messages are kept in files under this directory, which is made if it is missing; all publishers of the topic name
-  // the same one. Empty: the topic is in memory alone. Of the options above, capacity_bytes, history, strides, stamped
+  // Messages are kept in files under this directory, which is made if it is missing; all publishers of the topic that
+  // are there at the same time name the same one. Subscribers that name none, and were there before, read them from
+  // there. Empty: the topic is in memory alone. Of the options above, capacity_bytes, history, strides, stamped
   // and lossy_subscribers mean nothing then, as each message is stamped, and policy only whether loans wait for the
   // next file (all but fail). A flush() means the disk, whatever the durability.
   std::string_view directory{};
@@ -178,7 +179,9 @@ struct subscriber_options {
   topic_limits limits{};
 
   // ---- a topic on disk ----
-  // Where it is kept, as its publishers name it. Empty: as the topic says that is open on this bus, if it is on disk.
+  // Where it is kept, as its publishers name it; a publisher that wants it elsewhere is refused then. Empty: wherever
+  // its publishers keep it, in memory or in a directory, also one that comes later. `start` counts then for what was
+  // in the directory before that publisher came (sequence, time and a cursor: nothing of it).
   std::string_view directory{};
   // A named subscription: it is remembered in the directory how far it came (subscriber::commit()), and whoever opens
   // it again goes on there; `start` counts for the first time. 1 to 64 of [A-Za-z0-9_.-], not beginning with a dot. One

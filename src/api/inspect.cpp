@@ -103,7 +103,13 @@ std::optional<topic_info> read_topic(segment_store& store, const std::string& na
   info.type_fields = control->type_fields();
   info.type_bytes = control->type_bytes();
   info.type_alignment = control->type_alignment();
-  info.directory = control->place().directory;
+  auto storage = control->storage();
+  if (!storage && storage.error() == errc::not_found) return std::nullopt;
+  if (storage) {
+    info.directory = std::move(storage->place.directory);
+  } else {
+    info.problem = storage.error().message();
+  }
   for (u32 i = 0; i < control->subscriptions(); ++i) {
     const subscription_entry& entry = control->subscription(i);
     if (control->state(entry) != participant_state::active) continue;

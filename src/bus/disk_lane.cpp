@@ -59,6 +59,7 @@ result<log_writer_options> disk_options_for(const std::string& topic, const mess
   o.retention_age = options.retention_age;
   o.claims_max = options.loans_max;
   o.own_thread = false;
+  o.provisional = true;
   return o;
 }
 

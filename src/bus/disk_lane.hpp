@@ -30,6 +30,9 @@ class disk_lane {
   disk_lane(const disk_lane&) = delete;
   disk_lane& operator=(const disk_lane&) = delete;
 
+  // What opening the lane made stays.
+  void keep() noexcept { writer_->keep(); }
+
   segment_appender& appender() noexcept { return writer_->appender(); }
   const segment_appender& appender() const noexcept { return writer_->appender(); }
   segment_keeper& keeper() noexcept { return writer_->keeper(); }

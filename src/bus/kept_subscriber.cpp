@@ -50,9 +50,36 @@ result<std::string> directory_of(const node& owner, std::string_view topic, std:
   if (!asked.empty()) return std::string(asked);
   auto bare = checked_topic_name(topic);
   if (!bare) return tl::unexpected(std::move(bare.error()));
-  auto control = topic::look(owner.store(), topic_file(owner.bus(), *bare));
+  const auto control = topic::look(owner.store(), topic_file(owner.bus(), *bare));
+  auto storage = control ? control->storage() : storage_record();
   // What is wrong with it, opening it will say.
-  return control ? control->place().directory : std::string();
+  return storage ? std::move(storage->place.directory) : std::string();
+}
+
+result<void> subscriber_core::ask_topic(const std::shared_ptr<node>& owner, std::string_view name,
+                                        const message_type& type, const subscriber_options& options,
+                                        std::chrono::nanoseconds lock_timeout, const topic_place& place) {
+  auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits,
+                            lock_timeout, place);
+  if (!opened) return tl::unexpected(std::move(opened.error()));
+  topic& control = opened->control;
+  control.clean_dead(*owner);
+  auto entry = find_entry(control);
+  control.remove_if_unused();
+  if (!entry) return tl::unexpected(std::move(entry.error()));
+  return {};
+}
+
+result<std::unique_ptr<kept_subscription>> kept_subscription::find(const node& owner, std::string_view topic,
+                                                                   const message_type& type,
+                                                                   const subscriber_options& options) {
+  auto directory = directory_of(owner, topic, options.directory);
+  if (!directory) return tl::unexpected(std::move(directory.error()));
+  if (auto ok = check_options(options, !directory->empty()); !ok) return tl::unexpected(std::move(ok.error()));
+  if (directory->empty()) return nullptr;
+  auto bare = checked_topic_name(topic);
+  if (!bare) return tl::unexpected(std::move(bare.error()));
+  return open(*directory, *bare, kept_type_of(type), options, makes_directory(options));
 }
 
 kept_type kept_type_of(const message_type& type) {
@@ -63,12 +90,13 @@ result<std::unique_ptr<kept_subscription>> kept_subscription::open(const std::st
                                                                    const std::string& topic,
                                                                    std::optional<kept_type> type,
                                                                    const subscriber_options& options, bool makes) {
-  auto there = makes ? make_topic_directory(directory, topic) : find_topic_directory(directory, topic);
-  if (!there) return tl::unexpected(std::move(there.error()));
   auto kept = std::make_unique<kept_subscription>();
-  kept->place = topic_place{there->root, there->topic.device, there->topic.inode, false};
+  auto there = makes ? make_topic_directory(directory, topic, &kept->made) : find_topic_directory(directory, topic);
+  if (!there) return tl::unexpected(std::move(there.error()));
+  kept->place = topic_place{there->root, there->topic.device, there->topic.inode};
   if (!options.subscription_name.empty()) {
-    auto remembered = subscription_file::open(there->as_named, topic, std::string(options.subscription_name));
+    auto remembered =
+        subscription_file::open(there->as_named, topic, std::string(options.subscription_name), &kept->made);
     if (!remembered) return tl::unexpected(std::move(remembered.error()));
     kept->remembered = std::move(*remembered);
   }
@@ -92,19 +120,49 @@ result<subscriber_core*> subscriber_core::open_kept(const std::shared_ptr<node>&
   parts->owner = owner;
   parts->options = options;
   parts->payload_bytes = type.bytes;
+  parts->type = kept_type_of(type);
   if (options.mode == mode::observer) {
     parts->kept = std::move(kept);
     return new subscriber_core(std::move(parts));
   }
+  std::optional<topic_place> wanted;
+  if (!options.directory.empty()) wanted = kept->place;
   auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits,
-                            lock_timeout, kept->place);
+                            lock_timeout, wanted);
   if (!opened) return tl::unexpected(std::move(opened.error()));
-  parts->control = std::move(opened->control);
-  parts->control.clean_dead(*owner);
-  if (auto entered = enter_table(*parts); !entered) {
-    parts->control.remove_if_unused();
+  topic& control = parts->control = std::move(opened->control);
+  if (!wanted && !(opened->storage.place == kept->place)) {
+    kept.reset();
+    control.remove_if_unused();
+    return nullptr;
+  }
+  if (opened->moves && !kept->ends.are_known(control)) return nullptr;
+  if (opened->moves) {
+    // One that another process had made, and was refused with, may be gone.
+    const auto now = place_asked_for(options.directory, kept->reader->topic());
+    if (!now || !(*now == kept->place)) {
+      kept.reset();
+      control.remove_if_unused();
+      return nullptr;
+    }
+  }
+  control.clean_dead(*owner);
+  if (auto entered = enter_table(*parts, opened->storage.generation); !entered) {
+    control.remove_if_unused();
     return tl::unexpected(std::move(entered.error()));
   }
+  if (opened->moves) {
+    if (auto moved = control.move_to(*owner, kept->place, kept->ends.text()); !moved) {
+      control.remove_subscription(*owner, parts->index);
+      control.remove_if_unused();
+      return tl::unexpected(std::move(moved.error()));
+    }
+    parts->storage_seen = load_relaxed(control.header().storage);  // relaxed: under the topic's lock
+    // sync(topic.storage_seen): it is there already
+    store_release(control.subscription(parts->index).storage_seen, parts->storage_seen);
+  }
+  kept->made.keep();
+  parts->read_before.push_back(kept->place);
   parts->kept = std::move(kept);
   parts->kept->is_told = true;
   auto* const core = new subscriber_core(std::move(parts));
@@ -130,31 +188,16 @@ result<subscriber_core*> subscriber_core::open_replay(const std::string& directo
 
 // ---- polling -------------------------------------------------------------------------------------------
 
-// A look begins with the table (B4): whoever is new there has his lane already, and of those that are gone a loan may
-// be open.
-void subscriber_core::look_at_kept_roster() noexcept {
-  kept_subscription& kept = *parts_->kept;
-  if (!kept.is_told) return;
-  // sync(topic.roster): the entries are as new as this number
-  const u64 seen = load_acquire(*roster_);
-  if (seen == roster_seen_) return;
-  roster_seen_ = seen;
-  kept.reader->look_for_lanes();
-  kept.reader->look_at_writers();
-}
-
 // There is nothing: what nobody tells us of may be there. True: it is worth taking again.
-bool subscriber_core::look_around() noexcept {
-  kept_subscription& kept = *parts_->kept;
+bool subscriber_core::look_around(kept_subscription& kept) noexcept {
   if ((kept.is_told && !kept.reader->lane_missing()) || !kept.time_to_look()) return false;
   kept.reader->look_for_lanes();
   kept.reader->look_at_writers();
   return kept.reader->ready();
 }
 
-subscriber_core::polled subscriber_core::take_kept(held_message& out) noexcept {
-  look_at_kept_roster();
-  kept_reader& reader = *parts_->kept->reader;
+subscriber_core::polled subscriber_core::take_kept(kept_subscription& kept, held_message& out) noexcept {
+  kept_reader& reader = *kept.reader;
   if (!reader.unsaid().empty()) [[unlikely]] {
     parts_->failure = std::move(reader.unsaid().back());
     reader.unsaid().pop_back();
@@ -162,7 +205,7 @@ subscriber_core::polled subscriber_core::take_kept(held_message& out) noexcept {
   }
   kept_lane* lane = nullptr;
   take_status status = reader.take(out.frame, lane);
-  if (status == take_status::nothing && look_around()) status = reader.take(out.frame, lane);
+  if (status == take_status::nothing && look_around(kept)) status = reader.take(out.frame, lane);
   error& why = parts_->failure;
   switch (status) {
     case take_status::message:
@@ -184,23 +227,18 @@ subscriber_core::polled subscriber_core::take_kept(held_message& out) noexcept {
   return polled::failed;
 }
 
-bool subscriber_core::ready_kept() noexcept {
-  look_at_kept_roster();
-  return parts_->kept->reader->ready() || look_around();
-}
+bool subscriber_core::ready_kept(kept_subscription& kept) noexcept { return kept.reader->ready() || look_around(kept); }
 
 bool subscriber_core::take_more_kept(const held_message& first, lane_frame& out) noexcept {
   // A forked child has not got the files.
-  return epoch_ == fork_epoch && parts_->kept->reader->take_more(*first.kept, first.frame, out);
+  return epoch_ == fork_epoch && first.kept->topic->take_more(*first.kept, first.frame, out);
 }
 
 void subscriber_core::release_kept(const held_message& message) noexcept {
-  parts_->kept->reader->release(*message.kept, message.frame);
+  message.kept->topic->release(*message.kept, message.frame);
 }
 
 void subscriber_core::recheck_kept() noexcept {
-  kept_subscription& kept = *parts_->kept;
-  if (!kept.is_told) return;
   node& self = *parts_->owner;
   const topic& control = parts_->control;
   for (u32 i = 0; i < control.publishers(); ++i) {
@@ -210,7 +248,8 @@ void subscriber_core::recheck_kept() noexcept {
     // A lock that somebody holds is not waited for: he who waits here waits for a message.
     if (!self.alive_lately(whom)) self.clean_if_dead(whom, std::chrono::nanoseconds(0));
   }
-  kept.reader->look_at_writers();
+  for (const auto& kept : parts_->left) kept->reader->look_at_writers();
+  parts_->kept->reader->look_at_writers();
 }
 
 // ---- places --------------------------------------------------------------------------------------------
@@ -226,6 +265,8 @@ result<void> subscriber_core::seek(const start& from) {
   subscriber_options options = parts_->options;
   options.start = from;
   if (auto ok = check_options(options, true); !ok) return ok;
+  // What is not read yet of where the topic was before is passed over, wherever this goes.
+  parts_->left.clear();
   auto there = parts_->kept->reader->seek(from);
   // Nobody publishes for whoever waits for this subscriber, on another loop's descriptor or in a coroutine, to look.
   if (parts_->foreign) parts_->foreign->ring();

@@ -1,6 +1,7 @@
 // Opening in a loop that goes on meanwhile. Allocating a large lane is done on another thread; locks are asked for
 // again and again, as their holders have them for microseconds, unless they were stopped. Everything that touches the
 // node happens on its own thread.
+#include <optional>
 #include <system_error>
 
 #include "bus/deadline.hpp"
@@ -31,11 +32,10 @@ task<result<void>> make_in_advance(lane_preparation& prepared, segment_store& st
 task<result<std::unique_ptr<kept_subscription>>> read_in_advance(const std::string& directory, std::string_view topic,
                                                                  const message_type& type,
                                                                  const subscriber_options& options) {
-  if (auto ok = check_options(options, true); !ok) co_return tl::unexpected(std::move(ok.error()));
   auto bare = checked_topic_name(topic);
   if (!bare) co_return tl::unexpected(std::move(bare.error()));
   auto reading = [&directory, &bare, &type, &options] {
-    return kept_subscription::open(directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
+    return kept_subscription::open(directory, *bare, kept_type_of(type), options, makes_directory(options));
   };
   try {
     auto read = co_await offload(std::move(reading));
@@ -43,7 +43,31 @@ task<result<std::unique_ptr<kept_subscription>>> read_in_advance(const std::stri
   } catch (const std::system_error&) {
     // No thread is to be had: then the loop waits for the disk.
   }
-  co_return kept_subscription::open(directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
+  co_return kept_subscription::open(directory, *bare, kept_type_of(type), options, makes_directory(options));
+}
+
+task<result<topic_place>> look_elsewhere(std::string_view directory, std::string_view topic) {
+  auto bare = checked_topic_name(topic);
+  if (!bare) co_return tl::unexpected(std::move(bare.error()));
+  auto looking = [directory, &bare] { return place_asked_for(directory, *bare); };
+  try {
+    auto looked = co_await offload(std::move(looking));
+    co_return looked;
+  } catch (const std::system_error&) {
+    // No thread is to be had: then the loop waits for the disk.
+  }
+  co_return place_asked_for(directory, *bare);
+}
+
+task<result<void>> measure_elsewhere(kept_subscription& kept) {
+  auto measuring = [&kept] { return kept.measure_ends(); };
+  try {
+    auto measured = co_await offload(std::move(measuring));
+    co_return measured;
+  } catch (const std::system_error&) {
+    // No thread is to be had: then the loop waits for the disk.
+  }
+  co_return kept.measure_ends();
 }
 
 }  // namespace
@@ -73,22 +97,54 @@ task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<n
 
 task<result<subscriber_core::owned>> subscriber_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
                                                                  message_type type, subscriber_options options) {
+  if (owner->forked()) co_return tl::unexpected(error(errc::forked));
   std::unique_ptr<kept_subscription> kept;
-  if (!owner->forked()) {
-    auto directory = directory_of(*owner, topic, options.directory);
-    if (!directory) co_return tl::unexpected(std::move(directory.error()));
-    if (!directory->empty()) {
-      auto read = co_await read_in_advance(*directory, topic, type, options);
-      if (!read) co_return tl::unexpected(std::move(read.error()));
-      kept = std::move(*read);
-    }
+  std::optional<topic_place> asked_place;
+  if (makes_directory(options) && !owner->on_kernel()) {
+    if (auto ok = check_options(options, true); !ok) co_return tl::unexpected(std::move(ok.error()));
+    auto place = co_await look_elsewhere(options.directory, topic);
+    if (!place) co_return tl::unexpected(std::move(place.error()));
+    if (!place->is_there() || !options.subscription_name.empty()) asked_place = std::move(*place);
   }
+  bool may_make_directory = false;
+  bool is_asked = false;
   const deadline end(owner->settings().lock_timeout);
   for (;;) {
+    if (!may_make_directory) {
+      auto ok = asked_place ? ask_topic(owner, topic, type, options, without_waiting, *asked_place) : result<void>();
+      if (!ok && (ok.error() != errc::busy || end.over())) co_return tl::unexpected(std::move(ok.error()));
+      may_make_directory = ok.has_value();
+      if (!may_make_directory) {
+        const auto slept = co_await sleep_for(between_attempts);
+        if (!slept) co_return tl::unexpected(slept.error());
+        continue;
+      }
+    }
+    if (!is_asked) {
+      auto directory = directory_of(*owner, topic, options.directory);
+      if (!directory) co_return tl::unexpected(std::move(directory.error()));
+      if (auto ok = check_options(options, !directory->empty()); !ok) co_return tl::unexpected(std::move(ok.error()));
+      is_asked = true;
+      if (!directory->empty()) {
+        auto read = co_await read_in_advance(*directory, topic, type, options);
+        if (!read) co_return tl::unexpected(std::move(read.error()));
+        kept = std::move(*read);
+      }
+    }
     auto opened = kept ? open_kept(owner, topic, type, options, without_waiting, kept)
-                       : open_with(owner, topic, type, options, without_waiting);
-    if (opened) co_return owned(*opened);
-    if (opened.error() != errc::busy || end.over()) co_return tl::unexpected(std::move(opened.error()));
+                       : open_elsewhere(owner, topic, type, options, without_waiting);
+    if (opened && *opened != nullptr) co_return owned(*opened);
+    if (opened && kept) {
+      auto measured = co_await measure_elsewhere(*kept);
+      if (!measured) co_return tl::unexpected(std::move(measured.error()));
+      continue;
+    }
+    if (opened) is_asked = false;  // it was moved meanwhile
+    const errc why = opened ? errc::busy : opened.error().code();
+    if (why != errc::busy || end.over()) {
+      if (opened) opened = tl::unexpected(topic_is_moved_on(topic));
+      co_return tl::unexpected(std::move(opened.error()));
+    }
     const auto slept = co_await sleep_for(between_attempts);
     if (!slept) co_return tl::unexpected(slept.error());
   }

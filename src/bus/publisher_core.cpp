@@ -47,8 +47,8 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
   if (auto geometry = geometry_for(type, options, options.limits.subscriptions_max); !geometry) {
     return tl::unexpected(std::move(geometry.error()));
   }
-  auto opened =
-      topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits, lock_timeout);
+  auto opened = topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits,
+                            lock_timeout, topic_place());
   if (!opened) return tl::unexpected(std::move(opened.error()));
   auto parts = std::make_unique<publisher_parts>();
   parts->owner = owner;
@@ -56,9 +56,9 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
   parts->policy = options.policy;
   auto geometry = geometry_for(type, options, parts->control.subscriptions());
   if (geometry) {
-    if (auto entered = enter_lane(*parts, *geometry, options, prepared); !entered) {
-      geometry = tl::unexpected(std::move(entered.error()));
-    }
+    auto ok = opened->moves ? parts->control.move_to(*owner, topic_place(), {}) : result<void>();
+    if (ok) ok = enter_lane(*parts, *geometry, options, prepared);
+    if (!ok) geometry = tl::unexpected(std::move(ok.error()));
   }
   if (!geometry) {
     parts->control.remove_if_unused();

@@ -79,10 +79,9 @@ result<void> disk_opening::prepare() {
   auto writing = disk_options_for(topic_, type_, options_);
   if (!writing) return tl::unexpected(std::move(writing.error()));
   writing_ = std::move(*writing);
-  auto directory = make_topic_directory(directory_, topic_);
-  if (!directory) return tl::unexpected(std::move(directory.error()));
-  writing_.directory = directory->as_named;
-  place_ = {directory->root, directory->topic.device, directory->topic.inode, false};
+  auto place = place_asked_for(directory_, topic_);
+  if (!place) return tl::unexpected(std::move(place.error()));
+  place_ = std::move(*place);
   return {};
 }
 
@@ -94,19 +93,33 @@ result<topic::opened> disk_opening::open_topic(std::chrono::nanoseconds lock_tim
 result<void> disk_opening::ask_topic(std::chrono::nanoseconds lock_timeout) {
   auto opened = open_topic(lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
+  auto entry = find_entry(opened->control);
   opened->control.remove_if_unused();
+  if (!entry) return tl::unexpected(std::move(entry.error()));
   return {};
 }
 
 result<void> disk_opening::open_lane() {
-  auto writer = log_writer::open(writing_);
-  if (!writer) return tl::unexpected(std::move(writer.error()));
-  writer_ = std::move(*writer);
-  std::copy_n(writer_->lane_id(), 2, lane_id_);
-  return {};
+  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+    made_.emplace();
+    auto directory = make_topic_directory(directory_, topic_, &*made_);
+    if (!directory) return tl::unexpected(std::move(directory.error()));
+    writing_.directory = directory->as_named;
+    place_ = {directory->root, directory->topic.device, directory->topic.inode};
+    auto writer = log_writer::open(writing_);
+    if (!writer) return tl::unexpected(std::move(writer.error()));
+    // With the lane in it nobody removes the directory any more, as one does who made it and was refused.
+    const auto now = find_topic_directory(directory_, topic_);
+    if (!now || now->topic != directory->topic) continue;
+    writer_ = std::move(*writer);
+    std::copy_n(writer_->lane_id(), 2, lane_id_);
+    return {};
+  }
+  return tl::unexpected(
+      error(errc::busy, directory_ + ": the directory of topic " + topic_ + " is removed or replaced again and again"));
 }
 
-result<u32> disk_opening::enter_table(topic& control) {
+result<u32> disk_opening::find_entry(topic& control) {
   control.clean_dead(*owner_);
   u32 index = 0;
   while (index < control.publishers() && control.state(control.publisher(index)) != participant_state::free &&
@@ -116,31 +129,41 @@ result<u32> disk_opening::enter_table(topic& control) {
   if (index == control.publishers()) {
     return tl::unexpected(topic_is_full(control.name(), index, "lanes", "publishers_max", index));
   }
+  return index;
+}
+
+void disk_opening::enter_table(topic& control, u32 index) {
   // relaxed: under the topic's lock
   const u64 generation = load_relaxed(control.header().next_lane_generation);
   store_release(control.header().next_lane_generation, generation + 1);  // sync(topic.entry): spent before it is used
   write_disk_entry(control.publisher(index), owner_->id(), generation, options_.policy, lane_id_, publisher_name_);
   control.roster_changed(*owner_, index);
-  return index;
 }
+
+result<void> disk_opening::measure_ends() { return ends_.measure(writing_.directory, topic_); }
 
 result<publisher_core*> disk_opening::enter(std::chrono::nanoseconds lock_timeout) {
   std::unique_ptr<disk_lane> lane;  // goes behind the topic's lock: it may have to wait for a disk
   auto opened = open_topic(lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   topic& control = opened->control;
+  if (opened->moves && !ends_.are_known(control)) return nullptr;
   auto parts = std::make_unique<publisher_parts>();
+  const auto refused = [&](error why) {
+    control.remove_if_unused();
+    return tl::unexpected(std::move(why));
+  };
+  auto index = find_entry(control);
+  if (!index) return refused(std::move(index.error()));
+  if (opened->moves) {
+    if (auto moved = control.move_to(*owner_, place_, ends_.text()); !moved) return refused(std::move(moved.error()));
+  }
   auto started = disk_lane::start(std::move(writer_), *owner_, writing_);
-  if (!started) {
-    control.remove_if_unused();
-    return tl::unexpected(std::move(started.error()));
-  }
+  if (!started) return refused(std::move(started.error()));
   lane = std::move(*started);
-  auto index = enter_table(control);
-  if (!index) {
-    control.remove_if_unused();
-    return tl::unexpected(std::move(index.error()));
-  }
+  enter_table(control, *index);
+  lane->keep();
+  made_->keep();
   parts->owner = owner_;
   parts->control = std::move(control);
   parts->policy = options_.policy;
@@ -158,7 +181,11 @@ result<publisher_core*> publisher_core::open_on_disk(const std::shared_ptr<node>
   if (ok) ok = opening.ask_topic(lock_timeout);
   if (ok) ok = opening.open_lane();
   if (!ok) return tl::unexpected(std::move(ok.error()));
-  return opening.enter(lock_timeout);
+  for (;;) {
+    auto entered = opening.enter(lock_timeout);
+    if (!entered || *entered != nullptr) return entered;
+    if (ok = opening.measure_ends(); !ok) return tl::unexpected(std::move(ok.error()));
+  }
 }
 
 namespace {
@@ -192,7 +219,12 @@ task<result<publisher_core::owned>> publisher_core::open_on_disk_async(std::shar
   for (;;) {
     if (lane_is_open) {
       auto entered = opening.enter(without_waiting);
-      if (entered) co_return owned(*entered);
+      if (entered && *entered != nullptr) co_return owned(*entered);
+      if (entered) {
+        ok = co_await step_elsewhere(opening, &disk_opening::measure_ends);
+        if (!ok) co_return tl::unexpected(std::move(ok.error()));
+        continue;
+      }
       ok = tl::unexpected(std::move(entered.error()));
     } else {
       ok = opening.ask_topic(without_waiting);

@@ -237,6 +237,7 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   remove_lane(control.store(), control.file_name(),
               load_relaxed(entry.lane_generation));                             // relaxed: under the topic's lock
   parts.lane_generation = load_relaxed(control.header().next_lane_generation);  // relaxed: as above
+  store_release(control.header().has_lane_files, 1);                            // sync(topic.entry): before the files
   // A generation is spent before its files have names, and the free entry says whose they are: so whoever dies
   // here leaves no generation that is used twice, and no files that nobody removes.
   store_release(entry.lane_generation, parts.lane_generation);  // sync(topic.entry): before the files

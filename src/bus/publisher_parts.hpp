@@ -5,6 +5,7 @@
 #include "bus/deadline.hpp"
 #include "bus/disk_lane.hpp"
 #include "bus/foreign_bell.hpp"
+#include "bus/places.hpp"
 #include "quoit/detail/publisher_core.hpp"
 #include "topic/topic.hpp"
 #include "transport/unix/outbox.hpp"
@@ -41,28 +42,32 @@ void finish_kernel(publisher_parts& parts) noexcept;
 void keep_lane(publisher_parts& parts) noexcept;
 error too_large_for_sockets(u32 packet_payload_max) noexcept;
 
-// Opening a publisher on disk, step by step. What takes a disk, prepare() and open_lane(), touches no node and may
-// run on another thread; the other two take the topic's lock.
+// Opening a publisher on disk, step by step. What takes a disk, prepare(), open_lane() and measure_ends(), touches no
+// node and may run on another thread; the other two take the topic's lock.
 //
-// Everything that the options refer to is copied.
+// Everything that the options refer to is copied. What it made on the disk is removed with it, unless it succeeded.
 class disk_opening {
  public:
   disk_opening(std::shared_ptr<node> owner, std::string_view topic, const message_type& type,
                const publisher_options& options);
 
-  // Checks what was asked for, and makes the directory of the topic where it is missing.
+  // Checks what was asked for, and looks for the directory of the topic.
   result<void> prepare();
-  // Asks the topic, before anything is made in the directory, whether this may publish there. Errors: busy (its
-  // lock).
+  // Asks the topic, before anything is made on the disk, whether this may publish there. Errors: busy (its lock).
   result<void> ask_topic(std::chrono::nanoseconds lock_timeout);
-  // Recovers the lane, and makes its first segment. Errors: as log_writer::open().
+  // Makes the directories where they are missing, recovers the lane, and makes its first segment. Errors: as
+  // log_writer::open().
   result<void> open_lane();
-  // Enters the topic's table. Errors: busy (its lock), and then this may be tried again.
+  // Enters the topic's table. Nothing: subscribers are on it that have not known where it is kept, so measure_ends()
+  // comes first, and then this again. Errors: busy (its lock), and then this may be tried again.
   result<publisher_core*> enter(std::chrono::nanoseconds lock_timeout);
+  // Finds out where the lanes of the directory end now; takes a disk. Errors: as kept_reader::open().
+  result<void> measure_ends();
 
  private:
   result<topic::opened> open_topic(std::chrono::nanoseconds lock_timeout);
-  result<u32> enter_table(topic& control);
+  result<u32> find_entry(topic& control);
+  void enter_table(topic& control, u32 index);
 
   std::shared_ptr<node> owner_;
   std::string topic_;
@@ -73,7 +78,9 @@ class disk_opening {
   message_type type_;
   publisher_options options_;
   topic_place place_;
+  measured_ends ends_;
   log_writer_options writing_;
+  std::optional<made_names> made_;  // of the directories above the lane's: goes after the writer
   std::unique_ptr<log_writer> writer_;
   u64 lane_id_[2]{};
 };

@@ -1,11 +1,10 @@
 #include "quoit/detail/subscriber_core.hpp"
 
 #include <algorithm>
-#include <cerrno>
-#include <thread>
 #include <utility>
 
 #include "base/random.hpp"
+#include "bus/lane_links.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/bus_waits.hpp"
 #include "topic/names.hpp"
@@ -14,151 +13,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-using reading = lane_reader::reading;
-
-// From when a process that dies is not found in /proc any more until the lock that says it lives is free.
-constexpr std::chrono::milliseconds dying_takes{200};
-// Where one can see that it is dying, and others want the lock that is held meanwhile.
-constexpr std::chrono::seconds dying_takes_at_most{10};
-
-bool overwrites(const publisher_entry& entry) {
-  return load_relaxed(entry.policy) == static_cast<u32>(policy::overwrite);  // relaxed: ordered by state()
-}
-
-error conflict(const topic& control, const char* words) {
-  return error(errc::policy_conflict, "topic " + control.name() + " has a publisher " + words);
-}
-
-// A lane of sealed memory whose publisher is not found in /proc: it is dying, or cannot be seen from here.
-bool is_out_of_reach(const error& e) noexcept {
-  return e == errc::no_permission && (e.system_errno() == ENOENT || e.system_errno() == ESTALE);
-}
-
-result<lane_file> open_lane_of(const subscriber_parts& parts, const publisher_entry& entry) {
-  const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
-  const access slots = parts.observes() ? access::read : access::read_write;
-  auto lane = open_lane(parts.control.store(), parts.control.file_name(), generation, access::read, slots);
-  if (lane && parts.index >= lane->geometry.subscriptions) {
-    return tl::unexpected(corrupt_lane(
-        parts.control.store(), lane_slots_file_name(parts.control.file_name(), generation), "it has too few slots"));
-  }
-  return lane;
-}
-
-std::unique_ptr<lane_link> make_link(const subscriber_parts& parts, u32 index, lane_file lane, reading how) {
-  const publisher_entry& entry = parts.control.publisher(index);
-  auto link = std::make_unique<lane_link>(std::move(lane), parts.index, how, parts.options.samples_max);
-  link->owner = parts.owner.get();
-  link->control = &parts.control;
-  link->publisher_id[0] = load_relaxed(entry.id[0]);       // relaxed: ordered by state()
-  link->publisher_id[1] = load_relaxed(entry.id[1]);       // relaxed: ordered by state()
-  link->generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
-  link->index = index;
-  return link;
-}
-
-// True if a lane could not be opened because its publisher died, and took with it what it alone had (sealed memory).
-// It may be found dying: then it is waited for.
-bool died_with_its_lane(const subscriber_parts& parts, u32 index, const error& why) {
-  if (!is_out_of_reach(why)) return false;
-  const node_id owner = topic::owner_of(parts.control.publisher(index));
-  const deadline end(dying_takes), latest(dying_takes_at_most);
-  while (parts.owner->alive(owner)) {
-    if (latest.over() || (end.over() && !parts.owner->dying(owner))) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
-
-// A lane that was there before the subscription. With the topic's lock held.
-result<std::unique_ptr<lane_link>> join_lane(const subscriber_parts& parts, u32 index) {
-  const topic& control = parts.control;
-  const publisher_entry& entry = control.publisher(index);
-  auto lane = open_lane_of(parts, entry);
-  if (!lane) return tl::unexpected(std::move(lane.error()));
-  const bool can_be_reliable = lane->geometry.reliable_allowed && !overwrites(entry);
-  const mode asked = parts.options.mode;
-  if (asked == mode::reliable && !can_be_reliable) {
-    return tl::unexpected(conflict(control,
-                                   "with policy overwrite, which waits for nobody; subscribe with mode "
-                                   "automatic or lossy"));
-  }
-  const bool reliable = can_be_reliable && asked != mode::lossy && !parts.observes();
-  if (!reliable && !parts.observes() && !lane->geometry.lossy_allowed) {
-    return tl::unexpected(
-        conflict(control, "with lossy_subscribers = false; subscribe with mode automatic or reliable"));
-  }
-  auto link = make_link(parts, index, std::move(*lane),
-                        parts.observes() ? reading::observing
-                        : reliable       ? reading::reliable
-                                         : reading::lossy);
-  lane_reader& reader = link->reader;
-  const start& from = parts.options.start;
-  const bool started = from.kind == start::from::latest     ? reader.start_at_latest()
-                       : from.kind == start::from::earliest ? reader.start_with_history(~u64{0})
-                                                            : reader.start_with_history(from.value);
-  if (!started) {
-    return tl::unexpected(corrupt_lane(control.store(), lane_data_file(control.file_name(), link->generation),
-                                       "it holds what no publisher writes"));
-  }
-  reader.look_at_state();
-  return link;
-}
-
-// A lane that an observer finds in the table: nobody set a slot for it.
-result<std::unique_ptr<lane_link>> look_at_lane(const subscriber_parts& parts, u32 index) {
-  const publisher_entry& entry = parts.control.publisher(index);
-  const bool younger = load_relaxed(entry.lane_generation) >= parts.generation_at_open;  // relaxed: ordered by state()
-  // One that was left before the observer came; unless somebody has gone on with it.
-  if (!younger && parts.control.state(entry) != participant_state::active) return nullptr;
-  if (!younger) return join_lane(parts, index);
-  auto lane = open_lane_of(parts, entry);
-  if (!lane) return tl::unexpected(std::move(lane.error()));
-  auto link = make_link(parts, index, std::move(*lane), reading::observing);
-  link->reader.start_at_first();
-  link->reader.look_at_state();
-  return link;
-}
-
-// A lane that is younger than the subscription: its maker set our slot. Nothing if it did not, because the
-// lane was closed when we came, or we have left it; nor if it was removed meanwhile.
-result<std::unique_ptr<lane_link>> follow_lane(subscriber_parts& parts, u32 index) {
-  if (parts.observes()) {
-    const node_id owner = topic::owner_of(parts.control.publisher(index));
-    auto link = look_at_lane(parts, index);
-    if (link) return link;
-    const bool gone = link.error() == errc::not_found || (is_out_of_reach(link.error()) && !parts.owner->alive(owner));
-    if (gone) return nullptr;
-    return link;
-  }
-  const publisher_entry& entry = parts.control.publisher(index);
-  const u64 generation = load_relaxed(entry.lane_generation);  // relaxed: ordered by state()
-  const node_id owner = topic::owner_of(entry);
-  auto lane = open_lane_of(parts, entry);
-  if (!lane) {
-    if (lane.error() == errc::not_found) return nullptr;
-    if (is_out_of_reach(lane.error()) && !parts.owner->alive(owner)) {
-      // Nobody can read it any more, so nobody of us keeps it in the table.
-      parts.control.leave_lane(*parts.owner, index, generation, parts.index);
-      // Never waited for: this is a poll. Else whoever needs its place removes it.
-      if (auto lock = parts.control.lock(std::chrono::nanoseconds(0))) parts.control.retire_lane_if_left(index);
-      // No lane of ours will ask whether it lives: it would be counted as a publisher for ever.
-      parts.owner->clean_if_dead(owner, std::chrono::nanoseconds(0));
-      return nullptr;
-    }
-    return tl::unexpected(std::move(lane.error()));
-  }
-  const lane_slots& slots = *lane->memory().slots;
-  const u64 bit = u64{1} << (parts.index % 64);
-  // sync(lane.active): the slot was set before the lane had a name
-  const bool reliable = (load_acquire(slots.reliable_active[parts.index / 64]) & bit) != 0;
-  const bool lossy = (load_acquire(slots.lossy_active[parts.index / 64]) & bit) != 0;
-  if (!reliable && !lossy) return nullptr;
-  auto link = make_link(parts, index, std::move(*lane), reliable ? reading::reliable : reading::lossy);
-  link->reader.start_at_first();
-  link->reader.look_at_state();
-  return link;
-}
 
 }  // namespace
 
@@ -171,30 +25,65 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
                                                     const message_type& type, const subscriber_options& options,
                                                     std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
-  auto directory = directory_of(*owner, name, options.directory);
-  if (!directory) return tl::unexpected(std::move(directory.error()));
-  if (auto ok = check_options(options, !directory->empty()); !ok) return tl::unexpected(std::move(ok.error()));
-  if (!directory->empty()) {
-    auto bare = checked_topic_name(name);
-    if (!bare) return tl::unexpected(std::move(bare.error()));
-    auto kept = kept_subscription::open(*directory, *bare, kept_type_of(type), options, options.mode != mode::observer);
-    if (!kept) return tl::unexpected(std::move(kept.error()));
-    return open_kept(owner, name, type, options, lock_timeout, *kept);
+  std::unique_ptr<kept_subscription> kept;
+  for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
+    if (!kept) {
+      if (auto ok = may_make(owner, name, type, options, lock_timeout); !ok)
+        return tl::unexpected(std::move(ok.error()));
+      auto read = kept_subscription::find(*owner, name, type, options);
+      if (!read) return tl::unexpected(std::move(read.error()));
+      kept = std::move(*read);
+    }
+    auto opened = kept ? open_kept(owner, name, type, options, lock_timeout, kept)
+                       : open_elsewhere(owner, name, type, options, lock_timeout);
+    if (!opened || *opened != nullptr) return opened;
+    if (!kept) continue;  // it was moved meanwhile
+    if (auto ok = kept->measure_ends(); !ok) return tl::unexpected(std::move(ok.error()));
   }
+  return tl::unexpected(topic_is_moved_on(name));
+}
+
+// Where this subscriber would make something on the disk, the topic is asked first.
+result<void> subscriber_core::may_make(const std::shared_ptr<node>& owner, std::string_view name,
+                                       const message_type& type, const subscriber_options& options,
+                                       std::chrono::nanoseconds lock_timeout) {
+  if (!makes_directory(options) || owner->on_kernel()) return {};
+  if (auto ok = check_options(options, true); !ok) return ok;
+  auto bare = checked_topic_name(name);
+  if (!bare) return tl::unexpected(std::move(bare.error()));
+  const auto place = place_asked_for(options.directory, *bare);
+  if (!place) return tl::unexpected(place.error());
+  if (place->is_there() && options.subscription_name.empty()) return {};
+  return ask_topic(owner, name, type, options, lock_timeout, *place);
+}
+
+result<subscriber_core*> subscriber_core::open_elsewhere(const std::shared_ptr<node>& owner, std::string_view name,
+                                                         const message_type& type, const subscriber_options& options,
+                                                         std::chrono::nanoseconds lock_timeout) {
   if (owner->on_kernel()) return open_kernel(owner, name, type, options, lock_timeout);
   if (options.mode == mode::observer) return open_observer(owner, name, type, options);
+  return open_in_memory(owner, name, type, options, lock_timeout);
+}
+
+result<subscriber_core*> subscriber_core::open_in_memory(const std::shared_ptr<node>& owner, std::string_view name,
+                                                         const message_type& type, const subscriber_options& options,
+                                                         std::chrono::nanoseconds lock_timeout) {
   auto opened =
       topic::open(owner, name, {type.name, type.bytes, type.alignment, type.fields}, options.limits, lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
+  if (!opened->storage.place.in_memory()) return nullptr;
   auto parts = std::make_unique<subscriber_parts>();
   parts->owner = owner;
   parts->control = std::move(opened->control);
   parts->options = options;
   parts->payload_bytes = type.bytes;
+  parts->type = kept_type_of(type);
   topic& control = parts->control;
   control.clean_dead(*owner);
 
-  if (auto entered = enter_table(*parts); !entered) return tl::unexpected(std::move(entered.error()));
+  if (auto entered = enter_table(*parts, opened->storage.generation); !entered) {
+    return tl::unexpected(std::move(entered.error()));
+  }
   for (u32 i = 0; i < control.publishers(); ++i) {
     // A lane that is closed already belongs to those who were there while it was open.
     if (control.state(control.publisher(i)) != participant_state::active) continue;
@@ -216,18 +105,24 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
   return core;
 }
 
-// With the topic's lock held. Errors: limit_reached.
-result<void> subscriber_core::enter_table(subscriber_parts& parts) {
-  const topic& control = parts.control;
-  node& owner = *parts.owner;
-  const subscriber_options& options = parts.options;
+// A free one, with the topic's lock held. Errors: limit_reached.
+result<u32> subscriber_core::find_entry(const topic& control) {
   u32 index = 0;
   while (index < control.subscriptions() && control.state(control.subscription(index)) != participant_state::free) {
     ++index;
   }
-  if (index == control.subscriptions()) {
-    return tl::unexpected(topic_is_full(control.name(), index, "subscriptions", "subscriptions_max", index));
-  }
+  if (index < control.subscriptions()) return index;
+  return tl::unexpected(topic_is_full(control.name(), index, "subscriptions", "subscriptions_max", index));
+}
+
+// With the topic's lock held; `storage`: the record that counts. Errors: limit_reached.
+result<void> subscriber_core::enter_table(subscriber_parts& parts, u64 storage) {
+  const topic& control = parts.control;
+  node& owner = *parts.owner;
+  const subscriber_options& options = parts.options;
+  const auto free = find_entry(control);
+  if (!free) return tl::unexpected(free.error());
+  const u32 index = *free;
   parts.index = index;
   parts.ready_bit = owner.take_ready_bit();
   subscription_entry& entry = control.subscription(index);
@@ -241,6 +136,10 @@ result<void> subscriber_core::enter_table(subscriber_parts& parts) {
   store_relaxed(entry.id[0], id[0]);                            // relaxed: as above
   store_relaxed(entry.id[1], id[1]);                            // relaxed: as above
   store_relaxed(entry.pipe, 0);                                 // relaxed: as above
+  const bool keeps_place = !options.directory.empty() || !options.subscription_name.empty();
+  store_relaxed(entry.keeps_place, u32{keeps_place});  // relaxed: as above
+  store_relaxed(entry.storage_seen, storage);          // relaxed: as above
+  parts.storage_seen = storage;
   // sync(topic.entry): whole, for whoever finds it active
   store_release(entry.state, static_cast<u64>(participant_state::active));
   return {};
@@ -251,11 +150,16 @@ result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<no
                                                         const message_type& type, const subscriber_options& options) {
   auto control = topic::observe(*owner, name, {type.name, type.bytes, type.alignment, type.fields});
   if (!control) return tl::unexpected(std::move(control.error()));
+  const auto storage = control->storage();
+  if (!storage) return tl::unexpected(storage.error());
+  if (!storage->place.in_memory()) return nullptr;
   auto parts = std::make_unique<subscriber_parts>();
   parts->owner = owner;
   parts->control = std::move(*control);
   parts->options = options;
   parts->payload_bytes = type.bytes;
+  parts->type = kept_type_of(type);
+  parts->storage_seen = storage->generation;
   // sync(topic.roster): loaded before the table: what comes meanwhile is found at the first look
   const u64 roster = load_acquire(parts->control.header().roster);
   // sync(topic.entry): lanes that are made from now on have this generation or a later one
@@ -281,8 +185,7 @@ result<subscriber_core*> subscriber_core::open_observer(const std::shared_ptr<no
 
 subscriber_core::subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept
     : parts_(std::move(parts)),
-      roster_(parts_->sockets || (parts_->kept && !parts_->kept->is_told) ? &parts_->never_seen
-                                                                          : &parts_->control.header().roster),
+      roster_(parts_->sockets || !parts_->control ? &parts_->never_seen : &parts_->control.header().roster),
       epoch_(fork_epoch) {}
 
 subscriber_core::~subscriber_core() = default;
@@ -299,7 +202,7 @@ void subscriber_core::finish() noexcept {
   if (epoch_ == fork_epoch) {
     for (auto& link : parts_->links) link->reader.stop();
   }
-  const bool in_table = !parts_->observes() && !parts_->sockets && (!parts_->kept || parts_->kept->is_told);
+  const bool in_table = !parts_->observes() && !parts_->sockets && parts_->control;
   if (epoch_ == fork_epoch && in_table) {
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
@@ -320,10 +223,14 @@ subscriber_core::polled subscriber_core::poll_slow(held_message& out, bool asked
 }
 
 subscriber_core::polled subscriber_core::look_once(held_message& out) noexcept {
-  if (parts_->kept) return take_kept(out);
   if (!parts_->sockets) {
     look_at_roster();
-    return take_from_links(out);
+    polled status = polled::nothing;
+    // Of a topic on disk there is nothing of this, unless it was elsewhere before.
+    if (!parts_->kept || !parts_->links.empty() || !parts_->unsaid.empty()) status = take_from_links(out);
+    if (status == polled::nothing && !parts_->left.empty()) status = take_left(out);
+    if (status == polled::nothing && parts_->kept) status = take_kept(*parts_->kept, out);
+    return status;
   }
   // What was received already costs no system call.
   polled status = take_from_links(out);
@@ -420,8 +327,8 @@ void subscriber_core::set_only() noexcept {
   only_ = nullptr;
   only_link_ = nullptr;
   // Who has a descriptor sees to it whenever there is nothing.
-  if (parts_->foreign || parts_->observes() || parts_->links.size() != 1 || parts_->links.front()->drained ||
-      parts_->links.front()->broken || parts_->lane_missing) {
+  if (parts_->foreign || parts_->kept || !parts_->left.empty() || parts_->observes() || parts_->links.size() != 1 ||
+      parts_->links.front()->drained || parts_->links.front()->broken || parts_->lane_missing) {
     return;
   }
   only_link_ = parts_->links.front().get();
@@ -430,11 +337,13 @@ void subscriber_core::set_only() noexcept {
 
 // A look begins with the table: what is new is attached, what was closed is noticed (B4).
 void subscriber_core::look_at_roster() noexcept {
-  // sync(topic.roster): the entries are as new as this number
+  // sync(topic.roster): the entries, and where the topic is kept, are as new as this number
   const u64 seen = load_acquire(*roster_);
-  if (seen == roster_seen_ && !parts_->lane_missing) return;
+  if ((seen == roster_seen_ && !parts_->lane_missing) || !parts_->control) return;
   parts_->lane_missing = false;
   topic& control = parts_->control;
+  look_at_storage();
+  if (seen != roster_seen_) look_at_kept_lanes();
   const auto in_table = [&](const lane_link& link) {
     const publisher_entry& entry = control.publisher(link.index);
     return control.state(entry) != participant_state::free &&
@@ -455,6 +364,7 @@ void subscriber_core::look_at_roster() noexcept {
   });
   for (u32 i = 0; i < control.publishers(); ++i) {
     if (control.state(control.publisher(i)) == participant_state::free) continue;
+    if (topic::is_on_disk(control.publisher(i))) continue;
     const bool known = std::any_of(parts_->links.begin(), parts_->links.end(),
                                    [&](const auto& link) { return link->index == i && in_table(*link); });
     if (known) continue;
@@ -534,14 +444,15 @@ void subscriber_core::drop_drained() noexcept {
 
 u32 subscriber_core::publishers() noexcept {
   if (epoch_ != fork_epoch) return 0;
-  if (parts_->kept && !parts_->kept->is_told) return parts_->kept->reader->publishers();
-  return parts_->sockets ? count_connected() : parts_->control.count_active_publishers();
+  if (parts_->sockets) return count_connected();
+  return parts_->control ? parts_->control.count_active_publishers() : parts_->kept->reader->publishers();
 }
 
 u64 subscriber_core::lost() const noexcept {
-  if (parts_->kept) return parts_->kept->reader->lost_total();
   u64 sum = parts_->lost_before;
   for (const auto& link : parts_->links) sum += link->reader.lost_total();
+  for (const auto& kept : parts_->left) sum += kept->reader->lost_total();
+  if (parts_->kept) sum += parts_->kept->reader->lost_total();
   return sum;
 }
 

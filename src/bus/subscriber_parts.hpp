@@ -48,6 +48,11 @@ inline u64 received_on(const lane_link& link) noexcept {
   return load_relaxed(link.lane.memory().slots->slot[0].received);  // relaxed: a counter, of this thread
 }
 
+// busy: whenever it is opened, it is kept elsewhere than a moment before.
+inline error topic_is_moved_on(std::string_view topic) {
+  return error(errc::busy, "topic " + std::string(topic) + " is moved from place to place all the time");
+}
+
 // The wait of a loop for the sockets of a subscriber. In flight from one sleep to the next.
 struct socket_watch : operation {
   node* owner = nullptr;
@@ -61,8 +66,15 @@ struct subscriber_parts {
   topic control;
   std::unique_ptr<mailbox> sockets;         // on the kernel path
   std::unique_ptr<socket_watch> watch;      // there, once a loop has waited for it
-  std::unique_ptr<kept_subscription> kept;  // of a topic on disk
-  std::unique_ptr<foreign_bell> foreign;    // once its descriptor was asked for
+  std::unique_ptr<kept_subscription> kept;  // of a topic on disk: where it is now
+  // Where it was before, until that is read to its end.
+  std::vector<std::unique_ptr<kept_subscription>> left;
+  std::vector<topic_place> read_before;                 // places from which it has read
+  kept_type type;                                       // that a directory has to carry
+  u64 storage_seen = 0;                                 // the record up to which it follows (S2)
+  u64 storage_refused = 0;                              // the record that could not be followed: that was said
+  deadline storage_retry{std::chrono::nanoseconds(0)};  // when that is tried again
+  std::unique_ptr<foreign_bell> foreign;                // once its descriptor was asked for
   std::vector<std::unique_ptr<lane_link>> links;
   u64 never_seen = ~u64{0};  // there, a roster that always differs
   u32 index = 0;             // in the subscription table

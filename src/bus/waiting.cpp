@@ -17,9 +17,12 @@ bool subscriber_core::ready() noexcept {
     if (!anything_received()) look_at_sockets();
     return anything_received();
   }
-  if (parts_->kept) return ready_kept();
   look_at_roster();
   if (!parts_->unsaid.empty()) return true;
+  if (parts_->kept && ready_kept(*parts_->kept)) return true;
+  for (const auto& kept : parts_->left) {
+    if (ready_kept(*kept)) return true;
+  }
   for (auto& link : parts_->links) {
     if (!link->drained && !link->broken && link->reader.ready()) return true;
   }
@@ -47,8 +50,8 @@ void subscriber_core::show_counters() noexcept {
 }
 
 void subscriber_core::recheck_publishers() noexcept {
-  if (parts_->kept) return recheck_kept();
-  if (parts_->observes() || parts_->sockets) return;
+  if (parts_->observes() || parts_->sockets || !parts_->control) return;
+  if (parts_->kept) recheck_kept();
   node& self = *parts_->owner;
   const topic& control = parts_->control;
   bool drained = false;

@@ -5,8 +5,10 @@
 
 #include <cerrno>
 #include <cstdio>
+
 #include <filesystem>
 #include <system_error>
+#include "storage/made_names.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -51,8 +53,10 @@ result<directory_handle> directory_handle::open_directory(const std::string& nam
   return directory_handle(std::move(opened), std::move(path));
 }
 
-result<directory_handle> directory_handle::make_directory(const std::string& name) const {
-  if (::mkdirat(get(), name.c_str(), directory_mode) != 0 && errno != EEXIST) {
+result<directory_handle> directory_handle::make_directory(const std::string& name, made_names* made) const {
+  if (::mkdirat(get(), name.c_str(), directory_mode) == 0) {
+    if (made != nullptr) made->add_directory(*this, name);
+  } else if (errno != EEXIST) {
     return tl::unexpected(storage_call_failed("making the directory", path_of(name), errno));
   }
   // Its name has to be there after a power failure, as what is flushed in it will be; also where its maker died before
@@ -61,14 +65,19 @@ result<directory_handle> directory_handle::make_directory(const std::string& nam
   return open_directory(name);
 }
 
-result<directory_handle> directory_handle::make(const std::string& path) {
-  if (::mkdir(path.c_str(), directory_mode) != 0 && errno != EEXIST) {
-    return tl::unexpected(storage_call_failed("making the directory", path, errno));
+result<directory_handle> directory_handle::make(const std::string& path, made_names* made) {
+  const bool is_new = ::mkdir(path.c_str(), directory_mode) == 0;
+  if (!is_new && errno != EEXIST) return tl::unexpected(storage_call_failed("making the directory", path, errno));
+  auto opened = open(path);
+  if (!opened) return opened;
+  if (const fd parent = opened->open_file("..", directory_flags); parent) ::fsync(parent.get());
+  if (is_new && made != nullptr) {
+    const std::string bare = path.substr(0, path.find_last_not_of('/') + 1);
+    // It may be searched only.
+    directory_handle parent(opened->open_file("..", O_PATH | O_DIRECTORY), opened->path_of(".."));
+    if (parent.get() >= 0) made->add_directory(parent, bare.substr(bare.rfind('/') + 1));
   }
-  auto made = open(path);
-  if (!made) return made;
-  if (const fd parent = made->open_file("..", directory_flags); parent) ::fsync(parent.get());
-  return made;
+  return opened;
 }
 
 fd directory_handle::open_file(const std::string& name, int flags, mode_t mode) const noexcept {

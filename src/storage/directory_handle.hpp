@@ -17,6 +17,8 @@ namespace quoit::inline v1::detail {
 
 error storage_call_failed(const std::string& doing, const std::string& path, int why);
 
+class made_names;
+
 // Which file it is, whatever names it has.
 struct file_identity {
   u64 device = 0;
@@ -47,10 +49,10 @@ class directory_handle {
   // The directory `name` in this one. Errors: as above.
   result<directory_handle> open_directory(const std::string& name) const;
   // The same; makes it where it is missing. On return its name is on the disk, as far as the file system can do that.
-  // Errors: also no_space.
-  result<directory_handle> make_directory(const std::string& name) const;
+  // `made` hears of it if this call made it. Errors: also no_space.
+  result<directory_handle> make_directory(const std::string& name, made_names* made = nullptr) const;
   // Makes the last component of `path` where it is missing. Errors: as above.
-  static result<directory_handle> make(const std::string& path);
+  static result<directory_handle> make(const std::string& path, made_names* made = nullptr);
 
   int get() const noexcept { return descriptor_ ? descriptor_->get() : -1; }
   const std::string& path() const noexcept { return path_; }

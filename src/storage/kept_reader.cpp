@@ -31,7 +31,7 @@ kept_reader::~kept_reader() = default;
 
 result<std::unique_ptr<kept_reader>> kept_reader::open(std::string root, std::string topic,
                                                        std::optional<kept_type> type, u32 held_max, const start& from,
-                                                       bool remembers_held) {
+                                                       bool remembers_held, bool is_patient) {
   std::unique_ptr<kept_reader> reader(new kept_reader());
   reader->root_ = std::move(root);
   reader->topic_ = std::move(topic);
@@ -39,7 +39,8 @@ result<std::unique_ptr<kept_reader>> kept_reader::open(std::string root, std::st
   reader->held_max_ = held_max;
   reader->remembers_held_ = remembers_held;
   reader->start_from(from);
-  if (auto looked = reader->look(from, true); !looked) return tl::unexpected(std::move(looked.error()));
+  const auto how = is_patient ? looking::patiently : looking::first;
+  if (auto looked = reader->look(from, how); !looked) return tl::unexpected(std::move(looked.error()));
   return reader;
 }
 
@@ -87,7 +88,8 @@ result<void> kept_reader::go_to(kept_lane& lane, const start& from) const {
   }
   const cursor::place* const place = from.where != nullptr ? from.where->find(lane.name) : nullptr;
   if (place == nullptr || (place->lane != 0 && place->lane != lane.id[0])) return reader.start_at_earliest();
-  return reader.start_at_sequence(place->sequence);
+  return from.value == 0 ? reader.start_at_sequence(place->sequence)
+                         : reader.start_before_sequence(place->sequence, from.value);
 }
 
 // Empty: there is nothing in it yet.
@@ -133,6 +135,7 @@ result<void> kept_reader::follow_lane(kept_lane& lane, log_lane opened) {
 void kept_reader::add(std::unique_ptr<kept_lane> lane) {
   const auto at = std::upper_bound(lanes_.begin(), lanes_.end(), lane,
                                    [](const auto& a, const auto& b) { return a->name < b->name; });
+  lane->topic = this;
   // Taking allocates nothing.
   if (remembers_held_) lane->held.reserve(held_max_);
   idle_.push_back(lane.get());
@@ -150,17 +153,18 @@ kept_lane* kept_reader::youngest(const std::string& name) const noexcept {
   return at != lanes_.rend() ? at->get() : nullptr;
 }
 
-result<void> kept_reader::look(const start& from, bool first) {
+result<void> kept_reader::look(const start& from, looking how) {
+  const bool opens = how != looking::again;
   const auto topic = open_topic_directory(root_, topic_);
   if (!topic) {
     // What could not be read is worth reading again.
     lane_missing_ = topic.error() != errc::not_found;
-    if (!first) return {};
+    if (!opens) return {};
     return tl::unexpected(topic.error());
   }
   int why = 0;
   const std::vector<std::string> names = list_lanes(*topic, &why);
-  if (why != 0 && first) return tl::unexpected(storage_call_failed("reading the directory", topic->path(), why));
+  if (why != 0 && opens) return tl::unexpected(storage_call_failed("reading the directory", topic->path(), why));
   lane_missing_ = why != 0;
   for (const std::string& name : names) {
     kept_lane* const known = youngest(name);
@@ -188,7 +192,7 @@ result<void> kept_reader::look(const start& from, bool first) {
     lane_missing_ = true;
     if (done.error() == errc::not_found) continue;
     const bool of_this_lane = done.error() == errc::corrupt || done.error() == errc::newer_version;
-    if (first && !of_this_lane) return done;
+    if (how == looking::first && !of_this_lane) return done;
     if (std::find(complained_of_.begin(), complained_of_.end(), name) != complained_of_.end()) continue;
     complained_of_.push_back(name);
     unsaid_.push_back(std::move(done.error()));
@@ -198,10 +202,17 @@ result<void> kept_reader::look(const start& from, bool first) {
 
 void kept_reader::start_from(const start& from) {
   goes_on_.reset();
-  if (from.kind == start::from::cursor && from.where != nullptr) goes_on_ = *from.where;
+  goes_back_ = 0;
+  if (from.kind != start::from::cursor || from.where == nullptr) return;
+  goes_on_ = *from.where;
+  goes_back_ = from.value;
 }
 
-void kept_reader::look_for_lanes() { (void)look(goes_on_ ? start::at(*goes_on_) : start::earliest, false); }
+void kept_reader::look_for_lanes() {
+  start from = start::earliest;
+  if (goes_on_) from = {start::from::cursor, goes_back_, &*goes_on_};
+  (void)look(from, looking::again);
+}
 
 void kept_reader::look_at_writers() noexcept {
   for (const auto& lane : lanes_) lane->reader->look_at_writer();

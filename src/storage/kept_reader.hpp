@@ -39,12 +39,15 @@ struct kept_type {
   std::string fields;
 };
 
+class kept_reader;
+
 struct kept_lane {
   static constexpr u32 not_remembered = ~u32{0};
 
   std::string name;
   u64 id[2] = {};
   std::unique_ptr<log_reader> reader;
+  kept_reader* topic = nullptr;        // that it belongs to
   u32 remembered_as = not_remembered;  // in a named subscription's table
   bool nowhere = false;                // a seek failed: no place of it is said
 
@@ -62,11 +65,13 @@ struct kept_lane {
 class kept_reader {
  public:
   // Opens what is there, and goes to the start in each lane. `type`: what the segments have to carry; none: anything.
-  // `remembers_held`: done() will be asked for.
-  // Errors: not_found (no such topic there), invalid_name, type_mismatch, no_permission, limit_reached (descriptors,
-  // mappings), system.
+  // A start at a cursor with a value n: the last n messages of each lane before it, too. `remembers_held`: done() will
+  // be asked for. `is_patient`: a lane that cannot be opened yet is said by unsaid(), and the others go on. Errors:
+  // not_found (no such topic there), invalid_name, type_mismatch, no_permission, limit_reached (descriptors, mappings),
+  // system.
   static result<std::unique_ptr<kept_reader>> open(std::string root, std::string topic, std::optional<kept_type> type,
-                                                   u32 held_max, const start& from, bool remembers_held = false);
+                                                   u32 held_max, const start& from, bool remembers_held = false,
+                                                   bool is_patient = false);
   ~kept_reader();
   kept_reader(const kept_reader&) = delete;
   kept_reader& operator=(const kept_reader&) = delete;
@@ -150,7 +155,9 @@ class kept_reader {
   result<void> follow_lane(kept_lane& lane, log_lane opened);
   result<bool> check_type(const directory_handle& where);
   kept_lane* youngest(const std::string& name) const noexcept;
-  result<void> look(const start& from, bool first);
+  // Of a lane that cannot be opened, `first` fails; the others say so once, and go on.
+  enum class looking : u8 { first, patiently, again };
+  result<void> look(const start& from, looking how);
   result<void> go_to(kept_lane& lane, const start& from) const;
 
   std::string root_;
@@ -167,6 +174,7 @@ class kept_reader {
   u32 held_ = 0;
   u32 held_max_ = 0;
   std::optional<cursor> goes_on_;  // the start, where it was one
+  u64 goes_back_ = 0;              // so many messages before it
   bool remembers_held_ = false;
   bool lane_missing_ = false;
   std::vector<std::string> complained_of_;  // lanes of which it was said that they cannot be opened

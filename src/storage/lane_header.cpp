@@ -10,6 +10,7 @@
 #include <new>
 
 #include "base/boot_id.hpp"
+#include "base/file_lock.hpp"
 #include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 
@@ -58,23 +59,32 @@ result<void> check_lane_header(const log_lane_header& header, const std::string&
   return {};
 }
 
-result<void> make_lane_file(const directory_handle& where, const u64 (&id)[2]) {
+result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)[2]) {
   char temporary[48];
   std::snprintf(temporary, sizeof temporary, ".making-%016llx", static_cast<unsigned long long>(random_id()[0]));
   alignas(line_pair_bytes) std::byte page[log_lane_bytes]{};
   fill_lane_header(*new (page) log_lane_header{}, id);
-  const fd file = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
-  if (!file) return tl::unexpected(storage_call_failed("creating", where.path_of(temporary), errno));
-  int why = write_whole(file.get(), page, sizeof page);
+  int why = 0;
+  guarded_fd file = guarded_fd::opened_by([&] {
+    fd made = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
+    if (!made) why = errno;
+    return made;
+  });
+  if (!file) return tl::unexpected(storage_call_failed("creating", where.path_of(temporary), why));
+  // Nobody else has it yet.
+  if (try_lock(file.get(), writer_lock_byte) != lock_status::taken) why = errno;
+  if (why == 0) why = write_whole(file.get(), page, sizeof page);
   if (why == 0 && ::fsync(file.get()) != 0) why = errno;
+  const bool is_first = why == 0 && where.rename(temporary, lane_file_name);
   // EEXIST: another publisher was first, and its file is as good.
-  if (why == 0 && !where.rename(temporary, lane_file_name) && errno != EEXIST) why = errno;
+  if (why == 0 && !is_first && errno != EEXIST) why = errno;
   where.remove(temporary);
   const std::string path = where.path_of(lane_file_name);
   if (why == EFBIG) return tl::unexpected(file_size_limit_reached("writing " + path, sizeof page));
   if (why != 0) return tl::unexpected(storage_call_failed("writing", path, why));
   where.synchronize();
-  return {};
+  if (!is_first) file.reset();
+  return file;
 }
 
 }  // namespace quoit::inline v1::detail

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "base/fork_guard.hpp"
 #include "quoit/detail/segment_layout.hpp"
 #include "storage/directory_handle.hpp"
 
@@ -19,7 +20,11 @@ void fill_lane_header(log_lane_header& header, const u64 (&id)[2]) noexcept;
 // Errors: corrupt, newer_version.
 result<void> check_lane_header(const log_lane_header& header, const std::string& path);
 
-// One that is there already stays. Errors: no_permission, no_space, system.
-result<void> make_lane_file(const directory_handle& where, const u64 (&id)[2]);
+// Of the lane's own file: held by its publisher.
+inline constexpr off_t writer_lock_byte = off_t{1} << 40;
+
+// The description holds the lock of the file, from before that has its name. None: a file is there already, and stays.
+// Errors: no_permission, limit_reached (descriptors), no_space, system.
+result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)[2]);
 
 }  // namespace quoit::inline v1::detail

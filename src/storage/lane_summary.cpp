@@ -86,7 +86,9 @@ result<lane_summary> summarize_lane(const std::string& directory) {
   lane_summary out;
   const auto where = directory_handle::open(directory);
   if (!where) return tl::unexpected(where.error());
-  const std::vector<u64> numbers = list_segments(*where);
+  int unread = 0;
+  const std::vector<u64> numbers = list_segments(*where, false, &unread);
+  if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", directory, unread));
   auto lane = open_lane_directory(*where);
   if (lane) {
     // relaxed: for people

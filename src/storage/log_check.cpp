@@ -269,6 +269,10 @@ class verification {
 result<log_verification> verify_lane(const std::string& directory) {
   const auto where = directory_handle::open(directory);
   if (!where) return tl::unexpected(where.error());
+  // One that cannot be read is not empty.
+  int unread = 0;
+  list_segments(*where, false, &unread);
+  if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", directory, unread));
   auto lane = open_lane_directory(*where);
   auto wrong = fault_of_lane_file(*where, lane);
   if (!wrong) return tl::unexpected(std::move(wrong.error()));

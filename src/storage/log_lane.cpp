@@ -19,7 +19,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-constexpr off_t writer_lock_byte = off_t{1} << 40;
 constexpr int lane_openings_max = 100;
 
 result<log_lane> open_at(directory_handle where, access how) {
@@ -61,16 +60,16 @@ result<topic_directory> look_at(const directory_handle& topic, const std::string
 
 }  // namespace
 
-result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic) {
+result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic, made_names* made) {
   if (auto ok = check_topic_directory_name(topic); !ok) return tl::unexpected(std::move(ok.error()));
-  auto parent = directory_handle::make(root);
+  auto parent = directory_handle::make(root, made);
   if (!parent) return tl::unexpected(std::move(parent.error()));
-  auto made = parent->make_directory(name_of_topic(topic));
-  if (!made) return tl::unexpected(std::move(made.error()));
-  if (auto local = check_file_system(made->get(), made->path()); !local) {
+  auto of_topic = parent->make_directory(name_of_topic(topic), made);
+  if (!of_topic) return tl::unexpected(std::move(of_topic.error()));
+  if (auto local = check_file_system(of_topic->get(), of_topic->path()); !local) {
     return tl::unexpected(std::move(local.error()));
   }
-  return look_at(*made, root);
+  return look_at(*of_topic, root);
 }
 
 result<directory_handle> open_topic_directory(const std::string& root, const std::string& topic) {
@@ -114,37 +113,89 @@ std::string lane_directory(const std::string& root, const std::string& topic, co
 
 namespace {
 
-result<log_lane> make_lane(const std::string& root, const std::string& topic, const std::string& name) {
-  auto parent = directory_handle::make(root);
+// `lock`: a description that holds the lock of the lane's file, if there is one; taken where this succeeds.
+result<log_lane> open_locked(directory_handle where, guarded_fd& lock) {
+  auto lane = open_at(std::move(where), access::read_write);
+  if (!lane) return lane;
+  const std::string path = lane->where.path_of(lane_file_name);
+  int why = 0;
+  guarded_fd opened;
+  if (!lock) {
+    opened = guarded_fd::opened_by([&] {
+      fd file = lane->where.open_file(lane_file_name, O_RDWR);
+      if (!file) why = errno;
+      return file;
+    });
+  }
+  guarded_fd& holder = lock ? lock : opened;
+  if (!holder) return tl::unexpected(storage_call_failed("opening", path, why));
+  struct stat locked{};
+  if (::fstat(holder.get(), &locked) != 0) return tl::unexpected(storage_call_failed("fstat of", path, errno));
+  if (file_identity::of(locked) != lane->file) {
+    return tl::unexpected(error(errc::busy, path + " is being replaced: try again"));
+  }
+  switch (try_lock(holder.get(), writer_lock_byte)) {
+    case lock_status::taken: break;
+    case lock_status::held_by_other:
+      return tl::unexpected(error(errc::busy, lane->where.path() + " is being written by process " +
+                                                  // relaxed: for people
+                                                  std::to_string(load_relaxed(lane->header().holder_pid)) +
+                                                  "; a lane has one publisher at a time: give this one another name"));
+    case lock_status::failed: return tl::unexpected(storage_call_failed("locking", path, errno));
+  }
+  lane->lock = std::move(holder);
+  store_relaxed(lane->header().holder_pid, static_cast<u64>(::getpid()));  // relaxed: for people
+  return lane;
+}
+
+result<log_lane> make_lane(const std::string& root, const std::string& topic, const std::string& name,
+                           made_names* made) {
+  auto parent = directory_handle::make(root, made);
   if (!parent) return tl::unexpected(std::move(parent.error()));
-  auto of_topic = parent->make_directory(name_of_topic(topic));
+  auto of_topic = parent->make_directory(name_of_topic(topic), made);
   if (!of_topic) return tl::unexpected(std::move(of_topic.error()));
-  auto where = of_topic->make_directory(name);
+  auto where = of_topic->make_directory(name, made);
   if (!where) return tl::unexpected(std::move(where.error()));
   if (auto local = check_file_system(where->get(), where->path()); !local) {
     return tl::unexpected(std::move(local.error()));
   }
   struct stat status{};
+  guarded_fd lock;
   if (!where->find(lane_file_name, status)) {
+    int unread = 0;
+    const bool empty = list_segments(*where, false, &unread).empty();
+    if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", where->path(), unread));
     // A new id would make all that is there segments of another lane.
-    if (!list_segments(*where).empty() && !where->find(lane_file_name, status)) {
+    if (!empty && !where->find(lane_file_name, status)) {
       return tl::unexpected(error(errc::corrupt, where->path_of(lane_file_name) +
                                                      " is missing, and there are segments: `repair` makes it anew"));
     }
     const auto random = random_id();
     const u64 id[2] = {random[0], random[1]};
-    if (auto made = make_lane_file(*where, id); !made) return tl::unexpected(std::move(made.error()));
+    auto first = make_lane_file(*where, id);
+    if (!first) return tl::unexpected(std::move(first.error()));
+    lock = std::move(*first);
   }
-  return open_lane_directory_to_write(std::move(*where));
+  const bool is_new = static_cast<bool>(lock);
+  // Removed while the lock is held, if anything fails from here on.
+  made_names of_lane;
+  if (is_new) of_lane.add_file(*where, lane_file_name);
+  auto lane = open_locked(std::move(*where), lock);
+  if (!lane || !is_new) return lane;
+  lane->is_new = true;
+  if (made != nullptr) made->add_file(lane->where, lane_file_name);
+  of_lane.keep();
+  return lane;
 }
 
 }  // namespace
 
-result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name) {
+result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name,
+                                    made_names* made) {
   if (auto named = check_lane_name(name); !named) return tl::unexpected(std::move(named.error()));
   const std::string path = absolute_path(lane_directory(root, topic, name)) + "/" + lane_file_name;
   for (int n = 0; n < lane_openings_max; ++n) {
-    auto lane = make_lane(root, topic, name);
+    auto lane = make_lane(root, topic, name, made);
     if (!lane) return lane;
     lane->path = path;
     // A lock on a file that has another name by now keeps nobody away from this one.
@@ -161,32 +212,8 @@ result<log_lane> open_lane_to_read(const std::string& root, const std::string& t
 }
 
 result<log_lane> open_lane_directory_to_write(directory_handle where) {
-  auto lane = open_at(std::move(where), access::read_write);
-  if (!lane) return lane;
-  const std::string path = lane->where.path_of(lane_file_name);
-  int why = 0;
-  lane->lock = guarded_fd::opened_by([&] {
-    fd file = lane->where.open_file(lane_file_name, O_RDWR);
-    if (!file) why = errno;
-    return file;
-  });
-  if (!lane->lock) return tl::unexpected(storage_call_failed("opening", path, why));
-  struct stat locked{};
-  if (::fstat(lane->lock.get(), &locked) != 0) return tl::unexpected(storage_call_failed("fstat of", path, errno));
-  if (file_identity::of(locked) != lane->file) {
-    return tl::unexpected(error(errc::busy, path + " is being replaced: try again"));
-  }
-  switch (try_lock(lane->lock.get(), writer_lock_byte)) {
-    case lock_status::taken: break;
-    case lock_status::held_by_other:
-      return tl::unexpected(error(errc::busy, lane->where.path() + " is being written by process " +
-                                                  // relaxed: for people
-                                                  std::to_string(load_relaxed(lane->header().holder_pid)) +
-                                                  "; a lane has one publisher at a time: give this one another name"));
-    case lock_status::failed: return tl::unexpected(storage_call_failed("locking", path, errno));
-  }
-  store_relaxed(lane->header().holder_pid, static_cast<u64>(::getpid()));  // relaxed: for people
-  return lane;
+  guarded_fd none;
+  return open_locked(std::move(where), none);
 }
 
 result<log_lane> open_lane_directory(directory_handle where) { return open_at(std::move(where), access::read); }
@@ -209,8 +236,9 @@ result<log_lane> renew_lane_file(directory_handle where, const u64 (&id)[2]) {
   } else if (errno != ENOENT) {
     return tl::unexpected(storage_call_failed("opening", where.path_of(lane_file_name), errno));
   }
-  if (auto made = make_lane_file(where, id); !made) return tl::unexpected(std::move(made.error()));
-  return open_lane_directory_to_write(std::move(where));
+  auto lock = make_lane_file(where, id);
+  if (!lock) return tl::unexpected(std::move(lock.error()));
+  return open_locked(std::move(where), *lock);
 }
 
 std::optional<bool> lane_is_held(const directory_handle& where) noexcept {

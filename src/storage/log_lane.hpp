@@ -14,6 +14,7 @@
 #include "mem/mapping.hpp"
 #include "quoit/detail/segment_layout.hpp"
 #include "storage/directory_handle.hpp"
+#include "storage/made_names.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -21,8 +22,9 @@ struct log_lane {
   directory_handle where;
   file_identity file;  // of `lane`
   mapping memory;
-  guarded_fd lock;   // of a publisher; none for a reader
-  std::string path;  // of `lane`, absolute, for a publisher: where others look for it
+  guarded_fd lock;      // of a publisher; none for a reader
+  std::string path;     // of `lane`, absolute, for a publisher: where others look for it
+  bool is_new = false;  // this opening made it, and nothing was published in it before its lock was taken
 
   log_lane_header& header() const noexcept { return memory.object<log_lane_header>(); }
   // False: other processes find another lane at its path, or none.
@@ -44,7 +46,9 @@ struct topic_directory {
 // Makes DIR and DIR/<topic> where they are missing; the directory that DIR is in has to be there.
 // Errors: invalid_name (a topic that can be no directory), invalid_argument (a network file system), no_permission,
 // not_found (where DIR would be), no_space, system.
-result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic);
+// `made` hears of what this call made.
+result<topic_directory> make_topic_directory(const std::string& root, const std::string& topic,
+                                             made_names* made = nullptr);
 // Makes nothing. Errors: as above; not_found: nobody has published this topic there.
 result<topic_directory> find_topic_directory(const std::string& root, const std::string& topic);
 result<directory_handle> open_topic_directory(const std::string& root, const std::string& topic);
@@ -54,8 +58,10 @@ result<void> check_lane_name(std::string_view name);
 
 // Makes the directories where they are missing, makes or opens the lane's file, and takes its lock.
 // Errors: busy (words name the holder), not_found (they are renamed or removed meanwhile), invalid_name,
-// invalid_argument (a network file system), no_permission, no_space, corrupt, newer_version, system.
-result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name);
+// invalid_argument (a network file system), no_permission, limit_reached (descriptors), no_space, corrupt,
+// newer_version, system. `made` hears of what this call made.
+result<log_lane> open_lane_to_write(const std::string& root, const std::string& topic, const std::string& name,
+                                    made_names* made = nullptr);
 
 // Errors: not_found, no_permission, corrupt, newer_version, system.
 result<log_lane> open_lane_to_read(const std::string& root, const std::string& topic, const std::string& name);

@@ -325,6 +325,12 @@ result<void> log_reader::start_at_sequence(u64 sequence) {
   return {};
 }
 
+result<void> log_reader::start_before_sequence(u64 sequence, u64 messages) {
+  if (auto there = start_at_sequence(sequence); !there || lagged_due_) return there;
+  const u64 before = sequence_ - voids_;
+  return seek({by_key::what::message, before - std::min(before, messages)});
+}
+
 result<void> log_reader::start_at_time(u64 time_ns) { return seek({by_key::what::time, time_ns}); }
 
 result<void> log_reader::go_on_in(log_lane lane) {

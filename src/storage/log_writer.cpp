@@ -49,9 +49,9 @@ void leave_segment(const segment_file& segment, log_place& place) noexcept {
 result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
   auto geometry = make_segment_geometry(o.kind);
   if (!geometry) return tl::unexpected(std::move(geometry.error()));
-  auto lane = open_lane_to_write(o.directory, o.topic, o.name);
-  if (!lane) return tl::unexpected(std::move(lane.error()));
   std::unique_ptr<log_writer> writer(new log_writer());
+  auto lane = open_lane_to_write(o.directory, o.topic, o.name, &writer->made_);
+  if (!lane) return tl::unexpected(std::move(lane.error()));
   writer->lane_ = std::move(*lane);
   writer->durability_ = o.durability;
   o.kind.topic_name = o.topic;
@@ -89,7 +89,14 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
       std::make_unique<segment_appender>(*geometry, *writer->keeper_, o.claims_max, writer->keeper_->current(), place);
   writer->keeper_->watch(*writer->appender_);
   if (o.own_thread) writer->thread_.emplace(*writer->keeper_);
+  if (!o.provisional) writer->keep();
   return writer;
+}
+
+// The segments of a lane that this opening made; its other names go with `made_`.
+void log_writer::give_up_new_lane() noexcept {
+  if (made_.empty() || !lane_.is_new || epoch_ != fork_epoch) return;
+  for (const u64 number : list_segments(lane_.where)) lane_.where.remove(segment_name(number));
 }
 
 log_writer::~log_writer() {
@@ -100,7 +107,10 @@ log_writer::~log_writer() {
     return;
   }
   if (appender_) appender_->close();
-  if (!keeper_) return;
+  if (!keeper_) {
+    give_up_new_lane();
+    return;
+  }
   thread_.reset();
   keeper_->stop();
   if (durability_ != log_durability::os) {
@@ -110,6 +120,7 @@ log_writer::~log_writer() {
   }
   // A child that has inherited this has none of its mappings, and its parent goes on.
   if (epoch_ == fork_epoch) keeper_->remove_spares();
+  give_up_new_lane();
 }
 
 result<void> log_writer::flush(std::chrono::nanoseconds timeout) {

@@ -22,6 +22,8 @@ struct log_writer_options {
   std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);
   u32 claims_max = 8;
   bool own_thread = true;  // false: the caller runs keeper().work()
+  // True: what opening made is removed again with the writer, unless keep() was called.
+  bool provisional = false;
   storage_calls calls = storage_calls::of_system();
 };
 
@@ -35,6 +37,9 @@ class log_writer {
   ~log_writer();
   log_writer(const log_writer&) = delete;
   log_writer& operator=(const log_writer&) = delete;
+
+  // The lane stays. Before anything is published.
+  void keep() noexcept { made_.keep(); }
 
   segment_appender& appender() noexcept { return *appender_; }
   segment_keeper& keeper() noexcept { return *keeper_; }
@@ -50,8 +55,10 @@ class log_writer {
 
  private:
   log_writer() = default;
+  void give_up_new_lane() noexcept;
 
   log_lane lane_;
+  made_names made_;  // removed before the lane's lock goes
   recovery_report report_;
   std::unique_ptr<segment_keeper> keeper_;
   std::unique_ptr<segment_appender> appender_;

@@ -61,7 +61,9 @@ class recovery {
         mark_(known_durable(lane.header())) {}
 
   result<recovered_lane> run() {
-    const std::vector<u64> numbers = list_segments(lane_.where, !rehearse_);
+    int unread = 0;
+    const std::vector<u64> numbers = list_segments(lane_.where, !rehearse_, &unread);
+    if (unread != 0) return tl::unexpected(storage_call_failed("reading the directory", lane_.where.path(), unread));
     out_.report.segments = numbers.size();
     verdict last = verdict::go_on;
     std::size_t at = 0;

@@ -56,8 +56,9 @@ u64 commit_check(u64 commit, const std::vector<u64>& sequences, const std::vecto
   return marked(check_words(check_words(crc, sequences), lane_checks));
 }
 
-// The file, whole, under its name. Another process may be first, and its file is as good.
-result<void> make_file(const directory_handle& where, const std::string& name) {
+// The file, whole, under its name. The description holds its lock, from before that; none: another process was first,
+// and its file is as good.
+result<guarded_fd> make_file(const directory_handle& where, const std::string& name) {
   const auto random = random_id();
   char temporary[48];
   std::snprintf(temporary, sizeof temporary, ".making-%016llx", static_cast<unsigned long long>(random[0]));
@@ -68,23 +69,32 @@ result<void> make_file(const directory_handle& where, const std::string& name) {
   head.salt = static_cast<u32>(random[1]) | 1;
   head.slots = commit_slots;
   head.check = header_check(head);
-  const fd file = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
-  if (!file) return tl::unexpected(file_failed("creating", where.path_of(temporary), errno));
+  int why = 0;
+  guarded_fd file = guarded_fd::opened_by([&] {
+    fd made = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
+    if (!made) why = errno;
+    return made;
+  });
+  if (!file) return tl::unexpected(file_failed("creating", where.path_of(temporary), why));
+  // Nobody else has it yet.
+  if (try_lock(file.get(), holder_lock_byte) != lock_status::taken) why = errno;
   // Allocated: without that a full disk would be a SIGBUS at some commit.
   const auto allocate = [&] { return ::fallocate(file.get(), 0, 0, subscription_file_bytes); };
-  int why = within_file_size_limit(allocate) == 0 ? write_whole(file.get(), page, sizeof page) : errno;
+  if (why == 0) why = within_file_size_limit(allocate) == 0 ? write_whole(file.get(), page, sizeof page) : errno;
   if (why == 0 && ::fsync(file.get()) != 0) why = errno;
-  if (why == 0 && !where.rename(temporary, name) && errno != EEXIST) why = errno;
+  const bool is_first = why == 0 && where.rename(temporary, name);
+  if (why == 0 && !is_first && errno != EEXIST) why = errno;
   where.remove(temporary);
   if (why != 0) return tl::unexpected(file_failed("making", where.path_of(name), why));
   where.synchronize();
-  return {};
+  if (!is_first) file.reset();
+  return file;
 }
 
 }  // namespace
 
 result<std::unique_ptr<subscription_file>> subscription_file::open(const std::string& root, const std::string& topic,
-                                                                   const std::string& name) {
+                                                                   const std::string& name, made_names* made) {
   if (!check_lane_name(name)) {
     return tl::unexpected(error(
         errc::invalid_name, "a subscription is named by 1 to 64 of [A-Za-z0-9_.-], and not with a dot first: " + name));
@@ -92,7 +102,7 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
   for (int n = 0; n < file_openings_max; ++n) {
     const auto of_topic = open_topic_directory(root, topic);
     if (!of_topic) return tl::unexpected(of_topic.error());
-    auto opened = open_in(*of_topic, name);
+    auto opened = open_in(*of_topic, name, made);
     // A lock on a file that has another name by now keeps nobody away from this one.
     if (!opened || leads_to((*opened)->path_, (*opened)->identity_)) return opened;
   }
@@ -101,15 +111,20 @@ result<std::unique_ptr<subscription_file>> subscription_file::open(const std::st
 }
 
 result<std::unique_ptr<subscription_file>> subscription_file::open_in(const directory_handle& topic,
-                                                                      const std::string& name) {
-  const auto folder = topic.make_directory(folder_name);
+                                                                      const std::string& name, made_names* made) {
+  const auto folder = topic.make_directory(folder_name, made);
   if (!folder) return tl::unexpected(folder.error());
   std::unique_ptr<subscription_file> self(new subscription_file());
   self->path_ = absolute_path(folder->path_of(name));
   const char* const path = self->path_.c_str();
   struct stat there{};
+  // Removed while the lock is held, if anything fails from here on.
+  made_names of_file;
   if (!folder->find(name, there)) {
-    if (auto made = make_file(*folder, name); !made) return tl::unexpected(std::move(made.error()));
+    auto first = make_file(*folder, name);
+    if (!first) return tl::unexpected(std::move(first.error()));
+    self->lock_ = std::move(*first);
+    if (self->lock_) of_file.add_file(*folder, name);
   }
   self->file_ = folder->open_file(name, O_RDWR);
   if (!self->file_) return tl::unexpected(file_failed("opening", self->path_, errno));
@@ -120,11 +135,13 @@ result<std::unique_ptr<subscription_file>> subscription_file::open_in(const dire
                                                    " bytes; remove it, and the subscription begins anew"));
   }
   int why = 0;
-  self->lock_ = guarded_fd::opened_by([&] {
-    fd lock = folder->open_file(name, O_RDWR);
-    if (!lock) why = errno;
-    return lock;
-  });
+  if (!self->lock_) {
+    self->lock_ = guarded_fd::opened_by([&] {
+      fd lock = folder->open_file(name, O_RDWR);
+      if (!lock) why = errno;
+      return lock;
+    });
+  }
   if (!self->lock_) return tl::unexpected(file_failed("opening", self->path_, why));
   self->identity_ = file_identity::of(status);
   if (::fstat(self->lock_.get(), &status) != 0) return tl::unexpected(file_failed("fstat of", self->path_, errno));
@@ -152,6 +169,8 @@ result<std::unique_ptr<subscription_file>> subscription_file::open_in(const dire
   }
   store_relaxed(self->header().holder_pid, static_cast<u64>(::getpid()));  // relaxed: for people
   if (auto read = self->read(); !read) return tl::unexpected(std::move(read.error()));
+  if (!of_file.empty() && made != nullptr) made->add_file(*folder, name);
+  of_file.keep();
   return self;
 }
 

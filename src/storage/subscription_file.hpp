@@ -23,6 +23,7 @@
 #include "quoit/cursor.hpp"
 #include "quoit/detail/subscription_layout.hpp"
 #include "storage/directory_handle.hpp"
+#include "storage/made_names.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -31,11 +32,11 @@ class kept_reader;
 // Thread safety: one thread. In a forked child nothing may be called but the destructor.
 class subscription_file {
  public:
-  // Takes the subscription, and makes it where it is new. The topic's directory is there.
+  // Takes the subscription, and makes it where it is new; `made` hears of that. The topic's directory is there.
   // Errors: busy (words name the holder), invalid_name, invalid_argument (a file system that cannot allocate ahead),
   // no_permission, no_space, corrupt, newer_version, system.
   static result<std::unique_ptr<subscription_file>> open(const std::string& root, const std::string& topic,
-                                                         const std::string& name);
+                                                         const std::string& name, made_names* made = nullptr);
   subscription_file(const subscription_file&) = delete;
   subscription_file& operator=(const subscription_file&) = delete;
 
@@ -57,7 +58,8 @@ class subscription_file {
  private:
   subscription_file() = default;
 
-  static result<std::unique_ptr<subscription_file>> open_in(const directory_handle& topic, const std::string& name);
+  static result<std::unique_ptr<subscription_file>> open_in(const directory_handle& topic, const std::string& name,
+                                                            made_names* made);
   subscription_header& header() const noexcept { return memory_.object<subscription_header>(); }
   remembered_lane& entry(u32 i) const noexcept {
     return memory_.object<remembered_lane>(subscription_header_bytes + sizeof(remembered_lane) * i);

@@ -75,6 +75,10 @@ std::string lane_slots_file_name(std::string_view topic_file, std::uint64_t gene
   return lane_data_file(topic_file, generation) + "s";
 }
 
+std::string storage_record_file(std::string_view topic_file, std::uint64_t generation) {
+  return lane_data_file(topic_file, generation) + "d";
+}
+
 std::string topic_of_file(std::string_view bus, std::string_view file) {
   const std::string prefix = topic_file_prefix(bus);
   if (!file.starts_with(prefix) || file.find('@') != std::string_view::npos) return {};

@@ -26,6 +26,7 @@ std::string bell_file(std::string_view bus, std::uint32_t node, std::uint64_t ge
 std::string topic_file(std::string_view bus, std::string_view topic);
 std::string topic_file_prefix(std::string_view bus);  // of all topics, and of their lanes
 std::string lane_data_file(std::string_view topic_file, std::uint64_t generation);
+std::string storage_record_file(std::string_view topic_file, std::uint64_t generation);
 std::string lane_slots_file_name(std::string_view topic_file, std::uint64_t generation);
 
 // The topic of a topic's file; empty for a file of another kind.

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/file_lock.hpp"
+#include "base/random.hpp"
 #include "base/segment_prefix.hpp"
 #include "base/type_difference.hpp"
 #include "ring/waiting_writer.hpp"
@@ -12,7 +13,7 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-constexpr u64 first_lane_generation = 1;
+constexpr u64 first_generation = 1;
 
 constexpr int topic_attempts_max = 100;
 
@@ -34,28 +35,19 @@ result<void> check_limits(const topic_limits& limits) {
 }
 
 void write_header(topic_header& h, std::size_t segment_bytes, std::string_view name, const type_info& type,
-                  const topic_limits& limits, const topic_place& place) {
+                  const topic_limits& limits) {
   h.prefix =
       prefix_of_now(topic_magic, topic_header_bytes, sizeof(publisher_entry), limits.publishers_max, segment_bytes);
   h.subscription_bytes = sizeof(subscription_entry);
   h.subscriptions = limits.subscriptions_max;
   h.type_bytes = type.bytes;
   h.type_alignment = type.alignment;
-  h.next_lane_generation = first_lane_generation;
+  h.next_lane_generation = first_generation;
   name.copy(h.name, sizeof h.name - 1);
   type.name.copy(h.type_name, sizeof h.type_name - 1);
   type.fields.copy(h.type_fields, sizeof h.type_fields - 1);
-  if (place.directory.empty()) return;
-  h.prefix.required_features = topic_is_kept;
-  h.directory_device = place.device;
-  h.directory_inode = place.inode;
-  place.directory.copy(h.directory, sizeof h.directory - 1);
-}
-
-std::string described(const topic_place& place) {
-  if (place.directory.empty()) return "in memory alone";
-  return "in " + place.directory + " (device " + std::to_string(place.device) + ", inode " +
-         std::to_string(place.inode) + ")";
+  h.prefix.required_features = topic_has_storage;
+  h.id = random_id()[0];
 }
 
 // Text that another process wrote: it may lack its end.
@@ -76,12 +68,12 @@ result<bool> lock_file(segment_locks& locks, const std::string& path, std::chron
 
 result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
                                   const topic_limits& limits, std::chrono::nanoseconds lock_timeout,
-                                  const topic_place& place) {
+                                  const std::optional<topic_place>& wanted) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
-  if (place.directory.size() > topic_directory_bytes_max) {
+  if (wanted && wanted->directory.size() > topic_directory_bytes_max) {
     return tl::unexpected(
-        error(errc::invalid_argument, "the path of the directory has " + std::to_string(place.directory.size()) +
+        error(errc::invalid_argument, "the path of the directory has " + std::to_string(wanted->directory.size()) +
                                           " bytes: at most " + std::to_string(topic_directory_bytes_max)));
   }
   if (auto ok = check_limits(limits); !ok) return tl::unexpected(std::move(ok.error()));
@@ -95,23 +87,30 @@ result<topic::opened> topic::open(const std::shared_ptr<node>& owner, std::strin
   const std::string file = topic_file(owner->bus(), *bare);
   for (int attempt = 0; attempt < topic_attempts_max; ++attempt) {
     auto opened = open_file(owner, file, lock_timeout);
-    if (opened) {
-      auto ok = opened->control.check_type(type);
-      if (ok) ok = opened->control.check_place(place);
-      if (!ok) {
-        // A topic that only the dead have left is nobody's.
-        opened->control.clean_dead(*owner);
-        opened->control.remove_if_unused();
-        if (opened->lock.of_removed()) continue;
-        return tl::unexpected(std::move(ok.error()));
-      }
-      return opened;
+    if (!opened && opened.error() == errc::not_found) {
+      segment_locks locks;
+      auto made = make(*owner, file, *bare, type, limits, locks);
+      if (made)
+        return topic::opened{std::move(*made), topic_lock(std::move(locks)), {}, wanted && !wanted->in_memory()};
+      if (made.error() != errc::not_found) return tl::unexpected(std::move(made.error()));
+      continue;
     }
-    if (opened.error().code() != errc::not_found) return tl::unexpected(std::move(opened.error()));
-    segment_locks locks;
-    auto made = make(*owner, file, *bare, type, limits, place, locks);
-    if (made) return topic::opened{std::move(*made), topic_lock(std::move(locks))};
-    if (made.error().code() != errc::not_found) return tl::unexpected(std::move(made.error()));
+    if (!opened) return opened;
+    topic& control = opened->control;
+    auto ok = control.check_type(type);
+    auto storage = ok ? control.storage() : storage_record();
+    if (!storage) ok = tl::unexpected(std::move(storage.error()));
+    if (ok) opened->storage = std::move(*storage);
+    if (ok && wanted) {
+      auto moves = control.moves_to(*owner, opened->storage.place, *wanted);
+      if (moves) opened->moves = *moves;
+      if (!moves) ok = tl::unexpected(std::move(moves.error()));
+    }
+    if (ok) return opened;
+    // A topic that only the dead have left is nobody's.
+    control.clean_dead(*owner);
+    control.remove_if_unused();
+    if (!opened->lock.of_removed()) return tl::unexpected(std::move(ok.error()));
   }
   return tl::unexpected(busy_topic(owner->store().path(file)));
 }
@@ -139,7 +138,7 @@ result<topic::opened> topic::open_file(const std::shared_ptr<node>& owner, const
     }
     control.memory_ = std::move(*memory);
     if (auto ok = control.check(path, bytes); !ok) return tl::unexpected(std::move(ok.error()));
-    return opened{std::move(control), topic_lock(std::move(*locks))};
+    return opened{std::move(control), topic_lock(std::move(*locks)), {}, false};
   }
   return tl::unexpected(busy_topic(path));
 }
@@ -157,8 +156,7 @@ result<topic> topic::look(segment_store& store, const std::string& file_name) {
   return control;
 }
 
-result<topic> topic::observe(const node& owner, std::string_view name, const type_info& type,
-                             const topic_place& place) {
+result<topic> topic::observe(const node& owner, std::string_view name, const type_info& type) {
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
   auto control = look(owner.store(), topic_file(owner.bus(), *bare));
@@ -168,18 +166,17 @@ result<topic> topic::observe(const node& owner, std::string_view name, const typ
                                                      " does not exist: an observer makes none"));
   }
   if (auto ok = control->check_type(type); !ok) return tl::unexpected(std::move(ok.error()));
-  if (auto ok = control->check_place(place); !ok) return tl::unexpected(std::move(ok.error()));
   return control;
 }
 
 // `not_found`: somebody else was first, or took our temporary for abandoned.
 result<topic> topic::make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
-                          const topic_limits& limits, const topic_place& place, segment_locks& lock) {
+                          const topic_limits& limits, segment_locks& lock) {
   auto made = owner.store().make(bus_temporary_prefix(owner.bus()),
                                  topic_bytes(limits.publishers_max, limits.subscriptions_max),
                                  {"the tables of topic " + std::string(name), "limits"});
   if (!made) return tl::unexpected(std::move(made.error()));
-  write_header(made->memory.object<topic_header>(), made->memory.bytes(), name, type, limits, place);
+  write_header(made->memory.object<topic_header>(), made->memory.bytes(), name, type, limits);
   auto placed = owner.store().place(*made, file_name, owner.settings().permissions);
   if (!placed) return tl::unexpected(std::move(placed.error()));
   if (!*placed) return tl::unexpected(error(errc::not_found));
@@ -187,7 +184,6 @@ result<topic> topic::make(node& owner, const std::string& file_name, std::string
   control.store_ = &owner.store();
   control.memory_ = std::move(made->memory);
   control.file_name_ = file_name;
-  if (!place.directory.empty()) control.place_ = place;
   control.lock_timeout_ = owner.settings().lock_timeout;
   control.publishers_ = limits.publishers_max;
   control.subscriptions_ = limits.subscriptions_max;
@@ -199,7 +195,7 @@ result<topic> topic::make_private(std::string_view name, const type_info& type, 
   if (auto ok = check_limits(limits); !ok) return tl::unexpected(std::move(ok.error()));
   auto memory = map_private(topic_bytes(limits.publishers_max, limits.subscriptions_max));
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  write_header(memory->object<topic_header>(), memory->bytes(), name, type, limits, {});
+  write_header(memory->object<topic_header>(), memory->bytes(), name, type, limits);
   topic control;
   control.memory_ = std::move(*memory);
   control.publishers_ = limits.publishers_max;
@@ -213,8 +209,12 @@ result<void> topic::check(const std::string& path, u64 bytes) {
   if (prefix.magic != topic_magic) {
     return tl::unexpected(error(errc::corrupt, path + " is no topic (wrong magic number): remove it"));
   }
-  if (prefix.layout_major != layout_major || (prefix.required_features & ~topic_is_kept) != 0) {
-    return tl::unexpected(another_version(path, prefix, topic_is_kept));
+  if (prefix.layout_major != layout_major || (prefix.required_features & ~topic_has_storage) != 0) {
+    return tl::unexpected(another_version(path, prefix, topic_has_storage));
+  }
+  if (prefix.required_features != topic_has_storage) {
+    return tl::unexpected(error(errc::newer_version, path + " was made by a version of quoit that does not say where a "
+                                                            "topic is kept: use one version of quoit on a bus"));
   }
   if (prefix.header_bytes != topic_header_bytes || prefix.entry_bytes != sizeof(publisher_entry) ||
       header().subscription_bytes != sizeof(subscription_entry) || prefix.entry_count == 0 ||
@@ -224,25 +224,7 @@ result<void> topic::check(const std::string& path, u64 bytes) {
   }
   publishers_ = prefix.entry_count;
   subscriptions_ = subscription_count;
-  return (prefix.required_features & topic_is_kept) != 0 ? read_place(path) : result<void>();
-}
-
-result<void> topic::read_place(const std::string& path) {
-  const topic_header& h = header();
-  place_ = {text_of(h.directory, sizeof h.directory), h.directory_device, h.directory_inode, false};
-  // Copied once, and judged by the copy.
-  if (place_.directory.starts_with('/') && place_.directory.size() <= topic_directory_bytes_max) return {};
-  return tl::unexpected(error(errc::corrupt, path + " is kept in a directory without an absolute path: remove it"));
-}
-
-result<void> topic::check_place(const topic_place& asked) const {
-  const bool kept = !place_.directory.empty();
-  if (asked.any || (!kept && asked.directory.empty())) return {};
-  const bool same = kept && place_.device == asked.device && place_.inode == asked.inode;
-  if (same && !asked.directory.empty()) return {};
-  std::string words = "topic " + name() + " is kept " + described(place_) + ", and asked for " + described(asked);
-  if (place_.directory == asked.directory) words += ": the directory was replaced while somebody is on the topic";
-  return tl::unexpected(error(errc::policy_conflict, words));
+  return {};
 }
 
 result<void> topic::check_type(const type_info& type) const {
@@ -321,13 +303,15 @@ void topic::ring_all(node& self) const noexcept {
   }
 }
 
-void topic::roster_changed(node& self, u32 index) {
+void topic::next_roster(node& self, u64& entry_epoch) {
   const u64 next = load_relaxed(header().roster) + 1;  // relaxed: it changes under the lock only
-  store_relaxed(publisher(index).epoch, next);         // relaxed: ordered by the release below
-  // sync(topic.roster): the table is as new as this number
+  store_relaxed(entry_epoch, next);                    // relaxed: ordered by the release below
+  // sync(topic.roster): the table, and where the topic is kept, are as new as this number
   store_release(header().roster, next);
   ring_all(self);
 }
+
+void topic::roster_changed(node& self, u32 index) { next_roster(self, publisher(index).epoch); }
 
 bool topic::leave_lane(node& self, u32 publisher_index, u32 index) const {
   // Readers of a directory have no slot, and no publisher waits for them.
@@ -422,15 +406,14 @@ void topic::clean_dead(node& self) {
 
 void topic::remove_if_unused() {
   if (count_active_publishers() + count_active_subscriptions() > 0) return;
-  // A generation is spent before its files have names: a topic that is at its first one has no lanes. Looking for them
-  // reads the whole directory, which is slow where ten thousand topics go at once. One on disk has none either.
-  // relaxed: under the topic's lock
-  if (place_.directory.empty() && load_relaxed(header().next_lane_generation) != first_lane_generation) {
+  // Looking for lanes reads the whole directory, which is slow where ten thousand topics go at once.
+  if (load_relaxed(header().has_lane_files) != 0) {  // relaxed: under the topic's lock
     const auto lanes = store_->list(file_name_ + "@");
     // Without its topic nobody would find them: whoever comes next removes both.
     if (!lanes) return;
     for (const std::string& lane : *lanes) store_->remove(lane);
   }
+  forget_records(~u64{0});
   store_->remove(file_name_);
 }
 

@@ -8,24 +8,25 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/type_difference.hpp"
 #include "quoit/detail/topic_layout.hpp"
 #include "topic/lane_file.hpp"
 #include "topic/node.hpp"
+#include "topic/topic_storage.hpp"
 
 namespace quoit::inline v1::detail {
 
 // What a topic carries. Two descriptions agree if all four members are equal.
 using type_info = described_type;
 
-// Where the messages of a topic are: in memory alone, or in the directory DIR/<topic> of a file system as well.
-struct topic_place {
-  std::string directory;  // DIR, absolute; empty: in memory alone
-  u64 device = 0;         // of DIR/<topic>: two names of one directory are the same place
-  u64 inode = 0;
-  bool any = false;  // what is asked for is whatever there is; where there is nothing yet, in memory
+// A moment in the life of a topic: no publisher has come or gone between two moments that are equal.
+struct topic_moment {
+  u64 id = 0;
+  u64 roster = 0;
+  friend bool operator==(const topic_moment&, const topic_moment&) = default;
 };
 
 // limit_reached, value `max`: the topic has `count` of `what`, and `option` of topic_limits was `max`.
@@ -48,20 +49,20 @@ class topic {
  public:
   struct opened;
 
-  // Opens the topic, or makes it. The lock is still held.
-  // Errors: invalid_name, invalid_argument, type_mismatch, policy_conflict (it is kept elsewhere than asked for, or in
-  // memory), no_space, no_permission, busy, newer_version, corrupt, system.
+  // Opens the topic, or makes it. The lock is still held. `wanted`: where its messages have to be; nothing: wherever
+  // they are. If it says `opened.moves`, they are elsewhere, and move_to() comes before anything is published. Errors:
+  // invalid_name, invalid_argument, type_mismatch, policy_conflict (a publisher, or a subscriber that named a
+  // directory, keeps it elsewhere), no_space, no_permission, busy, newer_version, corrupt, system.
   static result<opened> open(const std::shared_ptr<node>& owner, std::string_view name, const type_info& type,
                              const topic_limits& limits, std::chrono::nanoseconds lock_timeout,
-                             const topic_place& place = {});
+                             const std::optional<topic_place>& wanted = std::nullopt);
   // Opens what is there, whatever its type, by the name of its file. Errors: also not_found.
   static result<opened> open_file(const std::shared_ptr<node>& owner, const std::string& file_name,
                                   std::chrono::nanoseconds lock_timeout);
   // The same without the lock, and read as it stands: for listings.
   static result<topic> look(segment_store& store, const std::string& file_name);
-  // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch, policy_conflict.
-  static result<topic> observe(const node& owner, std::string_view name, const type_info& type,
-                               const topic_place& place = {});
+  // The same by name, of this type: for observers. Errors: also invalid_name, type_mismatch.
+  static result<topic> observe(const node& owner, std::string_view name, const type_info& type);
 
   // The segment of a topic on the kernel path, in memory of this process alone: nobody else reads it, and it has no
   // lock. Errors: invalid_argument, no_space.
@@ -79,8 +80,11 @@ class topic {
   u32 type_bytes() const noexcept { return header().type_bytes; }
   u32 type_alignment() const noexcept { return header().type_alignment; }
 
-  // Where it is kept; its directory is empty if it is in memory alone.
-  const topic_place& place() const noexcept { return place_; }
+  explicit operator bool() const noexcept { return memory_.data() != nullptr; }
+
+  // Where it is kept, by the record that counts. Errors: as read_storage_record(); not_found: the topic was removed.
+  result<storage_record> storage() const;
+  topic_moment moment() const noexcept;
 
   topic_header& header() const noexcept { return memory_.object<topic_header>(); }
   u32 publishers() const noexcept { return publishers_; }
@@ -102,6 +106,9 @@ class topic {
   static node_id owner_of(const subscription_entry& entry) noexcept;
 
   // ---- with the lock held ----
+  // What is published from now on is in this place; `ends`: where its lanes end now, for the subscriptions that are
+  // there already. Errors: as make_storage_record().
+  result<void> move_to(node& self, const topic_place& place, std::optional<std::string> ends);
   // Cleans up after every participant that is dead.
   void clean_dead(node& self);
   // Frees the entry of a subscription in every lane, whether its owner left or died.
@@ -128,15 +135,16 @@ class topic {
  private:
   result<void> check(const std::string& path, u64 bytes);
   result<void> check_type(const type_info& type) const;
-  result<void> check_place(const topic_place& asked) const;
-  result<void> read_place(const std::string& path);
+  result<bool> moves_to(node& self, const topic_place& now, const topic_place& wanted);
+  std::string keeper_of_place(const node& self) const;
+  void forget_records(u64 newest) noexcept;
+  void next_roster(node& self, u64& entry_epoch);
   static result<topic> make(node& owner, const std::string& file_name, std::string_view name, const type_info& type,
-                            const topic_limits& limits, const topic_place& place, segment_locks& lock);
+                            const topic_limits& limits, segment_locks& lock);
 
   mapping memory_;
   segment_store* store_ = nullptr;  // of its node, which is there as long
   std::string file_name_;
-  topic_place place_;
   std::chrono::nanoseconds lock_timeout_{};
   u32 publishers_ = 0;
   u32 subscriptions_ = 0;
@@ -145,6 +153,8 @@ class topic {
 struct topic::opened {
   topic control;
   topic_lock lock;
+  storage_record storage;  // where it is
+  bool moves = false;
 };
 
 }  // namespace quoit::inline v1::detail

@@ -72,10 +72,17 @@ int main() {
   FIELD(topic_header, type_fields);
   FIELD(topic_header, roster);
   FIELD(topic_header, armed);
-  FIELD(topic_header, directory_device);
-  FIELD(topic_header, directory_inode);
-  FIELD(topic_header, directory);
+  FIELD(topic_header, id);
+  FIELD(topic_header, storage);
+  FIELD(topic_header, storage_making);
+  FIELD(topic_header, has_lane_files);
   SIZE(topic_header, topic_header_bytes);
+  FIELD(storage_header, previous);
+  FIELD(storage_header, device);
+  FIELD(storage_header, inode);
+  FIELD(storage_header, has_ends);
+  FIELD(storage_header, directory);
+  SIZE(storage_header, storage_header_bytes);
   FIELD(publisher_entry, state);
   FIELD(publisher_entry, lane_generation);
   FIELD(publisher_entry, node_generation);
@@ -95,6 +102,8 @@ int main() {
   FIELD(subscription_entry, samples_max);
   FIELD(subscription_entry, id);
   FIELD(subscription_entry, pipe);
+  FIELD(subscription_entry, keeps_place);
+  FIELD(subscription_entry, storage_seen);
   SIZE(subscription_entry, sizeof(subscription_entry));
 
   FIELD(memory_header, flags);

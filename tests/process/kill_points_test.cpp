@@ -2,10 +2,7 @@
 // a topic. Nothing that happens at random: what fails here fails again.
 #include <doctest/doctest.h>
 
-#include <sys/ptrace.h>
-
 #include <algorithm>
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +11,7 @@
 #include "support/child.hpp"
 #include "support/messages.hpp"
 #include "support/skip.hpp"
+#include "support/traced.hpp"
 
 using namespace quoit::test;
 using namespace std::chrono_literals;
@@ -21,36 +19,6 @@ using quoit::errc;
 using quoit::policy;
 
 namespace {
-
-enum class ended { killed, over, no_tracing };
-
-// Runs `life` in a child and kills it at its `stop`-th stop, counted from 0: at the entry and at the exit of each
-// system call, or after each `instructions` instructions. `over`: it was through before that.
-ended run_until(const std::function<int()>& life, int stop, int instructions = 0) {
-  child traced([&] {
-    if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) return 77;
-    ::raise(SIGSTOP);
-    return life();
-  });
-  int status = 0;
-  if (::waitpid(traced.pid(), &status, 0) != traced.pid() || !WIFSTOPPED(status)) return ended::no_tracing;
-  for (int at = 0; at <= stop; ++at) {
-    for (int step = 0; step < std::max(instructions, 1); ++step) {
-      if (::ptrace(instructions == 0 ? PTRACE_SYSCALL : PTRACE_SINGLESTEP, traced.pid(), nullptr, nullptr) != 0 ||
-          ::waitpid(traced.pid(), &status, 0) != traced.pid()) {
-        return ended::no_tracing;
-      }
-      if (WIFEXITED(status)) {
-        CHECK(WEXITSTATUS(status) == 0);
-        return ended::over;
-      }
-      REQUIRE(WIFSTOPPED(status));
-    }
-  }
-  traced.kill();
-  CHECK(traced.wait().signal == SIGKILL);
-  return ended::killed;
-}
 
 // Where the topic is: in files, or in inherited memory.
 enum class kind { files, memory, sealed };

@@ -43,6 +43,8 @@ class QUOIT_EXPORT log_reader {
   // The message with this sequence, or the first one after it that is there. `lagged` comes first if messages were
   // removed between. Behind everything: at the end.
   result<void> start_at_sequence(u64 sequence);
+  // The last `messages` before this sequence, or as many as there are; `lagged` comes first as above.
+  result<void> start_before_sequence(u64 sequence, u64 messages);
   // The first message that was published at this time (CLOCK_REALTIME in ns) or later.
   result<void> start_at_time(u64 time_ns);
   // Goes on behind what was taken, in another directory that has the same lane. What is held stays. Errors: as above.

@@ -24,6 +24,9 @@ struct subscriber_parts;
 struct lane_link;
 struct kept_lane;
 struct kept_subscription;
+struct storage_record;
+struct topic_place;
+class topic;
 class receive_wait;
 
 // A message that is held, and the lane that it is in.
@@ -134,12 +137,27 @@ class QUOIT_EXPORT subscriber_core {
   static result<subscriber_core*> open_kernel(const std::shared_ptr<node>& owner, std::string_view topic,
                                               const message_type& type, const subscriber_options& options,
                                               std::chrono::nanoseconds lock_timeout);
-  // `kept` is taken only where that succeeds.
+  // Without a directory. Nothing: the topic is kept in one by now.
+  static result<subscriber_core*> open_elsewhere(const std::shared_ptr<node>& owner, std::string_view topic,
+                                                 const message_type& type, const subscriber_options& options,
+                                                 std::chrono::nanoseconds lock_timeout);
+  static result<subscriber_core*> open_in_memory(const std::shared_ptr<node>& owner, std::string_view topic,
+                                                 const message_type& type, const subscriber_options& options,
+                                                 std::chrono::nanoseconds lock_timeout);
+  // `kept` is taken only where that succeeds. Nothing, and no `kept`: the topic is kept elsewhere by now. Nothing, with
+  // `kept`: its `ends` are to be measured, and then this again.
   static result<subscriber_core*> open_kept(const std::shared_ptr<node>& owner, std::string_view topic,
                                             const message_type& type, const subscriber_options& options,
                                             std::chrono::nanoseconds lock_timeout,
                                             std::unique_ptr<kept_subscription>& kept);
-  static result<void> enter_table(subscriber_parts& parts);
+  // Asks the topic, before anything is made in a directory, whether this may read there. Errors: busy (its lock).
+  static result<void> ask_topic(const std::shared_ptr<node>& owner, std::string_view topic, const message_type& type,
+                                const subscriber_options& options, std::chrono::nanoseconds lock_timeout,
+                                const topic_place& place);
+  static result<u32> find_entry(const topic& control);
+  static result<void> may_make(const std::shared_ptr<node>& owner, std::string_view topic, const message_type& type,
+                               const subscriber_options& options, std::chrono::nanoseconds lock_timeout);
+  static result<void> enter_table(subscriber_parts& parts, u64 storage);
   explicit subscriber_core(std::unique_ptr<subscriber_parts> parts) noexcept;
   ~subscriber_core();
 
@@ -148,12 +166,17 @@ class QUOIT_EXPORT subscriber_core {
   polled look_for_foreign_loop(held_message& out) noexcept;
   void drop_descriptor() noexcept;
   polled take_from_links(held_message& out) noexcept;
-  polled take_kept(held_message& out) noexcept;
+  polled take_kept(kept_subscription& kept, held_message& out) noexcept;
+  polled take_left(held_message& out) noexcept;
   bool take_more_kept(const held_message& first, lane_frame& out) noexcept;
   void release_kept(const held_message& message) noexcept;
-  void look_at_kept_roster() noexcept;
-  bool look_around() noexcept;
-  bool ready_kept() noexcept;
+  void look_at_storage() noexcept;
+  void follow_storage() noexcept;
+  result<void> follow_record(const storage_record& record);
+  void refuse_storage(u64 record, error why);
+  void look_at_kept_lanes() noexcept;
+  static bool look_around(kept_subscription& kept) noexcept;
+  static bool ready_kept(kept_subscription& kept) noexcept;
   void recheck_kept() noexcept;
   polled failed(take_status status, lane_link& link) noexcept;
   error leave_broken(lane_link& link, take_status status) noexcept;

@@ -76,6 +76,8 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
     if (!opened) return tl::unexpected(std::move(opened.error()));
     place_ = std::move(opened->place);
     const auto failed = [&](error why) -> result<void> {
+      // Looking into the directory takes a descriptor.
+      epoll_.reset();
       place_.remove_if_unused();
       return tl::unexpected(std::move(why));
     };

@@ -201,10 +201,16 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
     place.name_ = *bare;
     // Leaving waits a little in any case: what nobody removes stays there.
     place.lock_timeout_ = std::max<std::chrono::nanoseconds>(lock_timeout, std::chrono::seconds(1));
+    // What nobody uses goes again.
+    const auto refused = [&](error why) {
+      ::rmdir(place.directory_.c_str());
+      ::rmdir(of_bus.c_str());
+      return tl::unexpected(std::move(why));
+    };
     for (const std::string& path : {of_bus, place.directory_}) {
       // ENOENT: somebody left, and removed what is above it.
       auto ok = private_directory(path, true);
-      if (!ok && ok.error().code() != errc::not_found) return tl::unexpected(std::move(ok.error()));
+      if (!ok && ok.error().code() != errc::not_found) return refused(std::move(ok.error()));
     }
     const std::string file = place.directory_ + "/topic";
     int why = 0;
@@ -214,7 +220,7 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
       return descriptor;
     });
     if (!locked && why == ENOENT) continue;
-    if (!locked) return tl::unexpected(descriptor_error("opening " + file, why));
+    if (!locked) return refused(descriptor_error("opening " + file, why));
     switch (lock(locked.get(), lock_byte, lock_timeout)) {
       case lock_status::taken: break;
       case lock_status::held_by_other:
@@ -225,8 +231,14 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
     }
     if (is_unlinked(locked.get())) continue;
     const bool whole = read_record(locked.get(), place.record_, place_magic);
+    const bool is_new = file_bytes(locked.get()) == 0;  // nobody enters before it has its record
+    const auto refused_with_lock = [&](error why_not) {
+      if (is_new) ::unlink(file.c_str());
+      if (!is_new) place.remove_if_unused();
+      return refused(std::move(why_not));
+    };
     if (whole) {
-      if (auto ok = check_version(place.record_.version, file); !ok) return tl::unexpected(std::move(ok.error()));
+      if (auto ok = check_version(place.record_.version, file); !ok) return refused_with_lock(std::move(ok.error()));
       place_record same = place.record_;
       same.publishers_max = wanted.publishers_max;
       same.subscriptions_max = wanted.subscriptions_max;
@@ -235,7 +247,7 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
     // Nobody's yet, or of those who are dead: then it is what we want.
     for (const member_role role : {member_role::publisher, member_role::subscriber}) {
       auto there = place.members(role);
-      if (!there) return tl::unexpected(std::move(there.error()));
+      if (!there) return refused_with_lock(std::move(there.error()));
       if (there->empty()) continue;
       if (!whole) return tl::unexpected(error(errc::corrupt, file + " is no topic: remove " + place.directory_));
       const place_record& found = place.record_;
@@ -246,10 +258,9 @@ result<meeting_place::opened> meeting_place::open(const std::string& bus, std::s
                         {text_in(found.type_name), found.type_bytes, found.type_alignment, text_in(found.type_fields)},
                         type)));
     }
-    if (::ftruncate(locked.get(), 0) != 0) return tl::unexpected(descriptor_error("writing " + file, errno));
+    if (::ftruncate(locked.get(), 0) != 0) return refused_with_lock(descriptor_error("writing " + file, errno));
     if (auto written = write_record(locked.get(), wanted, file); !written) {
-      place.remove_if_unused();
-      return tl::unexpected(std::move(written.error()));
+      return refused_with_lock(std::move(written.error()));
     }
     place.record_ = wanted;
     return opened{std::move(place), std::move(locked)};

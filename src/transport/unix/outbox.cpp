@@ -70,6 +70,9 @@ result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
   if (!opened) return tl::unexpected(std::move(opened.error()));
   place_ = std::move(opened->place);
   const auto failed = [&](error why) -> result<void> {
+    // Looking into the directory takes a descriptor.
+    epoll_.reset();
+    told_.reset();
     place_.remove_if_unused();
     return tl::unexpected(std::move(why));
   };

@@ -21,7 +21,7 @@ namespace {
 
 const type_info type{"message", 8, 8, ""};
 
-topic_place place_of(const topic_directory& d) { return {d.root, d.topic.device, d.topic.inode, false}; }
+topic_place place_of(const topic_directory& d) { return {d.root, d.topic.device, d.topic.inode}; }
 topic_place make_place(const std::string& root, const std::string& topic) {
   auto made = make_topic_directory(root, topic);
   INFO((made ? std::string() : made.error().message()));
@@ -35,8 +35,11 @@ topic::opened open_topic(const std::shared_ptr<node>& owner, const topic_place& 
   auto opened = topic::open(owner, "t", type, {}, 1s, place);
   INFO((opened ? std::string() : opened.error().message()));
   REQUIRE(opened.has_value());
+  if (opened->moves) REQUIRE(opened->control.move_to(*owner, place, {}).has_value());
   return std::move(*opened);
 }
+
+std::string directory_of(const topic& control) { return control.storage().value().place.directory; }
 
 // Keeps the topic there: an entry that says that its lane is on disk.
 publisher_entry& enter(topic& control, const node& owner, const char* lane_name) {
@@ -65,18 +68,19 @@ TEST_CASE("a topic on disk says where it is kept, to whoever opens it by any pat
   {
     [[maybe_unused]] const topic_lock dropped = std::move(first.lock);
   }
-  CHECK(first.control.place().directory == std::filesystem::canonical(directory.path()));
+  CHECK(directory_of(first.control) == std::filesystem::canonical(directory.path()));
 
   const std::string link = directory.path() + "/link";
   std::filesystem::create_directory_symlink(directory.path(), link);
   for (const std::string& path : {link, directory.path() + "/../" + directory.path().substr(9)}) {
     auto again = topic::open(owner, "t", type, {}, 1s, make_place(path, "t"));
     REQUIRE(again.has_value());
-    CHECK(again->control.place().directory == first.control.place().directory);
+    CHECK_FALSE(again->moves);
+    CHECK(directory_of(again->control) == directory_of(first.control));
   }
-  auto any = topic::open(owner, "t", type, {}, 1s, {.any = true});
+  auto any = topic::open(owner, "t", type, {}, 1s);
   REQUIRE(any.has_value());
-  CHECK(any->control.place().inode == place.inode);
+  CHECK(any->storage.place.inode == place.inode);
   first.control.close_lane(*owner, 0, participant_state::closed);
   first.control.remove_if_unused();
 }
@@ -98,7 +102,7 @@ TEST_CASE("a topic is kept in one place: who asks for another, or for memory, is
   CHECK(has(words_of(elsewhere.error()), directory.path()));
   CHECK(has(words_of(elsewhere.error()), other.path()));
 
-  const auto in_memory = topic::open(owner, "t", type, {}, 1s);
+  const auto in_memory = topic::open(owner, "t", type, {}, 1s, topic_place());
   REQUIRE_FALSE(in_memory);
   CHECK(in_memory.error() == errc::policy_conflict);
   CHECK(has(words_of(in_memory.error()), directory.path()));
@@ -119,7 +123,7 @@ TEST_CASE("publishers and subscribers in memory are refused on a topic on disk, 
   auto bus = quoit::bus::open(name.name()).value();
   {
     const auto owner = open_node_of(name);
-    auto first = topic::open(owner, "t", {"message", 8, 8, ""}, {}, 1s, make_place(directory.path(), "t")).value();
+    auto first = open_topic(owner, make_place(directory.path(), "t"));
     enter(first.control, *owner, "0");
     {
       [[maybe_unused]] const topic_lock dropped = std::move(first.lock);
@@ -151,7 +155,7 @@ TEST_CASE("where a topic on disk was left by the dead alone, it may be made anew
     enter(first.control, *gone, "0").node_generation += 100;  // a node that never was
   }
   auto again = open_topic(owner, make_place(other.path(), "t"));
-  CHECK(again.control.place().directory == std::filesystem::canonical(other.path()));
+  CHECK(directory_of(again.control) == std::filesystem::canonical(other.path()));
   again.control.remove_if_unused();
 }
 
@@ -196,24 +200,26 @@ TEST_CASE("a listing says where a topic is kept and by which name, whatever stan
   info = quoit::inspect(bus.name()).value();
   CHECK(info.topics[0].publishers[0].name == std::string(lane_name_bytes_max, 'x'));
 
-  topic_header& header = opened.control.header();
-  std::memset(header.directory, '/', sizeof header.directory);  // no end
+  auto memory = owner->store().map(storage_record_file(topic_file(bus.name(), "t"), 1), access::read_write).value();
+  storage_header& record = memory.object<storage_header>();
+  std::memset(record.directory, '/', sizeof record.directory);  // no end
   info = quoit::inspect(bus.name()).value();
   REQUIRE(info.topics.size() == 1);
   CHECK(has(info.topics[0].problem, "absolute path"));
-  for (const char* const bad : {"", "relative/path"}) {
-    std::memset(header.directory, 0, sizeof header.directory);
-    std::strcpy(header.directory, bad);
-    CHECK(has(quoit::inspect(bus.name()).value().topics.at(0).problem, "absolute path"));
-    {
-      [[maybe_unused]] const topic_lock dropped = std::move(opened.lock);
-    }
-    CHECK(topic::open_file(owner, topic_file(bus.name(), "t"), 1s).error() == errc::corrupt);
+  std::memset(record.directory, 0, sizeof record.directory);
+  std::strcpy(record.directory, "relative/path");
+  CHECK(has(quoit::inspect(bus.name()).value().topics.at(0).problem, "absolute path"));
+  {
+    [[maybe_unused]] const topic_lock dropped = std::move(opened.lock);
   }
-  header.prefix.required_features |= 2;
-  CHECK(topic::open_file(owner, topic_file(bus.name(), "t"), 1s).error() == errc::newer_version);
-  header.prefix.required_features = topic_is_kept;
-  std::strcpy(header.directory, "/");
+  CHECK(topic::open(owner, "t", type, {}, 1s).error() == errc::corrupt);
+  std::strcpy(record.directory, "/");
+  topic_header& header = opened.control.header();
+  for (const u64 features : {u64{0}, topic_has_storage | 1}) {
+    header.prefix.required_features = features;
+    CHECK(topic::open_file(owner, topic_file(bus.name(), "t"), 1s).error() == errc::newer_version);
+  }
+  header.prefix.required_features = topic_has_storage;
   opened.control.close_lane(*owner, 0, participant_state::closed);
   opened.control.remove_if_unused();
 }
