@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "quoit/detail/stamp_clock.hpp"
+
 namespace quoit::inline v1::detail {
 
 lane_writer::lane_writer(adopt_tag, const lane_memory& memory, const lane_geometry& geometry, u32 claims_max)
@@ -262,14 +264,15 @@ bool lane_writer::resolve_slow(const lane_claim& claim, u32 payload_bytes, frame
   return visible;
 }
 
-// A stamp is never below that of the frame before, and claims may be resolved in any order.
+// A stamp is not below that of the frame before, and claims may be resolved in any order. A clock that is set back is
+// followed.
 u64 lane_writer::ordered_stamp(u32 index, u64 stamp) noexcept {
-  u64 result = std::max(stamp, last_stamp_);
-  for (u32 i = first_claim_; i != first_claim_ + table_count_; ++i) {
-    const entry& other = at(i);
-    if (!other.resolved) continue;
-    if (i < index) result = std::max(result, other.stamp);
+  u64 before = last_stamp_;
+  for (u32 i = first_claim_; i != index; ++i) {
+    if (at(i).resolved) before = at(i).stamp;
   }
+  // Of a frame that is given up there is none.
+  u64 result = stamp == 0 || (stamp < before && before - stamp < clock_step_ns) ? before : stamp;
   for (u32 i = index + 1; i < first_claim_ + table_count_; ++i) {
     if (at(i).resolved) result = std::min(result, at(i).stamp);
   }
@@ -282,7 +285,7 @@ void lane_writer::pop_resolved() noexcept {
     // The skip in front of it was resolved when it was stored.
     if (e.before != e.position) note_place(e.position, e.sequence);
     if (e.voided) QUOIT_RULE(A8_voids_are_not_lost)++ voids_;
-    last_stamp_ = std::max(last_stamp_, e.stamp);
+    last_stamp_ = e.stamp;
     frontier_ = e.end;
     ++first_claim_;
     --table_count_;
@@ -374,7 +377,7 @@ bool lane_writer::adopt() noexcept {
     }
     if (h.is(frame_kind::voided) || h.is(frame_kind::claimed)) ++voids_;
     if ((geometry_.flags & frame_stamped) != 0 && h.is(frame_kind::message)) {
-      last_stamp_ = std::max(last_stamp_, load_relaxed(header(position + word_bytes)));  // relaxed: no writer
+      last_stamp_ = load_relaxed(header(position + word_bytes));  // relaxed: no writer
     }
     if (!skip) ++sequence;
     position += length;

@@ -426,29 +426,6 @@ TEST_CASE("payloads are aligned as their type asks, up to a page") {
   }
 }
 
-TEST_CASE("stamps never go back, in whichever order loans are published") {
-  lane_request request = small_lane();
-  request.stamped = true;
-  const lane l(request);
-  auto w = l.writer();
-  auto r = l.lossy();
-  lane_claim claims[4];
-  for (auto& claim : claims) REQUIRE(w->claim(8, claim) == claim_status::ok);
-  w->commit(claims[2], 8, 300);
-  w->commit(claims[0], 8, 900);  // its successor's stamp is on it: never above
-  w->commit(claims[3], 8, 100);  // the clock went back
-  w->commit(claims[1], 8, 1000);
-  u64 last = 0;
-  for (int i = 0; i < 4; ++i) {
-    lane_frame frame;
-    REQUIRE(r->take(frame) == message);
-    CHECK(frame.stamp >= last);
-    CHECK(frame.stamp > 0);
-    last = frame.stamp;
-    r->release(frame);
-  }
-}
-
 TEST_CASE("a closed lane is drained once everything was read") {
   const lane l;
   auto w = l.writer();
