@@ -117,7 +117,7 @@ void latency_rows(const setting& s) {
   memory_ring ring;
   auto options = s.options("rolling");
   options.kind.segment_bytes = rolling_bytes;
-  options.retention_bytes = 16 * rolling_bytes;
+  options.retention.bytes = 16 * rolling_bytes;
   std::optional<open_lane> lane(std::in_place, options);
   segment_appender& a = lane->appender();
   const auto publish = [&] { lane->append(payload, sizeof payload); };

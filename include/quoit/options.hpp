@@ -88,9 +88,11 @@ struct start {
   // ---- of topics on disk ----
   // The message with this sequence of each publisher, or the first one after it that is there.
   static constexpr start sequence(std::uint64_t n) noexcept { return {from::sequence, n}; }
-  // The first message of each publisher that was published then or later.
+  // The first message of each publisher that was published then or later. Before 1970 nothing was. Where the clock was
+  // set back, what is before counts as published before that (docs/topics-on-disk.md).
   static constexpr start time(std::chrono::sys_time<std::chrono::nanoseconds> when) noexcept {
-    return {from::time, static_cast<std::uint64_t>(when.time_since_epoch().count())};
+    const std::int64_t ns = when.time_since_epoch().count();
+    return {from::time, ns > 0 ? static_cast<std::uint64_t>(ns) : 0};
   }
   // Where a subscriber was (subscriber::position()). It has to live until the call returns that this is given to.
   static constexpr start at(const quoit::cursor& place) noexcept { return {from::cursor, 0, &place}; }
@@ -167,9 +169,14 @@ struct publisher_options {
   quoit::durability durability = quoit::durability::os;
   std::chrono::nanoseconds flush_interval = std::chrono::milliseconds(10);  // of durability::interval
   std::uint64_t segment_bytes = std::uint64_t{64} << 20;  // of a file; messages are at most about half as large
-  // What is kept at most: whole files are removed from the oldest on, but none that a reader is in. 0: everything.
+  // What is kept, in whole files, which are removed from the oldest on: so many bytes, and what was published within
+  // this time. A file that a subscriber is in stays, and those behind it. 0: everything.
   std::uint64_t retention_bytes = 0;
-  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);  // 0: for ever
+  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);
+  // The hard limit: beyond it a file is removed also from under a subscriber, which goes on at the oldest that is there
+  // and is told `lagged`, with the count. The disk has the file's space back once no subscriber is in it, or holds a
+  // sample of it. At least retention_bytes; 0: none.
+  std::uint64_t retention_bytes_max = 0;
 };
 
 struct subscriber_options {

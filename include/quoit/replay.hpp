@@ -34,7 +34,7 @@ struct kept_type_info {
 //   while (auto sample = ticks.poll().value()) use(*sample, sample.time(), sample.publisher_name());
 //
 // Nobody wakes who reads so: at the end, poll() again when it suits. Retention removes no file in which this stands or
-// holds a sample, nor any behind it.
+// holds a sample, nor any behind it, unless its publisher has a hard limit (publisher_options retention_bytes_max).
 //
 // Move-only; may be moved while samples are held. Thread safety: one thread at a time. After a fork, a child's copy
 // answers errc::forked.

@@ -41,9 +41,9 @@ clock_moment look_at(const clock_source& source, u64 close_enough_ns, int attemp
     clock_moment now;
     now.boottime_before = source.boottime();
 #if defined(__x86_64__)
-    const u64 ticks_before = __rdtsc();
+    const u64 ticks_before = __builtin_ia32_rdtsc();
     now.realtime = source.realtime();
-    now.ticks = ticks_before + (__rdtsc() - ticks_before) / 2;
+    now.ticks = ticks_before + (__builtin_ia32_rdtsc() - ticks_before) / 2;
 #else
     now.realtime = source.realtime();
 #endif

@@ -31,6 +31,9 @@ result<log_writer_options> disk_options_for(const std::string& topic, const mess
     return tl::unexpected(refused("flush_interval has to be longer than 0"));
   }
   if (options.retention_age.count() < 0) return tl::unexpected(refused("retention_age is negative"));
+  if (options.retention_bytes_max != 0 && options.retention_bytes_max < options.retention_bytes) {
+    return tl::unexpected(refused("retention_bytes_max is less than retention_bytes"));
+  }
   if (type.bytes != 0 && options.message_bytes_max != 0) {
     return tl::unexpected(refused("message_bytes_max is for types of variable size; this one has " +
                                   std::to_string(type.bytes) + " bytes: leave it out"));
@@ -55,8 +58,7 @@ result<log_writer_options> disk_options_for(const std::string& topic, const mess
   }
   o.durability = durability_of(options.durability);
   o.interval = options.flush_interval;
-  o.retention_bytes = options.retention_bytes;
-  o.retention_age = options.retention_age;
+  o.retention = {options.retention_bytes, options.retention_bytes_max, static_cast<u64>(options.retention_age.count())};
   o.claims_max = options.loans_max;
   o.own_thread = false;
   o.provisional = true;

@@ -4,17 +4,13 @@
 #include <utility>
 
 #include "base/random.hpp"
+#include "bus/deadline.hpp"
 #include "bus/lane_links.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/bus_waits.hpp"
 #include "topic/names.hpp"
 
 namespace quoit::inline v1::detail {
-
-namespace {
-
-
-}  // namespace
 
 result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                                const message_type& type, const subscriber_options& options) {

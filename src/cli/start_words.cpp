@@ -89,7 +89,7 @@ std::optional<quoit::publishing_time> absolute(std::string_view text) {
   // 60: a leap second, which the system's clock does not count.
   if (!s.at_end() || !date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
   // What nanoseconds in 64 bits can say.
-  if (*year < 1970 || *year > 2261) return std::nullopt;
+  if (*year < 1678 || *year > 2261) return std::nullopt;
   return std::chrono::sys_days(date) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
          std::chrono::seconds(*second) + fraction - offset;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/clock.hpp"
 #include "base/type_difference.hpp"
@@ -14,6 +15,7 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr u64 never = ~u64{0};
+constexpr std::int64_t behind_all = std::numeric_limits<std::int64_t>::max();
 // Beside what the caller holds of a lane: what waits, and what is being looked at.
 constexpr u32 held_beside = 2;
 
@@ -113,6 +115,7 @@ result<void> kept_reader::begin_lane(const std::string& name, log_lane opened, c
   if (auto there = go_to(*lane, from); !there) return there;
   // A publisher that was killed before we came may have left a loan open.
   lane->reader->look_at_writer();
+  lane->reader->tell_clocks();
   add(std::move(lane));
   return {};
 }
@@ -128,8 +131,20 @@ result<void> kept_reader::follow_lane(kept_lane& lane, log_lane opened) {
   lane.reader->look_at_writer();
   if (std::exchange(lane.left, false)) idle_.push_back(&lane);
   lane.nowhere = false;
-  looked_at_ns_ = 0;  // it may have messages of any time
+  looked_at_ = never_looked;  // it may have messages of any time
   return {};
+}
+
+// A lane that is alone is not compared with any.
+void kept_reader::compare_clocks() {
+  for (const auto& lane : lanes_) {
+    if (lanes_.size() == 1 || std::exchange(lane->merged, true)) continue;
+    clocks_.add(lane->reader->where());
+  }
+  clocks_.settle();
+  for (const auto& lane : lanes_) {
+    if (lane->status == take_status::nothing) lane->shift = clocks_.shift_of(lane->reader->clock());
+  }
 }
 
 void kept_reader::add(std::unique_ptr<kept_lane> lane) {
@@ -143,7 +158,7 @@ void kept_reader::add(std::unique_ptr<kept_lane> lane) {
   for (u32 i = 0; i < lanes_.size(); ++i) lanes_[i]->order = i;
   // The bound was made without it.
   if (current_ != nullptr) idle_.push_back(std::exchange(current_, nullptr));
-  looked_at_ns_ = 0;
+  looked_at_ = never_looked;
   waiting_.reserve(lanes_.size());
   idle_.reserve(lanes_.size());
 }
@@ -197,6 +212,7 @@ result<void> kept_reader::look(const start& from, looking how) {
     complained_of_.push_back(name);
     unsaid_.push_back(std::move(done.error()));
   }
+  compare_clocks();
   return {};
 }
 
@@ -221,34 +237,49 @@ void kept_reader::look_at_writers() noexcept {
 // ---- taking --------------------------------------------------------------------------------------------
 
 bool kept_reader::comes_after(const kept_lane* a, const kept_lane* b) noexcept {
-  return a->next.stamp != b->next.stamp ? a->next.stamp > b->next.stamp : a->order > b->order;
+  return a->time != b->time ? a->time > b->time : a->order > b->order;
 }
 
 // `lane` waits, with its status, and its message if it has one.
 void kept_reader::wait_in_line(kept_lane& lane) noexcept {
   // What is wrong is said before anything else.
-  if (lane.status != take_status::message) lane.next.stamp = 0;
+  lane.time = lane.status == take_status::message
+                  ? static_cast<std::int64_t>(lane.next.stamp + static_cast<u64>(lane.shift))
+                  : never_looked;
   waiting_.push_back(&lane);
   std::push_heap(waiting_.begin(), waiting_.end(), comes_after);
+}
+
+// Never says clock_changed.
+take_status kept_reader::take_from(kept_lane& lane, lane_frame& out) noexcept {
+  for (;;) {
+    const take_status status = lane.reader->take(out);
+    if (status != take_status::clock_changed) return status;
+    lane.shift = clocks_.shift_of(lane.reader->clock());
+  }
 }
 
 // The current lane has this next, and it is not its turn, or that is no message.
 void kept_reader::set_aside(take_status status, const lane_frame& frame) noexcept {
   kept_lane& lane = *std::exchange(current_, nullptr);
-  if (status == take_status::nothing) {
-    idle_.push_back(&lane);
-    return;
-  }
-  lane.status = status;
   lane.next = frame;
-  wait_in_line(lane);
+  lane.status = status;
+  if (status == take_status::clock_changed) {
+    lane.shift = clocks_.shift_of(lane.reader->clock());
+    lane.status = take_from(lane, lane.next);
+  }
+  if (lane.status == take_status::nothing) {
+    idle_.push_back(&lane);
+  } else {
+    wait_in_line(lane);
+  }
 }
 
 void kept_reader::look_at_idle() noexcept {
   // Before the look: what is published behind it is not seen.
-  looked_at_ns_ = realtime_ns();
+  looked_at_ = clocks_.now();
   std::erase_if(idle_, [&](kept_lane* lane) {
-    lane->status = lane->reader->take(lane->next);
+    lane->status = take_from(*lane, lane->next);
     if (lane->status == take_status::nothing) return false;
     wait_in_line(*lane);
     return true;
@@ -257,16 +288,19 @@ void kept_reader::look_at_idle() noexcept {
 
 // Of a run that begins now, with the others in line.
 void kept_reader::set_bound() noexcept {
-  bound_stamp_ = waiting_.empty() ? never : waiting_.front()->next.stamp;
+  std::int64_t bound = waiting_.empty() ? behind_all : waiting_.front()->time;
   bound_order_ = waiting_.empty() ? ~u32{0} : waiting_.front()->order;
-  if (idle_.empty() || bound_stamp_ < looked_at_ns_) return;
-  bound_stamp_ = looked_at_ns_;
-  bound_order_ = 0;
+  if (!idle_.empty() && bound >= looked_at_) {
+    bound = looked_at_;
+    bound_order_ = 0;
+  }
+  const u64 stamp = static_cast<u64>(bound) - static_cast<u64>(current_->shift);
+  bound_stamp_ = bound == behind_all ? never : static_cast<std::int64_t>(stamp) > 0 ? stamp : 0;
 }
 
 take_status kept_reader::take_slow(lane_frame& out, kept_lane*& from) noexcept {
   if (held_ >= held_max_) return take_status::too_many;
-  if (!idle_.empty() && (waiting_.empty() || waiting_.front()->next.stamp >= looked_at_ns_)) look_at_idle();
+  if (!idle_.empty() && (waiting_.empty() || waiting_.front()->time >= looked_at_)) look_at_idle();
   if (waiting_.empty()) {
     // Alone, it is asked without a detour next time.
     if (lanes_.size() == 1 && !idle_.empty()) {
@@ -290,7 +324,7 @@ take_status kept_reader::take_slow(lane_frame& out, kept_lane*& from) noexcept {
   lane.left = is_left_with(status);
   if (!lane.left) {
     idle_.push_back(&lane);
-    looked_at_ns_ = 0;  // it may have messages of any time
+    looked_at_ = never_looked;  // it may have messages of any time
   }
   return status;
 }
@@ -343,7 +377,7 @@ result<void> kept_reader::seek(const start& from) {
   waiting_.clear();
   idle_.clear();
   current_ = nullptr;
-  looked_at_ns_ = 0;
+  looked_at_ = never_looked;
   result<void> answer;
   for (const auto& lane : lanes_) {
     lane->held.clear();
@@ -354,6 +388,7 @@ result<void> kept_reader::seek(const start& from) {
       continue;
     }
     lane->reader->look_at_writer();
+    lane->shift = clocks_.shift_of(lane->reader->clock());
     idle_.push_back(lane.get());
   }
   return answer;

@@ -1,9 +1,9 @@
 // All lanes of a topic on disk as one stream.
 //
-// Each message has a stamp, which never goes back in its lane: the lane whose next message has the lowest is next; of
-// equal ones, that of the first name. So what is there when take() is called comes by time, and each publisher's
-// messages in its order. A lane that is at its end holds nobody back, whether its publisher lives or not: what it
-// publishes later comes when it is there.
+// Each message has a stamp: the lane whose next message has the lowest is next; of equal ones, that of the first name.
+// Where the clock was set, stamps are compared as if it had not been (clock_order.hpp), and so never go back in a lane.
+// So what is there when take() is called comes by time, and each publisher's messages in its order. A lane that is at
+// its end holds nobody back, whether its publisher lives or not: what it publishes later comes when it is there.
 //
 // R1. A lane is the one that is being taken from (`current_`), or *waiting* (its next message was taken off it, or what
 // is
@@ -19,6 +19,7 @@
 // the live end each message costs one look at the others. Everything on disk is input, as in log_reader.
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@
 #include "quoit/cursor.hpp"
 #include "quoit/detail/log_reader.hpp"
 #include "quoit/options.hpp"
+#include "storage/clock_order.hpp"
 #include "storage/log_lane.hpp"
 
 namespace quoit::inline v1::detail {
@@ -56,8 +58,11 @@ struct kept_lane {
   file_identity file;  // the lane's own
   u32 order = 0;       // by name; of one name, the younger behind
   bool left = false;
+  bool merged = false;                        // its clocks are known to `clocks_`
+  std::int64_t shift = 0;                     // of the clock of what comes next: clock_order::shift_of()
   take_status status = take_status::nothing;  // of a lane that waits: what comes next
   lane_frame next;                            // if that is a message
+  std::int64_t time = 0;                      // of it, to be compared
   std::vector<u64> held;                      // sequences, in order; of a reader that commits
 };
 
@@ -130,6 +135,8 @@ class kept_reader {
   const std::string& topic() const noexcept { return topic_; }
 
  private:
+  static constexpr std::int64_t never_looked = std::numeric_limits<std::int64_t>::min();
+
   kept_reader() = default;
 
   bool is_next(u64 stamp) const noexcept {
@@ -141,6 +148,7 @@ class kept_reader {
     if (remembers_held_) current_->held.push_back(frame.sequence);
     return take_status::message;
   }
+  take_status take_from(kept_lane& lane, lane_frame& out) noexcept;
   static bool comes_after(const kept_lane* a, const kept_lane* b) noexcept;
   void set_aside(take_status status, const lane_frame& frame) noexcept;
   void wait_in_line(kept_lane& lane) noexcept;
@@ -150,6 +158,7 @@ class kept_reader {
   void start_from(const start& from);
   void take_back(kept_lane& lane) noexcept;
   void add(std::unique_ptr<kept_lane> lane);
+  void compare_clocks();
   result<std::optional<log_lane>> open_lane(const directory_handle& topic, const std::string& name);
   result<void> begin_lane(const std::string& name, log_lane opened, const start& from);
   result<void> follow_lane(kept_lane& lane, log_lane opened);
@@ -168,9 +177,10 @@ class kept_reader {
   std::vector<kept_lane*> waiting_;                // a heap: the first is next
   std::vector<kept_lane*> idle_;
   kept_lane* current_ = nullptr;
-  u64 bound_stamp_ = 0;
+  u64 bound_stamp_ = 0;  // on the clock of the current lane
   u32 bound_order_ = 0;
-  u64 looked_at_ns_ = 0;  // when the idle lanes were looked at
+  clock_order clocks_;
+  std::int64_t looked_at_ = never_looked;  // when the idle lanes were looked at
   u32 held_ = 0;
   u32 held_max_ = 0;
   std::optional<cursor> goes_on_;  // the start, where it was one

@@ -123,6 +123,7 @@ class verification {
       gap_ = true;
       return fault(segment.path, "is of another lane");
     }
+    if (is_clock_wrong(segment)) fault(segment.path, "the record of its clock is wrong");
     segment_start start{};
     if (!segment.read_start(start)) {
       if (start.check != 0) fault(segment.path, "its start record is wrong");

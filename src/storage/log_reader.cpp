@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "storage/frame_walk.hpp"
+#include "storage/lane_clock.hpp"
 #include "storage/lane_header.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/segment_file.hpp"
@@ -14,6 +15,8 @@ namespace quoit::inline v1::detail {
 namespace {
 constexpr u64 page_bytes_read = 4096;  // behind the place that is looked for
 constexpr int seeks_max = 100;
+// A reader asks this often whether the segment that it is in was removed.
+constexpr u64 bytes_between_looks = u64{64} << 10;
 }  // namespace
 
 struct log_reader::parts {
@@ -26,6 +29,7 @@ struct log_reader::parts {
   std::shared_ptr<segment_file> segment;
   std::shared_ptr<segment_file> next;  // opened, and not begun by its writer
   std::vector<held_segment> old;
+  lane_clock clock;  // of `segment`
   std::string fault;
 
   u64 end(u64 begin) const noexcept { return begin + segment->geometry.data_bytes; }
@@ -104,12 +108,29 @@ result<bool> log_reader::begin_in(u64 number) {
   voids_ = start.voids;
   stamp_ = start.stamp;
   alignment_ = segment.geometry.alignment;
-  believed_end_ = believed();
+  verifies_ = check_all_ || !segment.of_this_boot;
+  believed_end_ = looked_until_ = 0;
+  note_clock();
   return true;
 }
 
-u64 log_reader::believed() const noexcept {
-  return parts_->segment->of_this_boot && !check_all_ ? parts_->end(begin_) : 0;
+void log_reader::note_clock() noexcept {
+  const lane_clock clock = clock_of(*parts_->segment);
+  const lane_clock before = std::exchange(parts_->clock, clock);
+  if (!tells_clocks_ || is_same_time(clock, before)) return;
+  clock_due_ = true;
+}
+
+const lane_clock& log_reader::clock() const noexcept { return parts_->clock; }
+const directory_handle& log_reader::where() const noexcept { return parts_->lane.where; }
+
+// S11: its file has no name any more, and is as it was.
+bool log_reader::is_removed() const noexcept {
+  const segment_file& segment = *parts_->segment;
+  // relaxed: a hint: whether the file is there is asked
+  if (segment.number >= load_relaxed(parts_->lane.header().first_kept)) return false;
+  struct stat status{};
+  return !parts_->lane.where.find(segment_name(segment.number), status) || file_identity::of(status) != segment.file;
 }
 
 // Frames of it may still be held.
@@ -170,17 +191,29 @@ take_status log_reader::cross() {
 // ---- taking --------------------------------------------------------------------------------------------
 
 take_status log_reader::take_slow(lane_frame& out) noexcept {
-  if (lagged_due_) {
-    lagged_due_ = false;
-    believed_end_ = believed();
+  if (position_ >= looked_until_) return look_and_take(out);
+  if (held_ >= held_max_) return take_status::too_many;
+  if (verifies_ && crc32c_in_hardware() && take_whole(out)) return take_status::message;
+  return take_checked(out);
+}
+
+// What is to be said before the next message, and each so many bytes whether the segment is still there.
+take_status log_reader::look_and_take(lane_frame& out) noexcept {
+  if (std::exchange(clock_due_, false)) return take_status::clock_changed;
+  if (std::exchange(lagged_due_, false)) {
     lost_total_ += lost_;
     return take_status::lagged;
   }
   if (held_ >= held_max_) return take_status::too_many;
-  if (believed_end_ == 0 && parts_->segment != nullptr && crc32c_in_hardware() && take_whole(out)) {
-    return take_status::message;
+  if (parts_->segment == nullptr) return take_checked(out);
+  looked_until_ = position_ + bytes_between_looks;
+  believed_end_ = verifies_ ? 0 : std::min(parts_->end(begin_), looked_until_);
+  if (is_removed()) {
+    // Where there is no other segment this one is read on.
+    const take_status status = cross();
+    if (status != take_status::message && status != take_status::nothing) return status;
   }
-  return take_checked(out);
+  return take(out);
 }
 
 // A message of an earlier boot as it nearly always is. False: whatever it is, take_checked() says.
@@ -218,12 +251,13 @@ bool log_reader::take_whole(lane_frame& out) noexcept {
 
 take_status log_reader::take_checked(lane_frame& out) {
   for (;;) {
+    if (clock_due_) return take_slow(out);
     if (parts_->segment == nullptr) {
       if (const take_status status = cross(); status != take_status::message) return status;
       continue;
     }
     const segment_file& segment = *parts_->segment;
-    const bool verify = believed_end_ == 0;
+    const bool verify = verifies_;
     const log_place place{position_, sequence_, voids_, verify ? stamp_ : 0};
     frame_step step = look_at_frame(segment, begin_, place, verify);
     if (step.kind == step_kind::claimed && look_due_) {
@@ -320,7 +354,7 @@ result<void> log_reader::start_at_sequence(u64 sequence) {
     // What was between was removed: as many sequences, voids among them.
     lost_ = sequence_ - sequence;
     lagged_due_ = true;
-    believed_end_ = 0;
+    believed_end_ = looked_until_ = 0;
   }
   return {};
 }
@@ -354,8 +388,8 @@ result<void> log_reader::seek(const by_key& key) {
 result<bool> log_reader::seek_in_list(const by_key& key) {
   leave_segment();
   parts_->next = nullptr;
-  lagged_due_ = false;
-  lost_ = 0;
+  lagged_due_ = clock_due_ = false;
+  lost_ = looked_until_ = 0;
   position_ = begin_ = believed_end_ = sequence_ = voids_ = stamp_ = 0;
   int why = 0;
   const std::vector<u64> numbers = list_segments(parts_->lane.where, false, &why);
@@ -373,6 +407,8 @@ result<bool> log_reader::seek_in_list(const by_key& key) {
   };
   std::size_t low = 0;
   std::size_t high = numbers.size();
+  if (key.kind == by_key::what::time) find_clock(key, numbers, low, high);
+  const std::size_t lowest = low;
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
     auto answer = not_behind(numbers[middle]);
@@ -384,7 +420,7 @@ result<bool> log_reader::seek_in_list(const by_key& key) {
     }
   }
   // Where all begin behind it, the first.
-  for (std::size_t at = low > 0 ? low - 1 : 0; at < numbers.size(); ++at) {
+  for (std::size_t at = low > lowest ? low - 1 : lowest; at < numbers.size(); ++at) {
     auto began = begin_in(numbers[at]);
     if (!began) return tl::unexpected(std::move(began.error()));
     if (*began) {
@@ -394,6 +430,18 @@ result<bool> log_reader::seek_in_list(const by_key& key) {
     if (parts_->next != nullptr) return true;
   }
   return numbers.empty();
+}
+
+// The segments, of the numbers [low, high), of the last clock that began before the time that is looked for.
+void log_reader::find_clock(const by_key& key, const std::vector<u64>& numbers, std::size_t& low,
+                            std::size_t& high) const {
+  for_each_clock(parts_->lane.where, numbers, [&](const lane_clock& clock) {
+    const auto first = std::lower_bound(numbers.begin(), numbers.end(), clock.first);
+    low = clock.known ? static_cast<std::size_t>(first - numbers.begin()) : 0;
+    const bool found = !clock.known || clock.since <= key.value;
+    if (!found) high = low;
+    return !found;
+  });
 }
 
 result<void> log_reader::walk_to(const by_key& key) {

@@ -33,6 +33,19 @@ bool same_sizes(const segment_geometry& a, const segment_geometry& b) noexcept {
          a.payload_alignment == b.payload_alignment && a.payload_bytes_max == b.payload_bytes_max;
 }
 
+// The clock with which the lane goes on: that of its last segment, if CLOCK_REALTIME was not set since.
+segment_clock go_on_with(const std::optional<lane_clock>& last, const log_place& place, const clock_source& source) {
+  const std::int64_t offset = clock_offset_now(source);
+  const u64 now = source.boottime() + static_cast<u64>(offset);
+  const u64 zone = own_clock_zone();
+  const auto step = static_cast<std::int64_t>(clock_step_ns);
+  if (last && last->known && last->domain == clock_domain_of(zone) && offset - last->offset < step &&
+      last->offset - offset < step && place.stamp < now + clock_step_ns) {
+    return {static_cast<u64>(last->offset), zone, last->first, last->since, last->before, 0};
+  }
+  return {static_cast<u64>(offset), zone, 0, now, place.stamp, 0};
+}
+
 // The rest of a segment with other sizes is passed over.
 void leave_segment(const segment_file& segment, log_place& place) noexcept {
   segment_start start{};
@@ -61,12 +74,14 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
   if (!recovered) return tl::unexpected(std::move(recovered.error()));
   std::shared_ptr<segment_file> segment = std::move(recovered->segment);
   log_place place = recovered->place;
+  segment_clock clock = go_on_with(recovered->clock, place, o.calls.clocks);
   bool after_failure = false;  // S9: the segment is left
   if (segment) {
     if (auto same = check_type(*segment, o.kind); !same) return tl::unexpected(std::move(same.error()));
     // relaxed: nobody else writes it while the lane is ours
     after_failure = segment->of_this_boot && load_relaxed(writer->lane_.header().failed_segment) == segment->number;
-    if (after_failure || !same_sizes(segment->geometry, *geometry)) {
+    // A clock begins with a segment (S10).
+    if (after_failure || clock.first == 0 || !same_sizes(segment->geometry, *geometry)) {
       leave_segment(*segment, place);
       if (durable && !after_failure && o.calls.synchronize(segment->descriptor.get()) != 0) {
         return tl::unexpected(error(errc::system, "writing back " + segment->path, 0, errno));
@@ -80,13 +95,18 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
     segment = std::move(*made);
     // relaxed: ordered by the release of the start record
     if (after_failure) store_relaxed(segment->header().start.after_failure, segment_failure_mark);
+    if (clock.first == 0) {
+      clock.first = segment->number;
+      place.stamp = clock.since;
+    }
+    segment->write_clock(clock);
     segment->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
   }
   writer->report_ = std::move(recovered->report);
-  keeper_options keeping{o.kind, o.durability, o.interval, o.retention_bytes, o.retention_age, o.calls};
+  keeper_options keeping{o.kind, o.durability, o.interval, o.retention, o.calls};
   writer->keeper_ = std::make_unique<segment_keeper>(std::move(keeping), writer->lane_, std::move(segment), place);
-  writer->appender_ =
-      std::make_unique<segment_appender>(*geometry, *writer->keeper_, o.claims_max, writer->keeper_->current(), place);
+  writer->appender_ = std::make_unique<segment_appender>(*geometry, *writer->keeper_, o.claims_max,
+                                                         writer->keeper_->current(), place, clock, o.calls.clocks);
   writer->keeper_->watch(*writer->appender_);
   if (o.own_thread) writer->thread_.emplace(*writer->keeper_);
   if (!o.provisional) writer->keep();

@@ -18,8 +18,7 @@ struct log_writer_options {
   segment_kind kind;  // ids and the topic's name are filled in
   log_durability durability = log_durability::os;
   std::chrono::nanoseconds interval = std::chrono::milliseconds(10);
-  u64 retention_bytes = 0;
-  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);
+  retention_limits retention;
   u32 claims_max = 8;
   bool own_thread = true;  // false: the caller runs keeper().work()
   // True: what opening made is removed again with the writer, unless keep() was called.

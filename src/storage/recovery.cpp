@@ -123,6 +123,9 @@ class recovery {
     if (repair_ && segment->header().start.check != 0 && mend_start(*segment)) {
       out_.report.mended.push_back(segment->path + ": a flipped bit of its start record");
     }
+    if (repair_ && mend_clock(*segment)) {
+      out_.report.mended.push_back(segment->path + ": the record of its clock");
+    }
     segment_start start{};
     if (!segment->read_start(start)) {
       // One that was made ahead has none after it that was written.
@@ -134,7 +137,9 @@ class recovery {
         start = {};
       } else if (empty && trusted_ && segment->of_this_boot && (!repair_ || died_here(*segment))) {
         // S5: the publisher died before it came to say where the segment begins, and may have written there.
-        start = {place_.position, place_.sequence, place_.voids, place_.stamp, 0, 0};
+        const lane_clock clock = clock_of(*segment);
+        const u64 stamp = clock.known && clock.first == number ? clock.since : place_.stamp;
+        start = {place_.position, place_.sequence, place_.voids, stamp, 0, 0};
       } else if (empty) {
         return verdict::not_here;  // made ahead
       }
@@ -440,6 +445,7 @@ class recovery {
       store_release(head.durable_position, place_.position);
       store_release(head.durable_check, durable_check(place_.position, head.lane_id));  // sync(segment.durable)
     }
+    if (out_.segment) out_.clock = clock_of(*out_.segment);
     if (full) out_.segment = nullptr;
     return std::move(out_);
   }

@@ -8,10 +8,12 @@
 // (repair).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "quoit/detail/segment_appender.hpp"
+#include "storage/lane_clock.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/segment_file.hpp"
 
@@ -32,6 +34,7 @@ struct recovery_report {
 struct recovered_lane {
   std::shared_ptr<segment_file> segment;  // open for writing; null: there is none yet
   log_place place;                        // where to go on
+  std::optional<lane_clock> clock;        // of the last segment; none: there is none
   u64 next_number = 1;                    // of the segment to make, where there is none
   recovery_report report;
 };

@@ -9,7 +9,8 @@
 namespace quoit::inline v1::detail {
 
 segment_appender::segment_appender(const segment_geometry& geometry, segment_supply& supply, u32 claims_max,
-                                   const segment_memory& segment, const log_place& place)
+                                   const segment_memory& segment, const log_place& place, const segment_clock& clock,
+                                   const clock_source& source)
     : geometry_(geometry),
       supply_(supply),
       claims_max_(claims_max),
@@ -18,18 +19,25 @@ segment_appender::segment_appender(const segment_geometry& geometry, segment_sup
       next_sequence_(place.sequence),
       voids_(place.voids),
       last_stamp_(place.stamp),
+      clock_(source),
       claims_(std::bit_ceil(std::max(claims_max, u32{1}))),
       frontier_(place.position) {
-  enter(segment);
+  clock_.go_on_with(static_cast<std::int64_t>(clock.offset));
+  enter(segment, clock);
   set_due();
   // relaxed: nobody else writes it
   if (load_relaxed(segment.index[(place.position - segment.begin) >> geometry.index_shift].place) == 0) note_place();
 }
 
-void segment_appender::enter(const segment_memory& memory) noexcept {
-  segments_[segment_count_++] = {memory, ~u64{0}};
+void segment_appender::enter(const segment_memory& memory, const segment_clock& clock) noexcept {
+  segments_[segment_count_] = {memory, clock, ~u64{0}};
+  segments_[segment_count_++].clock.first = memory.clock_first;
   segment_ = memory;
   end_ = memory.begin + geometry_.data_bytes;
+  allow_fast_claims();
+}
+
+void segment_appender::allow_fast_claims() noexcept {
   // relaxed: leave() comes with a fence of its own
   store_relaxed(limit_, slow_only_ ? 0 : end_);
   // sync(segment.leave): either who calls leave() stores its limit behind ours, or we see its word
@@ -54,8 +62,14 @@ append_status segment_appender::claim_slow(u32 payload_bytes, lane_claim& out) n
   const u64 extent = geometry_.extent(payload_bytes);
   // sync(segment.leave): the limit was set to 0 behind this
   const u64 asked_to_leave = load_acquire(leave_);
-  if (asked_to_leave != left_count_ || tail_ + extent + word_bytes > end_) {
-    if (const append_status status = roll(asked_to_leave); status != append_status::ok) return status;
+  const bool must_roll = asked_to_leave != left_count_ || tail_ + extent + word_bytes > end_;
+  if (must_roll || clock_.was_set()) {
+    // S10: only where there is a segment for it a new clock begins.
+    const append_status status = roll(asked_to_leave);
+    if (status != append_status::ok && must_roll) return status;
+  } else if (!slow_only_ && load_relaxed(limit_) == 0) {  // relaxed: allow_fast_claims() looks at what leave() says
+    // The clock was set back to where it was before there was a segment.
+    allow_fast_claims();
   }
   if (unresolved_ == 0 && !slow_only_) {
     single_position_ = tail_;
@@ -64,9 +78,8 @@ append_status segment_appender::claim_slow(u32 payload_bytes, lane_claim& out) n
   } else {
     spill_single();
     show_newest_claim();
-    out.index = first_claim_ + table_count_++;
-    at(out.index) = {&segment_.word(tail_), tail_,         tail_ + extent, next_sequence_, 0,
-                     payload_bytes,         segment_.salt, false,          false,          false};
+    out.index = first_claim_ + table_count_;
+    add_claim(tail_, tail_ + extent, next_sequence_, payload_bytes);
   }
   out.position = tail_;
   out.sequence = next_sequence_++;
@@ -78,18 +91,19 @@ append_status segment_appender::claim_slow(u32 payload_bytes, lane_claim& out) n
 }
 
 void segment_appender::spill_single() noexcept {
-  if (unresolved_ != 1 || table_count_ != 0) return;
-  table_count_ = 1;
-  at(first_claim_) = {&segment_.word(single_position_),
-                      single_position_,
-                      tail_,
-                      next_sequence_ - 1,
-                      0,
-                      single_bytes_,
-                      segment_.salt,
-                      false,
-                      false,
-                      false};
+  if (unresolved_ == 1 && table_count_ == 0) add_claim(single_position_, tail_, next_sequence_ - 1, single_bytes_);
+}
+
+void segment_appender::add_claim(u64 position, u64 end, u64 sequence, u32 payload_bytes) noexcept {
+  entry e;
+  e.header = &segment_.word(position);
+  e.position = position;
+  e.end = end;
+  e.sequence = sequence;
+  e.clock = segment_.clock_first;
+  e.payload_bytes = payload_bytes;
+  e.salt = segment_.salt;
+  at(first_claim_ + table_count_++) = e;
 }
 
 // Before anything is put behind the newest claim.
@@ -106,8 +120,15 @@ void segment_appender::show_newest_claim() noexcept {
 
 append_status segment_appender::roll(u64 asked_to_leave) noexcept {
   if (segment_count_ == hidden_max) return append_status::would_block;
+  segment_clock clock = segments_[segment_count_ - 1].clock;
+  if (clock_.was_set()) {
+    const u64 before = std::max(clock_.still_now(), last_stamp_);
+    const std::int64_t offset = clock_.set_offset();
+    clock = {static_cast<u64>(offset), clock.zone, 0, clock_.at_offset(offset), before, 0};
+  }
   segment_memory next;
-  if (const append_status status = supply_.next(end_, next); status != append_status::ok) return status;
+  if (const append_status status = supply_.next(end_, clock, next); status != append_status::ok) return status;
+  if (clock_.was_set()) clock_.follow();
   spill_single();
   show_newest_claim();
   // sync(segment.commit): S4: whoever reads this goes on in the next segment, once that has its start
@@ -115,7 +136,7 @@ append_status segment_appender::roll(u64 asked_to_leave) noexcept {
   segments_[segment_count_ - 1].left_at = tail_;
   tail_ = end_;
   left_count_ = asked_to_leave;
-  enter(next);
+  enter(next, clock);
   pass_segments();
   return append_status::ok;
 }
@@ -123,6 +144,15 @@ append_status segment_appender::roll(u64 asked_to_leave) noexcept {
 // ---- resolving -----------------------------------------------------------------------------------------
 
 bool segment_appender::resolve_slow(const lane_claim& claim, u32 payload_bytes, bool voided) noexcept {
+  const u64 now = clock_.now();
+  if (now == 0 && !voided && unresolved_ == 1) {
+    std::memset(claim.payload + payload_bytes, 0, claim.payload_bytes - payload_bytes);
+    tail_ = claim.position + geometry_.extent(payload_bytes);
+    table_count_ = 0;
+    lane_claim cut = claim;
+    cut.payload_bytes = payload_bytes;
+    return commit_after_clock_was_set(cut);
+  }
   spill_single();
   entry& e = at(claim.index);
   const bool newest = e.end == tail_;
@@ -141,7 +171,8 @@ bool segment_appender::resolve_slow(const lane_claim& claim, u32 payload_bytes, 
       store_relaxed(behind, segment_skip(e.salt, end, e.end - end).word);
     }
   }
-  e.stamp = ordered_stamp(claim.index);
+  e.stamp = ordered_stamp(claim.index, now);
+  if (clock_.was_set()) store_relaxed(limit_, 0);  // relaxed: ours; the next claim looks for another segment
   const frame_kind kind = voided ? frame_kind::voided : frame_kind::message;
   const u64 checked[2] = {frame_header::make(kept, kind, segment_frame_flags, e.sequence).word, e.stamp};
   const u32 begin = crc32c_words(e.salt, reinterpret_cast<const std::byte*>(checked), sizeof checked);
@@ -157,18 +188,74 @@ bool segment_appender::resolve_slow(const lane_claim& claim, u32 payload_bytes, 
   return visible;
 }
 
-// A stamp is never below that of the frame before, and claims may be resolved in any order.
-u64 segment_appender::ordered_stamp(u32 index) noexcept {
-  u64 result = std::max(clock_.now(), last_stamp_);
+// A stamp is never below that of the frame before on the same clock, and claims may be resolved in any order.
+u64 segment_appender::ordered_stamp(u32 index, u64 now) const noexcept {
+  const entry& e = at(index);
+  const segment_clock& clock = clock_of(e);
+  const u64 bound = clock.first == segments_[0].clock.first ? last_stamp_ : clock.since;
+  const auto offset = static_cast<std::int64_t>(clock.offset);
+  const u64 here = now != 0 && offset == clock_.offset() ? now : clock_.at_offset(offset);
+  u64 result = std::max(here, bound);
   for (u32 i = first_claim_; i != first_claim_ + table_count_; ++i) {
-    if (i != index && at(i).resolved && i - first_claim_ < index - first_claim_) {
-      result = std::max(result, at(i).stamp);
-    }
+    const entry& other = at(i);
+    if (!other.resolved || other.clock != e.clock) continue;
+    if (i - first_claim_ < index - first_claim_) result = std::max(result, other.stamp);
   }
   for (u32 i = index + 1; i != first_claim_ + table_count_; ++i) {
-    if (at(i).resolved) result = std::min(result, at(i).stamp);
+    if (at(i).resolved && at(i).clock == e.clock) result = std::min(result, at(i).stamp);
   }
   return result;
+}
+
+const segment_clock& segment_appender::clock_of(const entry& e) const noexcept {
+  u32 i = 0;
+  while (i + 1 < segment_count_ && segments_[i].clock.first != e.clock) ++i;
+  return segments_[i].clock;
+}
+
+// Nothing of the only claim is visible yet: it goes to the segment with which the new clock begins.
+bool segment_appender::commit_after_clock_was_set(const lane_claim& claim) noexcept {
+  const u64 tail = tail_;
+  tail_ = claim.position;
+  unresolved_ = 0;
+  --next_sequence_;
+  // sync(segment.leave): the limit was set to 0 behind this
+  const append_status status = roll(load_acquire(leave_));
+  unresolved_ = 1;
+  ++next_sequence_;
+  if (status != append_status::ok) {
+    // relaxed: ours; each claim looks for a segment until there is one
+    store_relaxed(limit_, 0);
+    tail_ = tail;
+    return commit_whole(claim, clock_.still_now());
+  }
+  lane_claim moved = claim;
+  moved.position = tail_;
+  moved.payload = segment_.data + (tail_ - segment_.begin) + segment_words_bytes;
+  std::memcpy(moved.payload, claim.payload, claim.payload_bytes);
+  std::memset(claim.payload, 0, claim.payload_bytes);
+  tail_ += geometry_.extent(claim.payload_bytes);
+  return commit_whole(moved, clock_.now());
+}
+
+// The only claim there is, as commit() does it.
+bool segment_appender::commit_whole(const lane_claim& claim, u64 stamp) noexcept {
+  last_stamp_ = std::max(stamp, last_stamp_);
+  u64* const words = reinterpret_cast<u64*>(claim.payload - segment_words_bytes);
+  const u64 checked[2] = {
+      frame_header::make(claim.payload_bytes, frame_kind::message, segment_frame_flags, claim.sequence).word,
+      last_stamp_};
+  const u32 begin = crc32c_words(segment_.salt, reinterpret_cast<const std::byte*>(checked), sizeof checked);
+  // relaxed: the release of the header orders both
+  store_relaxed(words[1], last_stamp_);
+  store_relaxed(words[2], crc32c_words(begin, claim.payload, checked_bytes(claim.payload_bytes)));
+  // sync(segment.commit): the words and the payload are whole for whoever reads this header
+  store_release(words[0], checked[0]);
+  unresolved_ = 0;
+  // sync(segment.frontier): as in commit()
+  store_release(frontier_, tail_);
+  if (tail_ >= index_due_) note_place();
+  return true;
 }
 
 void segment_appender::pop_resolved() noexcept {
@@ -206,6 +293,7 @@ bool segment_appender::close() noexcept {
 void segment_appender::pass_segments() noexcept {
   while (segment_count_ > 1 && segments_[0].left_at == frontier()) {
     const segment_memory& next = segments_[1].memory;
+    if (segments_[1].clock.first != segments_[0].clock.first) last_stamp_ = segments_[1].clock.since;
     // Only frames that are resolved stand before the frontier, so all that are in the table stand behind it.
     const log_place place{next.begin, next_sequence_ - table_count_, voids_, last_stamp_};
     supply_.starts(next.number, place, segments_[0].left_at);

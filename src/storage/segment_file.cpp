@@ -193,7 +193,7 @@ result<std::shared_ptr<segment_file>> open_at(const directory_handle& where, u64
 }  // namespace
 
 const storage_calls& storage_calls::of_system() noexcept {
-  static constexpr storage_calls calls{allocate_by_system, synchronize_by_system, populate_pages};
+  static const storage_calls calls{allocate_by_system, synchronize_by_system, populate_pages};
   return calls;
 }
 
@@ -204,6 +204,11 @@ u64 header_check(const segment_header& header) noexcept {
 
 u64 start_check(const segment_start& start, u32 salt) noexcept {
   return u64{crc32c_words(salt, reinterpret_cast<const std::byte*>(&start), offsetof(segment_start, check))} |
+         u64{1} << 32;
+}
+
+u64 clock_check(const segment_clock& clock, u32 salt) noexcept {
+  return u64{crc32c_words(salt, reinterpret_cast<const std::byte*>(&clock), offsetof(segment_clock, check))} |
          u64{1} << 32;
 }
 
@@ -247,6 +252,32 @@ void segment_file::write_start(segment_start start) const noexcept {
   store_relaxed(to.stamp, start.stamp);  // relaxed: as above
   // sync(segment.start): the record is whole
   store_release(to.check, start_check(start, salt));
+}
+
+bool segment_file::read_clock(segment_clock& out) const noexcept {
+  const segment_clock& clock = header().clock;
+  // sync(segment.clock): the record is whole for whoever reads its check
+  out.check = load_acquire(clock.check);
+  if (out.check == 0) return false;
+  // relaxed: ordered by the acquire of the check; each is stored once
+  out.offset = load_relaxed(clock.offset);
+  out.zone = load_relaxed(clock.zone);
+  out.first = load_relaxed(clock.first);
+  out.since = load_relaxed(clock.since);    // relaxed: as above
+  out.before = load_relaxed(clock.before);  // relaxed: as above
+  return out.check == clock_check(out, salt) && out.first != 0 && out.first <= number;
+}
+
+void segment_file::write_clock(segment_clock clock) const noexcept {
+  segment_clock& to = header().clock;
+  // relaxed: the release of the check orders them
+  store_relaxed(to.offset, clock.offset);
+  store_relaxed(to.zone, clock.zone);
+  store_relaxed(to.first, clock.first);
+  store_relaxed(to.since, clock.since);    // relaxed: as above
+  store_relaxed(to.before, clock.before);  // relaxed: as above
+  // sync(segment.clock): the record is whole
+  store_release(to.check, clock_check(clock, salt));
 }
 
 std::string segment_name(u64 number) {
@@ -414,7 +445,7 @@ result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handl
 }
 
 result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
-                            const file_identity* only) {
+                            const file_identity* only, segment_removal how) {
   const std::string name = segment_name(number);
   const std::string path = where.path_of(name);
   const fd file = where.open_file(name, O_RDWR);
@@ -432,7 +463,7 @@ result<void> remove_segment(const directory_handle& where, u64 number, const u64
                     std::equal(id, id + 2, lane_id);
   if (!ours)
     return tl::unexpected(bad(errc::corrupt, path, "is another file than this publisher made, and is not removed"));
-  if (try_lock(file.get(), reader_lock_byte) != lock_status::taken) {
+  if (how == segment_removal::unless_read && try_lock(file.get(), reader_lock_byte) != lock_status::taken) {
     return tl::unexpected(error(errc::busy, path + " is being read"));
   }
   if (!where.remove(name) && errno != ENOENT) return tl::unexpected(failed("removing", path, errno));

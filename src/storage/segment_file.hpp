@@ -9,6 +9,7 @@
 
 #include "mem/mapping.hpp"
 #include "quoit/detail/segment_layout.hpp"
+#include "quoit/detail/stamp_clock.hpp"
 #include "storage/directory_handle.hpp"
 
 namespace quoit::inline v1::detail {
@@ -43,6 +44,7 @@ struct storage_calls {
   int (*allocate)(int fd, off_t bytes) noexcept;  // 0, or -1 and errno, as fallocate
   int (*synchronize)(int fd) noexcept;            // as fdatasync
   void (*populate)(const mapping& memory, u64 begin, u64 end) noexcept = populate_pages;
+  clock_source clocks = clock_source::of_system();
   static const storage_calls& of_system() noexcept;
 };
 
@@ -79,6 +81,9 @@ struct segment_file {
   // The start record, if the writer has come here and what it says makes sense.
   bool read_start(segment_start& out) const noexcept;
   void write_start(segment_start start) const noexcept;
+  // The clock of its stamps, if that is said.
+  bool read_clock(segment_clock& out) const noexcept;
+  void write_clock(segment_clock clock) const noexcept;
 };
 
 std::string segment_name(u64 number);
@@ -110,11 +115,13 @@ result<std::shared_ptr<segment_file>> open_segment_head(const directory_handle& 
 // asks for it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
 result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handle& where, u64 number);
 
+enum class segment_removal : u8 { unless_read, also_if_read };
+
 // Removes a segment of this lane unless a reader is in it. One that is not there is no error. Errors: busy (a reader
 // is), corrupt (what has that name is no segment of this lane, or not the file `only`: it stays), no_permission,
 // system.
 result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
-                            const file_identity* only = nullptr);
+                            const file_identity* only = nullptr, segment_removal how = segment_removal::unless_read);
 
 // Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`. `why`: the errno of a
 // directory that is there and cannot be read, or else 0.
@@ -122,6 +129,7 @@ std::vector<u64> list_segments(const directory_handle& where, bool tidy = false,
 
 u64 header_check(const segment_header& header) noexcept;
 u64 start_check(const segment_start& start, u32 salt) noexcept;
+u64 clock_check(const segment_clock& clock, u32 salt) noexcept;
 u32 entry_check(const segment_index_entry& entry, u32 salt) noexcept;
 // Fills in the check, and stores it so that whoever looks sees none or all of it.
 void write_entry(segment_index_entry& to, u32 salt, const segment_index_entry& entry) noexcept;

@@ -30,12 +30,16 @@ constexpr auto covered_time = std::chrono::milliseconds(250);
 // Retention is for bytes on a disk, and segments that wait to be used are some: a quarter of what is kept at most.
 u32 limit_of_spares(const keeper_options& o) noexcept {
   u64 limit = segment_keeper::spare_bytes_max / o.kind.segment_bytes;
-  if (o.retention_bytes != 0) limit = std::min(limit, o.retention_bytes / 4 / o.kind.segment_bytes);
+  for (const u64 kept : {o.retention.bytes, o.retention.bytes_max}) {
+    if (kept != 0) limit = std::min(limit, kept / 4 / o.kind.segment_bytes);
+  }
   return static_cast<u32>(std::clamp<u64>(limit, 1, segment_keeper::spares_max));
 }
 
 segment_memory memory_of(const segment_file& file, u64 begin) noexcept {
-  return {file.data(), &file.entry(0), begin, file.number, file.salt};
+  segment_clock clock{};
+  file.read_clock(clock);
+  return {file.data(), &file.entry(0), begin, file.number, clock.first, file.salt};
 }
 
 }  // namespace
@@ -49,6 +53,7 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
       lane_(lane.header()),
       taken_at_(steady_clock::now()),
       next_sync_(steady_clock::now()),
+      retention_(lane, options_.retention, options_.calls.clocks),
       newest_(current->number),
       next_look_(steady_clock::now() + between_looks_at_path),
       looked_at_(place.position) {
@@ -67,9 +72,16 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
 
 segment_memory segment_keeper::current() const noexcept { return memory_of(*kept_.back().file, kept_.back().begin); }
 
+segment_clock segment_keeper::clock() const {
+  const std::lock_guard hold(mutex_);
+  segment_clock clock{};
+  kept_.back().file->read_clock(clock);
+  return clock;
+}
+
 // ---- the publisher's side ------------------------------------------------------------------------------
 
-append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
+append_status segment_keeper::next(u64 begin, const segment_clock& clock, segment_memory& out) noexcept {
   append_status status = append_status::ok;
   const auto now = steady_clock::now();
   {
@@ -81,7 +93,11 @@ append_status segment_keeper::next(u64 begin, segment_memory& out) noexcept {
       wanted_ = spares_limit_;
       status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
     } else {
-      out = memory_of(*spares_.front(), begin);
+      const segment_file& file = *spares_.front();
+      segment_clock record = clock;
+      if (record.first == 0) record.first = file.number;
+      file.write_clock(record);
+      out = memory_of(file, begin);
       kept_.push_back({std::move(spares_.front()), begin, ~u64{0}, false, false});
       spares_.pop_front();
       want_spares(now);
@@ -100,7 +116,14 @@ void segment_keeper::want_spares(steady_clock::time_point now) noexcept {
 }
 
 void segment_keeper::starts(u64 number, const log_place& place, u64 left_at) noexcept {
-  const std::lock_guard hold(mutex_);
+  {
+    const std::lock_guard hold(mutex_);
+    note_start(number, place, left_at);
+  }
+  work_.notify_one();
+}
+
+void segment_keeper::note_start(u64 number, const log_place& place, u64 left_at) noexcept {
   bool failed = false;
   for (kept_segment& kept : kept_) {
     if (kept.file->number < number) {
@@ -215,7 +238,7 @@ bool segment_keeper::work() {
   did = make_spare() || did;
   did = drop_passed() || did;
   if (path_look_due()) look_at_path();
-  return did;
+  return retain() || did;
 }
 
 bool segment_keeper::path_look_due() noexcept {
@@ -256,11 +279,15 @@ bool segment_keeper::spare_due() const noexcept {
 
 void segment_keeper::wait_for_work() {
   std::unique_lock hold(mutex_);
-  const auto due = [&] { return stop_ || spare_due() || requested_ > durable_; };
+  const auto due = [&] {
+    return stop_ || spare_due() || requested_ > durable_ || is_drop_due() ||
+           kept_.back().file->number != retained_last_;
+  };
   auto until = next_look_;
   if (options_.durability == log_durability::interval) until = std::min(until, next_sync_);
   if (spares_.size() < wanted_) until = std::min(until, next_attempt_);
   if (path_failure_.code() != errc{}) until = std::min(until, steady_clock::now() + retry_after);
+  if (const auto retention = retention_.due_in()) until = std::min(until, steady_clock::now() + *retention);
   work_.wait_until(hold, until, due);
 }
 
@@ -309,7 +336,6 @@ bool segment_keeper::make_spare() {
     }
   }
   if (done_) done_();
-  retain();
   return true;
 }
 
@@ -402,6 +428,7 @@ void segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
     }
     show_durable(reached);
     moved_.notify_all();
+    work_.notify_one();  // the publisher may have written this back
     if (reached < end) populate_ahead(*file, reached - begin);
     return;
   }
@@ -432,14 +459,21 @@ void segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 
 // they may be more than a process may have open.
 result<void> segment_keeper::write_back_passed(u64 from, u64 first_kept, u64 position) {
   if (!where_.synchronize()) return tl::unexpected(error(errc::system, "writing back " + where_.path(), 0, errno));
-  for (const u64 number : list_segments(where_)) {
-    if (number >= first_kept) break;
+  // From the newest on: those before `from` may be many.
+  u64 first = first_kept;
+  for (; first > 1; --first) {
+    const auto head = open_segment_head(where_, first - 1);
+    if (!head && head.error() == errc::not_found) break;  // retention was there first
+    if (!head) return tl::unexpected(head.error());
+    segment_start start{};
+    if ((*head)->read_start(start) && start.position + (*head)->geometry.data_bytes <= from) break;
+  }
+  for (u64 number = first; number < first_kept; ++number) {
     const auto file = open_segment(where_, number, access::read_write);
-    if (!file && file.error() == errc::not_found) continue;  // retention was there first
+    if (!file && file.error() == errc::not_found) continue;
     if (!file) return tl::unexpected(file.error());
     segment_start start{};
-    if (!(*file)->read_start(start)) continue;
-    if (start.position + (*file)->geometry.data_bytes > from) synchronize(*file, start.position, position);
+    if ((*file)->read_start(start)) synchronize(*file, start.position, position);
   }
   return {};
 }
@@ -490,15 +524,19 @@ void segment_keeper::populate_ahead(const segment_file& file, u64 offset) {
   populated_ = base + wanted;
 }
 
+// The oldest segment is not needed any more: it is all passed, and written back where that is asked for.
+bool segment_keeper::is_drop_due() const noexcept {
+  const kept_segment& first = kept_.front();
+  return kept_.size() > 1 && first.passed &&
+         (options_.durability == log_durability::os || first.failed ||
+          durable_ >= first.begin + first.file->geometry.data_bytes);
+}
+
 bool segment_keeper::drop_passed() {
   std::vector<std::shared_ptr<segment_file>> gone;  // unmapped outside of the lock
   {
     const std::lock_guard hold(mutex_);
-    while (kept_.size() > 1 && kept_.front().passed) {
-      const kept_segment& first = kept_.front();
-      const bool due = options_.durability == log_durability::os || first.failed ||
-                       durable_ >= first.begin + first.file->geometry.data_bytes;
-      if (!due) break;
+    while (is_drop_due()) {
       gone.push_back(std::move(kept_.front().file));
       kept_.pop_front();
     }
@@ -506,17 +544,16 @@ bool segment_keeper::drop_passed() {
   return !gone.empty();
 }
 
-void segment_keeper::retain() {
-  if (options_.retention_bytes == 0 && options_.retention_age.count() == 0) return;
-  u64 first_kept = 0;
-  u64 last_kept = 0;
+bool segment_keeper::retain() {
+  segment_retention::publisher_place place{};
   {
     const std::lock_guard hold(mutex_);
-    first_kept = kept_.front().file->number;
-    last_kept = kept_.back().file->number;
+    if (stop_) return false;
+    place.first_kept = kept_.front().file->number;
+    place.last = retained_last_ = kept_.back().file->number;
+    kept_.back().file->read_clock(place.clock);
   }
-  retain_segments(where_, lane_.lane_id, first_kept, last_kept, options_.kind.segment_bytes, options_.retention_bytes,
-                  static_cast<u64>(std::max<std::int64_t>(options_.retention_age.count(), 0)), realtime_ns());
+  return retention_.step(place);
 }
 
 }  // namespace quoit::inline v1::detail

@@ -23,6 +23,7 @@
 
 #include "quoit/detail/segment_appender.hpp"
 #include "storage/log_lane.hpp"
+#include "storage/retention.hpp"
 #include "storage/segment_file.hpp"
 
 namespace quoit::inline v1::detail {
@@ -37,8 +38,7 @@ struct keeper_options {
   segment_kind kind;
   log_durability durability = log_durability::os;
   std::chrono::nanoseconds interval = std::chrono::milliseconds(10);
-  u64 retention_bytes = 0;                                               // 0: everything is kept
-  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);  // 0: for ever
+  retention_limits retention;
   storage_calls calls = storage_calls::of_system();
 };
 
@@ -61,13 +61,16 @@ class segment_keeper final : public segment_supply {
   segment_keeper(const segment_keeper&) = delete;
   segment_keeper& operator=(const segment_keeper&) = delete;
 
+  // The clock of the segment that is current.
+  segment_clock clock() const;
+
   // The frontier that is written back; set before work() begins.
   void watch(segment_appender& appender) noexcept { appender_ = &appender; }
 
   segment_memory current() const noexcept;
 
   // ---- on the publisher's thread ----
-  append_status next(u64 begin, segment_memory& out) noexcept override;
+  append_status next(u64 begin, const segment_clock& clock, segment_memory& out) noexcept override;
   void starts(u64 number, const log_place& place, u64 left_at) noexcept override;
   // What is before `position` is to be on the disk. With durability `os` too, where nobody else asks for it: there a
   // segment that was passed long ago is opened for it again.
@@ -133,8 +136,10 @@ class segment_keeper final : public segment_supply {
   void mark_after_failure(u64 failed_number);
   bool could_not(u64 end, error why);
   void synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position);
+  void note_start(u64 number, const log_place& place, u64 left_at) noexcept;
+  bool is_drop_due() const noexcept;
   bool drop_passed();
-  void retain();
+  bool retain();
   void populate_ahead(const segment_file& file, u64 offset);
   void show_durable(u64 position) noexcept;
   flush_status status_locked(u64 since, u64 position) const noexcept;
@@ -153,6 +158,7 @@ class segment_keeper final : public segment_supply {
   std::condition_variable moved_;
   std::deque<kept_segment> kept_;                     // oldest first; the last is the one being written
   std::deque<std::shared_ptr<segment_file>> spares_;  // the next one first
+  u64 retained_last_ = 0;                             // the current one when retention was looked at
   u32 wanted_ = 1;
   std::chrono::steady_clock::time_point taken_at_;  // when the publisher came to the last segment
   std::vector<range> failed_;
@@ -168,6 +174,7 @@ class segment_keeper final : public segment_supply {
   u64 populated_ = 0;  // position; of who writes back
 
   // The helper's.
+  segment_retention retention_;
   u64 newest_;
   std::shared_ptr<segment_file> whole_;  // the first segment, until all its pages were touched
   u64 whole_from_ = 0;                   // offset in its file

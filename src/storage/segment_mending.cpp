@@ -56,11 +56,30 @@ bool mend_start(const segment_file& segment) noexcept {
   return mended && segment.read_start(start);
 }
 
+bool is_clock_wrong(const segment_file& segment) noexcept {
+  segment_clock clock{};
+  if (segment.read_clock(clock)) return false;
+  const auto* const bytes = reinterpret_cast<const std::byte*>(&segment.header().clock);
+  return std::any_of(bytes, bytes + sizeof clock, [](std::byte b) { return b != std::byte{}; });
+}
+
+bool mend_clock(const segment_file& segment) noexcept {
+  if (!is_clock_wrong(segment)) return false;
+  segment_clock& there = segment.header().clock;
+  segment_clock clock{};
+  std::memcpy(&clock, &there, sizeof clock);
+  const auto right = [&] { return clock.check == clock_check(clock, segment.salt); };
+  if (!right() && !flip_one(reinterpret_cast<std::byte*>(&clock), sizeof clock, right)) clock = {};
+  std::memcpy(&there, &clock, sizeof clock);
+  if (is_clock_wrong(segment)) there = {};
+  return true;
+}
+
 std::array<std::pair<u64, u64>, 4> segment_gaps(const segment_file& segment) noexcept {
   const segment_geometry& g = segment.geometry;
   return {{
       {offsetof(segment_header, check) + word_bytes, offsetof(segment_header, start)},
-      {offsetof(segment_header, start) + sizeof(segment_start), segment_header_bytes},
+      {offsetof(segment_header, clock) + sizeof(segment_clock), segment_header_bytes},
       {segment_header_bytes + sizeof(segment_index_entry) * g.index_entries, g.data_offset},
       {g.data_offset + g.data_bytes, g.segment_bytes},
   }};

@@ -16,6 +16,11 @@ bool mend_header(segment_header& header) noexcept;
 // The same of the start record, and of the word behind it that says whether something before may be missing.
 bool mend_start(const segment_file& segment) noexcept;
 
+// There is a record of the clock, and not a whole one.
+bool is_clock_wrong(const segment_file& segment) noexcept;
+// The same of the clock's record. Where more than a bit is wrong it is cleared: then nothing is known of the clock.
+bool mend_clock(const segment_file& segment) noexcept;
+
 // Where nothing is written, between the parts of a segment: [first, second) of the file.
 std::array<std::pair<u64, u64>, 4> segment_gaps(const segment_file& segment) noexcept;
 

@@ -91,7 +91,7 @@ class Format(unittest.TestCase):
     def test_a_reader_written_from_the_page_reads_a_lane_on_disk(self):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
             subprocess.run([APPEND, directory], check=True)
-            for name in ("plain", "aligned"):
+            for name in ("plain", "aligned", "set"):
                 lane = os.path.join(directory, "format+test", name)
                 before, expected = 0, [n for n in range(600) if n % 7 != 6]
                 for sequence, stamp, payload in read_segments.messages(lane):
@@ -99,10 +99,17 @@ class Format(unittest.TestCase):
                     size = sequence * 3 % 200
                     size = size // 2 if sequence % 11 == 10 else size
                     self.assertEqual(payload, bytes([ord("a") + sequence % 26]) * size)
-                    self.assertGreaterEqual(stamp, before)
+                    if name == "set" and sequence == 301:
+                        self.assertLess(stamp, before)
+                    else:
+                        self.assertGreaterEqual(stamp, before)
                     before = stamp
                 self.assertEqual(expected, [])
                 self.assertTrue(read_segments.Segment(lane, "000000000001.seg").index())
+            clocks = [read_segments.Segment(lane, f"00000000000{n}.seg").clock for n in (1, 2)]
+            self.assertEqual([first for _, _, first, _, _ in clocks], [1, 2])
+            self.assertAlmostEqual(clocks[0][0] - clocks[1][0], 3600e9, delta=1e6)
+            self.assertGreater(clocks[1][4], clocks[1][3])
 
     def test_that_reader_finds_any_bit_that_was_flipped_in_what_was_written(self):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
@@ -112,7 +119,7 @@ class Format(unittest.TestCase):
             with open(path, "rb") as file:
                 whole = file.read()
             begin = read_segments.Segment(lane, "000000000001.seg").data_offset
-            for at in [70, 300, 2432, 2470, *range(begin, begin + 30000, 1013)]:
+            for at in [70, 300, 2432, 2470, 2485, 2500, 2524, *range(begin, begin + 30000, 1013)]:
                 flipped = bytearray(whole)
                 flipped[at] ^= 1 << at % 8
                 with open(path, "wb") as file:

@@ -159,6 +159,7 @@ int main() {
   FIELD(segment_header, type_fields);
   FIELD(segment_header, check);
   FIELD(segment_header, start);
+  FIELD(segment_header, clock);
   SIZE(segment_header, segment_header_bytes);
   FIELD(segment_start, position);
   FIELD(segment_start, sequence);
@@ -167,6 +168,13 @@ int main() {
   FIELD(segment_start, check);
   FIELD(segment_start, after_failure);
   SIZE(segment_start, sizeof(segment_start));
+  FIELD(segment_clock, offset);
+  FIELD(segment_clock, zone);
+  FIELD(segment_clock, first);
+  FIELD(segment_clock, since);
+  FIELD(segment_clock, before);
+  FIELD(segment_clock, check);
+  SIZE(segment_clock, sizeof(segment_clock));
   FIELD(segment_index_entry, sequence);
   FIELD(segment_index_entry, voids);
   FIELD(segment_index_entry, stamp);
@@ -180,6 +188,7 @@ int main() {
   FIELD(log_lane_header, durable_check);
   FIELD(log_lane_header, failures);
   FIELD(log_lane_header, failed_segment);
+  FIELD(log_lane_header, first_kept);
   SIZE(log_lane_header, log_lane_bytes);
 
   FIELD(subscription_header, salt);

@@ -66,6 +66,10 @@ class Segment:
         if self.started and u64(data, 2464) != crc(self.salt, data[2432:2464]) + 2**32:
             raise Corrupt(f"{name}: the start's check is wrong")
         self.position, self.sequence, self.voids, self.stamp = struct.unpack_from("<QQQQ", data, 2432)
+        if any(data[2480:2528]) and u64(data, 2520) != crc(self.salt, data[2480:2520]) + 2**32:
+            raise Corrupt(f"{name}: the check of the clock's record is wrong")
+        # offset, zone, first, since, before
+        self.clock = struct.unpack_from("<qQQQQ", data, 2480) if u64(data, 2520) != 0 else None
 
     def index(self):
         """What the entries say that are right: {offset: (sequence, voids, stamp)}."""
@@ -112,18 +116,23 @@ class Segment:
 
 def messages(directory):
     """The messages of a lane, the oldest first: (sequence, stamp, payload). Holds the index against them, too."""
-    expected = None
+    expected, clock, last = None, None, 0
     for name in sorted(name for name in os.listdir(directory) if re.fullmatch(r"\d{12,}\.seg", name)):
         segment = Segment(directory, name)
         if not segment.started:
             return
         if expected not in (None, (segment.position, segment.sequence, segment.voids)):
             raise Corrupt(f"{name}: does not begin where the one before ends")
+        if segment.clock is not None and segment.clock == clock and segment.stamp < last:
+            raise Corrupt(f"{name}: time goes back without a new clock")
+        if segment.clock is not None and segment.clock[2] == int(name.split(".")[0]) and segment.stamp != segment.clock[3]:
+            raise Corrupt(f"{name}: does not begin when its clock does")
+        clock = segment.clock
         index, before, rolled = segment.index(), segment.stamp, False
         for offset, sequence, voids, stamp, kind, payload in segment.frames():
             if index.get(offset, (sequence, voids, before)) != (sequence, voids, before):
                 raise Corrupt(f"{name}: the index is wrong at {offset}")
-            before = stamp
+            before = last = stamp
             if kind == MESSAGE:
                 yield sequence, stamp, payload
             if kind == SKIP:

@@ -29,6 +29,7 @@ enum class take_status : u8 {
   too_many,       // as many samples as the subscription may hold are held
   corrupt,        // no lane's writer leaves such bytes
   newer_version,  // a frame flag that this version does not know
+  clock_changed,  // of a lane on disk, where it was asked for: what comes next was stamped by another clock
 };
 
 // A message in place.

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "quoit/detail/export.hpp"
 #include "quoit/detail/lane_reader.hpp"
@@ -19,6 +20,8 @@
 
 namespace quoit::inline v1::detail {
 
+class directory_handle;
+struct lane_clock;
 struct log_lane;
 
 class QUOIT_EXPORT log_reader {
@@ -45,7 +48,8 @@ class QUOIT_EXPORT log_reader {
   result<void> start_at_sequence(u64 sequence);
   // The last `messages` before this sequence, or as many as there are; `lagged` comes first as above.
   result<void> start_before_sequence(u64 sequence, u64 messages);
-  // The first message that was published at this time (CLOCK_REALTIME in ns) or later.
+  // The first message that was published at this time (CLOCK_REALTIME in ns) or later. Where the clock was set back,
+  // everything before counts as published before it was: the clock that was set last is right.
   result<void> start_at_time(u64 time_ns);
   // Goes on behind what was taken, in another directory that has the same lane. What is held stays. Errors: as above.
   result<void> go_on_in(log_lane lane);
@@ -92,6 +96,13 @@ class QUOIT_EXPORT log_reader {
     return reinterpret_cast<std::uintptr_t>(frame.payload) - reinterpret_cast<std::uintptr_t>(data_) < data_bytes_;
   }
 
+  // From now on take() says clock_changed before the first message of another clock than clock() was.
+  void tell_clocks() noexcept { tells_clocks_ = true; }
+  // Of the message that comes next.
+  const lane_clock& clock() const noexcept;
+  // The directory of the lane.
+  const directory_handle& where() const noexcept;
+
   // True if take() would not say `nothing`.
   bool ready() noexcept;
 
@@ -120,18 +131,21 @@ class QUOIT_EXPORT log_reader {
   log_reader(std::unique_ptr<parts> p, u32 held_max, bool check_all);
 
   take_status take_slow(lane_frame& out) noexcept;
+  take_status look_and_take(lane_frame& out) noexcept;
+  void note_clock() noexcept;
   bool take_whole(lane_frame& out) noexcept;
   take_status take_checked(lane_frame& out);
   take_status cross();
   take_status at_bad(const char* reason);
   take_status corrupt(const std::string& words);
   bool after_failure();
-  u64 believed() const noexcept;
+  bool is_removed() const noexcept;
   void release_old(const lane_frame& frame) noexcept;
   void leave_segment();
   result<bool> begin_in(u64 number);
   result<void> seek(const by_key& key);
   result<bool> seek_in_list(const by_key& key);
+  void find_clock(const by_key& key, const std::vector<u64>& numbers, std::size_t& low, std::size_t& high) const;
   result<void> walk_to(const by_key& key);
 
   std::unique_ptr<parts> parts_;
@@ -139,7 +153,8 @@ class QUOIT_EXPORT log_reader {
   u64 data_bytes_ = 0;    // behind data_
   u64 begin_ = 0;         // position of data_
   u64 position_ = 0;      // the next frame
-  u64 believed_end_ = 0;  // of the segment; 0: every frame is verified
+  u64 believed_end_ = 0;  // of the segment, or until where it is read without a look; 0: every frame is verified
+  u64 looked_until_ = 0;  // from here on look_and_take() is due
   u64 sequence_ = 0;      // of the next frame
   u64 voids_ = 0;         // before it
   u64 stamp_ = 0;         // of the frame before it, where that was verified
@@ -150,8 +165,11 @@ class QUOIT_EXPORT log_reader {
   u32 held_here_ = 0;  // of them in this segment
   u32 held_max_;
   bool check_all_;
+  bool verifies_ = false;    // every frame of this segment
   bool look_due_ = false;    // at a claimed frame, whether its publisher lives is to be asked
   bool lagged_due_ = false;  // a start function found that messages are missing
+  bool tells_clocks_ = false;
+  bool clock_due_ = false;  // clock_changed comes next
 };
 
 }  // namespace quoit::inline v1::detail

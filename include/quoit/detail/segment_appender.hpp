@@ -3,7 +3,7 @@
 // A claim takes a place at the tail; committing it stamps and checks it, stores its header and makes it visible;
 // readers see frames in the order in which they were claimed. Segments come from a supply, which has made and populated
 // the next one before it is asked: nothing here makes a system call, or waits. docs/design/storage.md has the rules (S1
-// to S9) that comments name.
+// to S10) that comments name.
 //
 // Invariants: what is behind the tail is zero in the file, but for the payload of the newest claim (S2). Frames before
 // the frontier are committed or void. A word fits between the tail and the segment's end (S3).
@@ -44,6 +44,7 @@ struct segment_memory {
   segment_index_entry* index = nullptr;
   u64 begin = 0;  // position
   u64 number = 0;
+  u64 clock_first = 0;  // segment_clock::first, as it is stored there
   u32 salt = 0;
 
   u64& word(u64 position) const noexcept { return *reinterpret_cast<u64*>(data + (position - begin)); }
@@ -52,8 +53,9 @@ struct segment_memory {
 // Who makes segments. Called at a roll, on the writer's thread; answers at once.
 class QUOIT_EXPORT segment_supply {
  public:
-  // A segment that is whole and zero; its positions begin at `begin`.
-  virtual append_status next(u64 begin, segment_memory& out) noexcept = 0;
+  // A segment that is whole and zero; its positions begin at `begin`. `clock` is stored in it, with its own number
+  // where `first` is 0.
+  virtual append_status next(u64 begin, const segment_clock& clock, segment_memory& out) noexcept = 0;
   // Every frame of the segment before, which ends at `left_at`, is resolved: this is where the one with this number
   // begins.
   virtual void starts(u64 number, const log_place& place, u64 left_at) noexcept = 0;
@@ -64,9 +66,10 @@ class QUOIT_EXPORT segment_supply {
 
 class QUOIT_EXPORT segment_appender {
  public:
-  // Goes on at `place` of a segment; what is behind it is zero.
+  // Goes on at `place` of a segment; what is behind it is zero. `clock` is that of the segment.
   segment_appender(const segment_geometry& geometry, segment_supply& supply, u32 claims_max,
-                   const segment_memory& segment, const log_place& place);
+                   const segment_memory& segment, const log_place& place, const segment_clock& clock,
+                   const clock_source& source = clock_source::of_system());
   segment_appender(const segment_appender&) = delete;
   segment_appender& operator=(const segment_appender&) = delete;
 
@@ -92,7 +95,11 @@ class QUOIT_EXPORT segment_appender {
   // Makes the frame visible, cut to `payload_bytes` (at most what was claimed). True if a reader can see something new.
   bool commit(const lane_claim& claim, u32 payload_bytes) noexcept {
     if (table_count_ == 0 && payload_bytes == claim.payload_bytes && unresolved_ == 1) [[likely]] {
-      const u64 stamp = std::max(clock_.now(), last_stamp_);
+      u64 stamp = clock_.now();
+      if (stamp < last_stamp_) [[unlikely]] {
+        if (stamp == 0) return commit_after_clock_was_set(claim);
+        stamp = last_stamp_;
+      }
       const u64 header =
           frame_header::make(payload_bytes, frame_kind::message, segment_frame_flags, claim.sequence).word;
       u64* const words = reinterpret_cast<u64*>(claim.payload - segment_words_bytes);
@@ -142,6 +149,7 @@ class QUOIT_EXPORT segment_appender {
     u64 end = 0;
     u64 sequence = 0;
     u64 stamp = 0;
+    u64 clock = 0;  // of its segment: clock_first
     u32 payload_bytes = 0;
     u32 salt = 0;
     bool claimed_stored = false;
@@ -151,6 +159,7 @@ class QUOIT_EXPORT segment_appender {
   // One that the tail has left, or is in.
   struct open_segment {
     segment_memory memory;
+    segment_clock clock;
     u64 left_at = ~u64{0};  // position of the skip
   };
   static constexpr u32 hidden_max = 8;
@@ -158,15 +167,21 @@ class QUOIT_EXPORT segment_appender {
   append_status claim_slow(u32 payload_bytes, lane_claim& out) noexcept;
   append_status roll(u64 asked_to_leave) noexcept;
   bool resolve_slow(const lane_claim& claim, u32 payload_bytes, bool voided) noexcept;
+  bool commit_after_clock_was_set(const lane_claim& claim) noexcept;
+  bool commit_whole(const lane_claim& claim, u64 stamp) noexcept;
   void spill_single() noexcept;
   void show_newest_claim() noexcept;
-  u64 ordered_stamp(u32 index) noexcept;
+  u64 ordered_stamp(u32 index, u64 now) const noexcept;
+  const segment_clock& clock_of(const entry& e) const noexcept;
   void pop_resolved() noexcept;
   void pass_segments() noexcept;
   void note_place() noexcept;
   void set_due() noexcept;
-  void enter(const segment_memory& memory) noexcept;
+  void enter(const segment_memory& memory, const segment_clock& clock) noexcept;
+  void allow_fast_claims() noexcept;
+  void add_claim(u64 position, u64 end, u64 sequence, u32 payload_bytes) noexcept;
   entry& at(u32 index) noexcept { return claims_[index & (static_cast<u32>(claims_.size()) - 1)]; }
+  const entry& at(u32 index) const noexcept { return claims_[index & (static_cast<u32>(claims_.size()) - 1)]; }
 
   // Set once.
   segment_geometry geometry_;

@@ -30,13 +30,26 @@ struct segment_start {
   u64 position;
   u64 sequence;  // of its first frame
   u64 voids;     // void frames before it, of the whole lane
-  u64 stamp;     // of the frame before it: none in the segment is lower
+  u64 stamp;     // of the frame before it, or `since` of the segment that begins a clock: none in the segment is lower
   u64 check;     // of the four words, not 0: stored last, with release; 0: nothing was written here
   // 0, or segment_failure_mark: the segment before could not be written back, and its tail may be missing. Not part of
   // what is checked, as it is set later too.
   u64 after_failure;
 };
 inline constexpr u64 segment_failure_mark = 0x6b72616d6c696166;
+
+// The clock that stamps the frames of a segment. Stamps never go back in one segment, nor in the segments of one clock:
+// where CLOCK_REALTIME was set, the writer goes on in another segment, with which a new clock begins.
+struct segment_clock {
+  u64 offset;  // CLOCK_REALTIME minus CLOCK_BOOTTIME, in ns, as a two's complement
+  u64 zone;    // of CLOCK_BOOTTIME beside the segment's boot_id: inode of the writer's time namespace; 0: that of the
+               // machine
+  u64 first;   // number of the segment with which this clock began
+  u64 since;   // CLOCK_REALTIME then: everything in earlier segments was published before
+  u64 before;  // of the frame before that segment, on the clock before
+  u64 check;   // of the five words, not 0: stored last, with release; 0: an older version wrote here
+};
+static_assert(sizeof(segment_clock) == 48);
 
 // Where frames are, without reading them all: entry i is of the first frame place in part i of the data.
 struct segment_index_entry {
@@ -72,13 +85,16 @@ struct segment_header {
   char type_fields[1792];
   u64 check;  // of everything before
 
-  // Written by the writer when it comes here.
+  // Written by the writer when it comes here, the clock before the first frame.
   alignas(line_pair_bytes) segment_start start;
+  segment_clock clock;
 };
 inline constexpr std::size_t segment_header_bytes = 4096;
 static_assert(sizeof(segment_header) <= segment_header_bytes);
 static_assert(offsetof(segment_header, check) % 8 == 0);
 static_assert(offsetof(segment_header, start) % line_pair_bytes == 0);
+// A disk writes 512 bytes or none: after a power failure both records are there, or neither.
+static_assert(offsetof(segment_header, start) / 512 == (sizeof(segment_header) - 1) / 512);
 
 // The lane's own file: who writes it, and how far it is known to be on the disk. Never synced itself: what it says is a
 // lower bound.
@@ -93,6 +109,7 @@ struct log_lane_header {
   u64 durable_check;   // of durable_position, stored behind it
   u64 failures;        // of writing back, that made the publisher leave a segment
   u64 failed_segment;  // the last that could not be written back (S9); 0: none
+  u64 first_kept;      // segments before this one were removed, or are just being, also from under readers (S11)
 };
 inline constexpr std::size_t log_lane_bytes = 4096;
 static_assert(sizeof(log_lane_header) <= log_lane_bytes);

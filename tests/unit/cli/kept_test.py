@@ -291,6 +291,8 @@ class Kept(unittest.TestCase):
         self.assertEqual([m["sequence"] for m in self.echo("t", "--from", "last:2")], [98, 99, 98, 99])
         self.assertEqual([m["sequence"] for m in self.echo("t", "--from", "sequence:99")], [99, 99])
         self.assertEqual(self.echo("t", "--from", "time:-1h"), all_of_them)
+        for before_1970 in ("1969-12-31T23:59:59Z", "1970-01-01T00:30:00+01:00", "1700-01-01T00:00:00Z"):
+            self.assertEqual(self.echo("t", "--from", "time:" + before_1970), all_of_them)
         self.assertEqual(self.echo("t", "--from", "time:-0s"), [])
         some = all_of_them[150]
         self.assertEqual(self.echo("t", "--from", "time:" + some["time"])[0]["time_ns"], some["time_ns"])

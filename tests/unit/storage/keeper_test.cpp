@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 
 #include "storage/log_check.hpp"
-#include "storage/retention.hpp"
 #include "support/log_fixture.hpp"
 
 using namespace quoit::test;
@@ -327,7 +326,7 @@ TEST_CASE("what is durable behind a failed segment is kept when that segment tur
 TEST_CASE("retention keeps the bytes that were asked for, whole segments, and a late reader is told what it missed") {
   const scratch_directory directory;
   auto options = small_log(directory);
-  options.retention_bytes = 4 * segment_bytes_min;
+  options.retention.bytes = 4 * segment_bytes_min;
   auto w = open_log(options);
   append_all(*w, 0, 100);
   auto late = read_from_begin(options);
@@ -340,9 +339,9 @@ TEST_CASE("retention keeps the bytes that were asked for, whole segments, and a 
   append_all(*w, 3000, 6000);
   late.reset();
   append_all(*w, 6000, 7000);
-  const auto numbers = list_segments(w->directory());
-  CHECK(numbers.front() > 1);
-  CHECK(numbers.size() <= 6);
+  // The helper removes one after the other.
+  while (begun_segments(w->directory()).size() > 4) ::usleep(1000);
+  CHECK(list_segments(w->directory()).front() > 1);
   REQUIRE(later->start_at_sequence(10).has_value());
   lane_frame frame;
   REQUIRE(later->take(frame) == take_status::lagged);
@@ -371,19 +370,6 @@ TEST_CASE("a reader that is overtaken by retention goes on at the oldest message
   REQUIRE(status == take_status::lagged);
   CHECK(read_on(*r, n + r->lost()) == 3000);
   CHECK(r->lost_total() == r->lost());
-}
-
-TEST_CASE("retention by age removes what is older, and nothing that is younger") {
-  const scratch_directory directory;
-  auto options = small_log(directory);
-  auto w = open_log(options);
-  append_all(*w, 0, 3000);
-  const u64 middle = begun_segments(w->directory()).size() / 2;
-  segment_start start{};
-  REQUIRE(open_segment(w->directory(), middle, access::read).value()->read_start(start));
-  const auto lane = open_lane_to_read(options.directory, options.topic, options.name).value();
-  retain_segments(lane.where, lane.header().lane_id, 1000, 1000, segment_bytes_min, 0, 1000, start.stamp + 1001);
-  CHECK(list_segments(w->directory()).front() == middle);
 }
 
 TEST_CASE("a lane can have more segments than a process may have open, also when each is verified") {

@@ -456,7 +456,7 @@ TEST_CASE("a topic that nobody published is not found") {
 TEST_CASE("what retention removed is told with its count, lane by lane") {
   const kept_topic kept;
   auto options = kept.options_of("a");
-  options.retention_bytes = 4 * segment_bytes_min;
+  options.retention.bytes = 4 * segment_bytes_min;
   options.own_thread = false;
   const auto w = open_log(options);
   const auto b = kept.writer("b");
@@ -467,7 +467,8 @@ TEST_CASE("what retention removed is told with its count, lane by lane") {
       write_message(claim.payload, 400, n);
       w->appender().commit(claim, 400);
     }
-    w->keeper().work();
+    while (w->keeper().work()) {
+    }
   };
   fill(0, 5000);
   append_all(*b, 5000, 5001);

@@ -104,7 +104,7 @@ TEST_CASE("a publisher that takes its time has one segment less made ahead each 
 TEST_CASE("what is made ahead is at most a quarter of what is kept, and does not count as kept") {
   const scratch_directory directory;
   auto options = watched_log(directory);
-  options.retention_bytes = 8 * segment_bytes_min;
+  options.retention.bytes = 8 * segment_bytes_min;
   auto w = open_log(options);
   u64 n = 0;
   for (int i = 0; i < 20; ++i) {
