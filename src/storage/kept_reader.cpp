@@ -19,7 +19,6 @@ constexpr std::int64_t behind_all = std::numeric_limits<std::int64_t>::max();
 // Beside what the caller holds of a lane: what waits, and what is being looked at.
 constexpr u32 held_beside = 2;
 
-std::string text_of(const char* text, std::size_t bytes_max) { return {text, ::strnlen(text, bytes_max)}; }
 
 bool is_left_with(take_status status) noexcept {
   return status == take_status::corrupt || status == take_status::newer_version;
@@ -59,8 +58,8 @@ result<bool> kept_reader::check_type(const directory_handle& where) {
       continue;
     }
     const segment_header& head = (*segment)->header();
-    kept_type found{text_of(head.type_name, sizeof head.type_name), head.type_bytes, head.payload_alignment,
-                    text_of(head.type_fields, sizeof head.type_fields)};
+    kept_type found{std::string(stored_text(head.type_name)), head.type_bytes, head.payload_alignment,
+                    std::string(stored_text(head.type_fields))};
     if (type_) {
       // Each publisher may align its messages to more than its type needs.
       const u32 alignment = std::min(found.alignment, type_->alignment);

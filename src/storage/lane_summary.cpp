@@ -12,11 +12,6 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-template <std::size_t N>
-std::string text_of(const char (&text)[N]) {
-  return std::string(text, ::strnlen(text, N));
-}
-
 struct begun_segment {
   std::shared_ptr<segment_file> file;
   segment_start start{};
@@ -107,8 +102,8 @@ result<lane_summary> summarize_lane(const std::string& directory) {
   const begun_segment first = first_begun(*where, numbers, out.problem);
   if (!first.file) return out;
   const segment_header& head = first.file->header();
-  out.type_name = text_of(head.type_name);
-  out.type_fields = text_of(head.type_fields);
+  out.type_name = stored_text(head.type_name);
+  out.type_fields = stored_text(head.type_fields);
   out.type_bytes = head.type_bytes;
   out.type_alignment = first.file->geometry.payload_alignment;
   out.first_sequence = first.start.sequence;

@@ -12,16 +12,12 @@ namespace {
 // A system call cannot be left when the time is over, so who has less lets the helper do it.
 constexpr auto written_here_from = std::chrono::seconds(10);
 
-std::string_view text_of(const char* stored, std::size_t capacity) noexcept {
-  return {stored, ::strnlen(stored, capacity)};
-}
-
 result<void> check_type(const segment_file& segment, const segment_kind& kind) {
   const segment_header& head = segment.header();
   // Alignment is a size: a segment of another one is left, and the next one made with it.
   const std::string difference =
-      type_difference({text_of(head.type_name, sizeof head.type_name), head.type_bytes, kind.payload_alignment,
-                       text_of(head.type_fields, sizeof head.type_fields)},
+      type_difference({stored_text(head.type_name), head.type_bytes, kind.payload_alignment,
+                       stored_text(head.type_fields)},
                       {kind.type_name, kind.type_bytes, kind.payload_alignment, kind.type_fields});
   if (difference.empty()) return {};
   return tl::unexpected(

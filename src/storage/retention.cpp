@@ -9,7 +9,7 @@ namespace quoit::inline v1::detail {
 
 namespace {
 
-constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
+constexpr std::int64_t no_time = std::numeric_limits<std::int64_t>::max();
 // A step takes no longer than removing a segment does.
 constexpr std::size_t sizes_in_a_step = 256;
 
@@ -21,18 +21,18 @@ std::int64_t bounded(std::int64_t offset) noexcept {
   return std::clamp(offset, -most, most);
 }
 std::int64_t later(std::int64_t time, u64 by) noexcept {
-  return by < static_cast<u64>(never) && time < never - static_cast<std::int64_t>(by)
+  return by < static_cast<u64>(no_time) && time < no_time - static_cast<std::int64_t>(by)
              ? time + static_cast<std::int64_t>(by)
-             : never;
+             : no_time;
 }
 
 }  // namespace
 
 segment_retention::segment_retention(const log_lane& lane, const retention_limits& limits, const clock_source& clocks)
-    : lane_(lane), limits_(limits), clocks_(clocks), due_at_(any() ? 0 : never) {}
+    : lane_(lane), limits_(limits), clocks_(clocks), due_at_(any() ? 0 : no_time) {}
 
 std::optional<std::chrono::nanoseconds> segment_retention::due_in() const noexcept {
-  if (due_at_ == never) return std::nullopt;
+  if (due_at_ == no_time) return std::nullopt;
   const std::chrono::nanoseconds left(due_at_ - bounded(clocks_.boottime()));
   return std::clamp<std::chrono::nanoseconds>(left, std::chrono::nanoseconds(0), std::chrono::hours(1));
 }
@@ -44,7 +44,7 @@ bool segment_retention::step(const publisher_place& place) {
   if (look_at_more(place.last)) return true;
   seen_last_ = place.last;
   seen_first_kept_ = place.first_kept;
-  due_at_ = never;
+  due_at_ = no_time;
   if (there_.empty() || there_.front().number >= place.first_kept) return false;
   const bool too_many = limits_.bytes != 0 && bytes_ > limits_.bytes;
   const bool far_too_many = limits_.bytes_max != 0 && bytes_ > limits_.bytes_max;
@@ -110,7 +110,7 @@ std::int64_t segment_retention::age_is_due_at(const segment_clock& now) {
     aged_clock_ = now.first;
     return age_due_at_ = later(published_at(**next, now), limits_.age_ns);
   }
-  return never;
+  return no_time;
 }
 
 // When the last message before segment `next` was published, as CLOCK_BOOTTIME of this boot. Where that is not known,

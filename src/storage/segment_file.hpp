@@ -3,8 +3,10 @@
 
 #include <sys/types.h>
 
+#include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mem/mapping.hpp"
@@ -114,6 +116,12 @@ result<std::shared_ptr<segment_file>> open_segment_head(const directory_handle& 
 // As open_segment(), with a shared lock that lives as long as the mapping does, for readers: whoever removes segments
 // asks for it. A forked child does not have the mapping. Errors: also `not_found` if it is being removed.
 result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handle& where, u64 number);
+
+// The text in a field of a header, which ends with a zero or fills the field.
+template <std::size_t N>
+std::string_view stored_text(const char (&field)[N]) noexcept {
+  return {field, ::strnlen(field, N)};
+}
 
 enum class segment_removal : u8 { unless_read, also_if_read };
 

@@ -65,7 +65,7 @@ def topics(bus):
 
 
 def topic(bus, name):
-    data = opened("quoit." + bus + "." + name.lstrip("/").replace("/", "+"), b"oqttopc1")
+    data = opened("quoit." + bus + "." + name.lstrip("/").replace("/", "+"), b"oqttopc1", features=2)  # `storage` says where it is kept
     publishers, subscriptions = u32(data, 36), u32(data, 68)
     found = {
         "type": text(data, 256, 192), "fields": text(data, 448, 1792), "bytes": u32(data, 72), "publishers": [],

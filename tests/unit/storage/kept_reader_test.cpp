@@ -16,7 +16,7 @@ using quoit::start;
 
 namespace {
 
-constexpr const char* topic = "market/quotes";
+constexpr const char* topic_name = "market/quotes";
 
 struct received {
   std::string lane;
@@ -32,7 +32,7 @@ struct kept_topic {
   }
   std::unique_ptr<log_writer> writer(const std::string& name) const { return open_log(options_of(name)); }
   std::unique_ptr<kept_reader> reader(const start& from = start::earliest, bool remembers = false) const {
-    auto r = kept_reader::open(directory.path(), topic, std::nullopt, 4, from, remembers);
+    auto r = kept_reader::open(directory.path(), topic_name, std::nullopt, 4, from, remembers);
     INFO((r ? std::string() : r.error().message()));
     REQUIRE(r.has_value());
     return std::move(*r);
@@ -287,7 +287,7 @@ TEST_CASE("a topic whose directory cannot be read for want of descriptors is loo
   const rlimit none{0, before.rlim_max};
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
   r->look_for_lanes();
-  const auto anew = kept_reader::open(kept.directory.path(), topic, std::nullopt, 4, start::latest);
+  const auto anew = kept_reader::open(kept.directory.path(), topic_name, std::nullopt, 4, start::latest);
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
   CHECK(r->lane_missing());
   REQUIRE(!anew.has_value());
@@ -434,7 +434,7 @@ TEST_CASE("the type that is asked for is the one that the segments carry") {
     REQUIRE(append(*w, 0, 16) == append_status::ok);
   }
   const auto open_as = [&](kept_type type) {
-    return kept_reader::open(kept.directory.path(), topic, std::move(type), 4, start::earliest);
+    return kept_reader::open(kept.directory.path(), topic_name, std::move(type), 4, start::earliest);
   };
   CHECK(open_as({"quote", 16, 8, ""}).has_value());
   for (const kept_type& other : {kept_type{"trade", 16, 8, ""}, kept_type{"quote", 24, 8, ""},
@@ -448,7 +448,7 @@ TEST_CASE("the type that is asked for is the one that the segments carry") {
 
 TEST_CASE("a topic that nobody published is not found") {
   const scratch_directory directory;
-  const auto r = kept_reader::open(directory.path(), topic, std::nullopt, 4, start::earliest);
+  const auto r = kept_reader::open(directory.path(), topic_name, std::nullopt, 4, start::earliest);
   REQUIRE(!r.has_value());
   CHECK(r.error() == errc::not_found);
 }
