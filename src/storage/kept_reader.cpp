@@ -19,7 +19,6 @@ constexpr std::int64_t behind_all = std::numeric_limits<std::int64_t>::max();
 // Beside what the caller holds of a lane: what waits, and what is being looked at.
 constexpr u32 held_beside = 2;
 
-
 bool is_left_with(take_status status) noexcept {
   return status == take_status::corrupt || status == take_status::newer_version;
 }

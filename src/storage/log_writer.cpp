@@ -15,10 +15,9 @@ constexpr auto written_here_from = std::chrono::seconds(10);
 result<void> check_type(const segment_file& segment, const segment_kind& kind) {
   const segment_header& head = segment.header();
   // Alignment is a size: a segment of another one is left, and the next one made with it.
-  const std::string difference =
-      type_difference({stored_text(head.type_name), head.type_bytes, kind.payload_alignment,
-                       stored_text(head.type_fields)},
-                      {kind.type_name, kind.type_bytes, kind.payload_alignment, kind.type_fields});
+  const std::string difference = type_difference(
+      {stored_text(head.type_name), head.type_bytes, kind.payload_alignment, stored_text(head.type_fields)},
+      {kind.type_name, kind.type_bytes, kind.payload_alignment, kind.type_fields});
   if (difference.empty()) return {};
   return tl::unexpected(
       error(errc::type_mismatch, segment.path + " carries another type than this publisher asks for: " + difference));

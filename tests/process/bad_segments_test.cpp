@@ -145,7 +145,8 @@ TEST_CASE("another layout version is refused with both versions") {
       std::string words;
       CHECK(open_everything(name.name(), &words) == 1);
       CHECK(words.find("layout 9." + std::to_string(quoit::detail::layout_minor)) != std::string::npos);
-      CHECK(words.find("layout " + std::to_string(quoit::detail::layout_major) + "." + std::to_string(quoit::detail::layout_minor)) != std::string::npos);
+      CHECK(words.find("layout " + std::to_string(quoit::detail::layout_major) + "." +
+                       std::to_string(quoit::detail::layout_minor)) != std::string::npos);
     }
     name.remove_all();
   }

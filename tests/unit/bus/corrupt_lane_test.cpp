@@ -144,7 +144,8 @@ TEST_CASE("a lane of another layout is refused with both versions, in either of 
     const std::string words = refused.error().message();
     CHECK(words.find(lane_file(name, 1, end)) != std::string::npos);
     CHECK(words.find("layout 9." + std::to_string(quoit::detail::layout_minor)) != std::string::npos);
-    CHECK(words.find("layout " + std::to_string(quoit::detail::layout_major) + "." + std::to_string(quoit::detail::layout_minor)) != std::string::npos);
+    CHECK(words.find("layout " + std::to_string(quoit::detail::layout_major) + "." +
+                     std::to_string(quoit::detail::layout_minor)) != std::string::npos);
     overwrite(lane_file(name, 1, end), 8, std::uint16_t{1});
   }
 }

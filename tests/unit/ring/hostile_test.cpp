@@ -166,6 +166,7 @@ TEST_CASE("another layout version is said with both numbers") {
   const auto geometry = read_geometry(l.head(), l.data_bytes(), l.slots(), l.slots_file_bytes());
   REQUIRE_FALSE(geometry);
   CHECK(geometry.error().code() == quoit::errc::newer_version);
-  CHECK(geometry.error().message().find("layout 9." + std::to_string(quoit::detail::layout_minor)) != std::string::npos);
+  CHECK(geometry.error().message().find("layout 9." + std::to_string(quoit::detail::layout_minor)) !=
+        std::string::npos);
   CHECK(geometry.error().message().find("layout 1") != std::string::npos);
 }
