@@ -15,7 +15,7 @@ enum class errc : std::uint16_t {
   lagged,             // value(): messages that were overwritten before this subscriber read them
   closed,             // this handle, or its bus, was closed
   cancelled,          // a stop was requested
-  forked,             // the handle was made before a fork, and this is the child
+  forked,             // the object was made before a fork, and this is the child (docs/processes.md)
   too_many_samples,   // as many samples are held as the subscription may hold (option `samples_max`)
   too_many_loans,     // as many loans are open as the publisher may have (option `loans_max`)
   message_too_large,  // value(): capacity_bytes that a lane for it needs; 0: no lane takes it

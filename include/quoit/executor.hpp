@@ -42,6 +42,8 @@ class executor {
   //
   // Throws std::logic_error if this thread may not run it: it belongs to another one, runs already, or this is a
   // forked child; std::runtime_error if the kernel refuses. The task is destroyed then, and has not begun.
+  // If a task forks, this goes on in the child, too: it returns there when this task is over, and throws
+  // std::logic_error when nothing is left but what waits for something that only the parent has (docs/processes.md).
   template <class T>
   T run(task<T> work) {
     check();
@@ -49,8 +51,9 @@ class executor {
     main_task main;
     detail::root::spawn(into(std::move(work), out), *state_->where, state_->where->stopping().token(), main,
                         state_->where->roots());
-    state_->where->run([](void* m) { return static_cast<main_task*>(m)->over; }, &main);
+    const bool over = state_->where->run([](void* m) { return static_cast<main_task*>(m)->over; }, &main);
     const std::exception_ptr spawned = std::exchange(state_->exception, nullptr);
+    if (!over) throw_stranded();
     if (out.exception) std::rethrow_exception(out.exception);
     if (spawned) std::rethrow_exception(spawned);
     if constexpr (!std::is_void_v<T>) return std::move(*out.value);
@@ -58,12 +61,13 @@ class executor {
   // Runs until no spawned task is left. Throws as the other one.
   void run() {
     check();
-    state_->where->run(
+    const bool over = state_->where->run(
         [](void* s) {
           const auto& where = static_cast<state*>(s)->where;
           return where->roots() == nullptr && where->nothing_posted();
         },
         state_.get());
+    if (!over) throw_stranded();
     if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
   }
 
@@ -75,15 +79,17 @@ class executor {
   result<int> fd() { return state_->where->descriptor(); }
   // Runs what is ready, at most 32 turns of it, and leaves everything armed, so that fd() is readable when there is
   // more. Never blocks, and does not spin. On one thread: the first call of this or of run() decides which; both may be
-  // mixed. True while there are tasks, or work that was posted. Throws as run(): also what leaves a spawned task.
+  // mixed. True while there are tasks, or work that was posted; false in a child that one of its tasks has forked.
+  // Throws as run(): also what leaves a spawned task.
   bool poll() {
     check("poll");
     state_->where->poll();
     if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
-    return state_->where->roots() != nullptr || !state_->where->nothing_posted();
+    return !state_->where->forked() && (state_->where->roots() != nullptr || !state_->where->nothing_posted());
   }
 
-  // A task that nobody awaits. Any thread; it begins in the loop. Its stop token is that of the executor.
+  // A task that nobody awaits. Any thread; it begins in the loop. Its stop token is that of the executor. Throws as
+  // post().
   void spawn(task<void> work) {
     if (detail::loop::current() == state_->where.get()) {
       return detail::root::spawn(std::move(work), *state_->where, state_->where->stopping().token(), *state_,
@@ -96,7 +102,8 @@ class executor {
   }
 
   // Calls it on the executor's thread. Any thread. It allocates; no system call unless the loop sleeps. What is not
-  // called before the executor goes is destroyed with it. Throws std::bad_alloc, and then nothing was posted.
+  // called before the executor goes is destroyed with it. Throws std::bad_alloc, and std::logic_error in a forked
+  // child; then nothing was posted.
   template <class Function>
   void post(Function call) {
     struct work : detail::posted {
@@ -136,6 +143,9 @@ class executor {
   friend struct detail::executor_group_state;
   struct state final : detail::root_owner {
     explicit state(std::unique_ptr<detail::loop> l) noexcept : where(std::move(l)) {}
+    ~state() {
+      if (where->left_behind()) static_cast<void>(where.release());
+    }
     void root_is_over(std::exception_ptr thrown) noexcept override {
       if (thrown == nullptr || exception != nullptr) return;
       exception = std::move(thrown);
@@ -169,8 +179,11 @@ class executor {
   void run_until(Over over) {
     check();
     auto ends = [&] { return state_->exception != nullptr || over(); };
-    state_->where->run([](void* e) { return (*static_cast<decltype(ends)*>(e))(); }, &ends);
+    if (!state_->where->run([](void* e) { return (*static_cast<decltype(ends)*>(e))(); }, &ends)) throw_stranded();
     if (state_->exception) std::rethrow_exception(std::exchange(state_->exception, nullptr));
+  }
+  [[noreturn]] static void throw_stranded() {
+    throw std::logic_error("quoit::executor::run: in a forked child, and what is left waits for its parent's executor");
   }
   // Before the loop knows of a task whose result lies in the caller's frame.
   void check(const char* call = "run") {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <coroutine>
+#include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <type_traits>
@@ -25,6 +26,7 @@ class offloaded final : public posted, public ready_node {
   }
 
   void start(loop& where, std::coroutine_handle<> who) {
+    if (where.forked()) throw std::logic_error("quoit::offload: in a forked child, on its parent's executor");
     where_ = &where;
     handle = who;
     thread_ = std::thread([this] {
@@ -46,6 +48,8 @@ class offloaded final : public posted, public ready_node {
   // Whoever waits goes, perhaps before the end: what the function refers to is likely to go with it.
   void leave() noexcept {
     if (!started_) return over();
+    // A child has no such thread, and cannot tell how far it came.
+    if (where_->forked() && thread_.joinable()) return;
     if (thread_.joinable()) {
       thread_.join();  // what it posted is in the inbox now
       left_ = true;
@@ -103,8 +107,8 @@ class offload_awaiter {
 //
 // Cancellation: none; a stop changes nothing, and a task that is destroyed meanwhile waits for f first. f must not
 // touch the executor, but for post() and request_stop(), nor a bus that is used by others. What it refers to stays
-// until it is over. A thread is made for each call, about 30 µs. Throws what f throws, and std::system_error if there
-// is no thread.
+// until it is over. A thread is made for each call, about 30 µs. Throws what f throws, std::system_error if there is no
+// thread, and std::logic_error in a forked child, on an executor of its parent.
 //
 // With GCC 12, give a function with captures a name first: `auto f = [&] {...}; co_await offload(std::move(f));`.
 template <class Function>

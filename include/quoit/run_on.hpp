@@ -35,6 +35,7 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
   }
   // Whoever waits goes before the end, with its loop perhaps. The task is asked to stop, and goes on alone.
   void leave() noexcept {
+    if (forked()) return here_->forget(waiting_);
     request_stop();
     const std::lock_guard hold(mutex_);
     here_->forget(waiting_);
@@ -42,12 +43,18 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
   }
   // It comes behind the task itself.
   void request_stop() noexcept {
+    if (forked()) {
+      // The task is not there: whoever waits for it goes on.
+      if (!waiting_.queued()) here_->make_ready(waiting_);
+      return;
+    }
     const std::lock_guard hold(mutex_);
     if (there_ == nullptr || std::exchange(stop_sent_, true)) return;
     stop_.kept = this->shared_from_this();
     there_->post_surely(stop_);
   }
   T take() {
+    if (forked()) throw std::logic_error("quoit::run_on: in a forked child, on executors of its parent");
     if (stage_ == stage::begins) throw std::bad_alloc();
     if (stage_ != stage::over) throw std::runtime_error("quoit::run_on: the other executor went before the task ended");
     if constexpr (std::is_void_v<T>) {
@@ -115,6 +122,7 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
   void stop_arrived() noexcept { stopping_.source.request_stop(); }
   void gone() noexcept {
     stopping_.unfollow();
+    if (forked()) return;
     const std::lock_guard hold(mutex_);
     there_ = nullptr;
     if (here_ == nullptr) return;
@@ -126,6 +134,10 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
     if (here_ != nullptr) here_->make_ready(waiting_);
   }
 
+  // In a child that was forked since: somebody whom the child does not have may hold the mutex.
+  bool forked() const noexcept { return epoch_ != fork_epoch; }
+
+  const std::uint32_t epoch_ = fork_epoch;
   // The thread of the task; and whoever waits, once it is over.
   task<T> work_;
   outcome<T> out_;
@@ -188,7 +200,8 @@ class remote_awaiter : private stop_hook {
 // Cancellation: a stop of the awaiting task, and one of the other executor, reach the task, and what it answers is the
 // answer. If the awaiting task is destroyed instead, the other is asked to stop and goes on alone: then what it was
 // given references to has to live until it is over.
-// Throws what the task throws; std::runtime_error if the other executor goes before the task is over; std::bad_alloc.
+// Throws what the task throws; std::runtime_error if the other executor goes before the task is over; std::logic_error
+// in a forked child, if one of the two executors is of before the fork; std::bad_alloc.
 template <class T>
 task<T> run_on(executor& other, task<T> work) {
   detail::remote_awaiter<T> running(std::move(work), other);

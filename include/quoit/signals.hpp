@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "quoit/detail/export.hpp"
+#include "quoit/detail/fork_epoch.hpp"
 #include "quoit/result.hpp"
 #include "quoit/task.hpp"
 
@@ -18,17 +19,19 @@ class QUOIT_EXPORT signals {
  public:
   // Errors: invalid_argument (no such signal, or one that cannot be blocked), limit_reached (descriptors), system.
   static result<signals> open(std::initializer_list<int> numbers);
-  signals(signals&& other) noexcept : fd_(std::exchange(other.fd_, -1)), numbers_(other.numbers_) {}
+  signals(signals&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)), numbers_(other.numbers_), epoch_(other.epoch_) {}
   signals& operator=(signals&&) = delete;
   ~signals();
 
-  // The next signal's number. Suspends until there is one. Errors: cancelled, system.
+  // The next signal's number. Suspends until there is one. Errors: cancelled, forked, system.
   task<result<int>> next();
 
  private:
   explicit signals(int fd, std::uint64_t numbers) noexcept : fd_(fd), numbers_(numbers) {}
   int fd_;
   std::uint64_t numbers_;  // bit n: signal n
+  std::uint32_t epoch_ = detail::fork_epoch;
 };
 
 }  // namespace quoit::inline v1

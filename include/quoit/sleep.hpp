@@ -22,8 +22,9 @@ class sleep_awaiter : private timer, private stop_hook {
   bool await_ready() const noexcept { return false; }
   template <class Promise>
   bool await_suspend(std::coroutine_handle<Promise> h) noexcept {
-    if (promise_of(h).stop().stop_requested()) {
-      cancelled_ = true;
+    const bool stopped = promise_of(h).stop().stop_requested();
+    if (stopped || promise_of(h).loop()->forked()) {
+      why_ = stopped ? errc::cancelled : errc::forked;
       return false;
     }
     loop_ = promise_of(h).loop();
@@ -34,20 +35,22 @@ class sleep_awaiter : private timer, private stop_hook {
   }
   result<void> await_resume() noexcept {
     detach();
-    if (cancelled_) return tl::unexpected(error(errc::cancelled));
+    if (why_ != none) return tl::unexpected(error(why_));
     return {};
   }
 
  private:
   static void stopped(stop_hook& hook) noexcept {
     auto& self = static_cast<sleep_awaiter&>(hook);
-    if (!self.in_heap) return;
+    if (!self.in_heap && !self.loop_->was_dropped(self)) return;
     self.loop_->remove(self);
-    self.cancelled_ = true;
+    self.why_ = errc::cancelled;
     self.loop_->make_ready(self);
   }
+  static constexpr errc none{};
+
   loop* loop_ = nullptr;
-  bool cancelled_ = false;
+  errc why_ = none;
 };
 
 class sleep_operation {
@@ -62,7 +65,7 @@ class sleep_operation {
 }  // namespace detail
 
 // co_await sleep_for(d): suspends for at least `d`, at most 292 years; goes on on the same executor. Allocates nothing.
-// Errors: cancelled.
+// Errors: cancelled, forked.
 inline detail::sleep_operation sleep_for(std::chrono::nanoseconds d) noexcept {
   return detail::sleep_operation(detail::loop::ns_from_now(d));
 }

@@ -71,6 +71,7 @@ task<result<bus>> bus::open_async(std::string_view name, const bus_options& opti
 }
 
 task<result<bus>> bus::attached(task<result<bus>> opening) {
+  if (detail::loop::current()->forked()) co_return tl::unexpected(error(errc::forked));
   auto opened = co_await std::move(opening);
   errc why{};
   if (opened && detail::bus_loop::of(*opened->node_, *detail::loop::current(), why) == nullptr) {

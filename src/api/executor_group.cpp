@@ -158,6 +158,8 @@ void executor_group_state::thread_of(member& m) noexcept {
       m.where.run_until([&] { return nothing_left(m); });
       return;
     } catch (...) {
+      // In a child that one of its tasks has forked, that is all: this thread is its only one, and ends.
+      if (epoch != fork_epoch) return;
       // Of a task that was spawned on the executor itself.
       fail(std::current_exception());
     }
@@ -194,6 +196,8 @@ void executor_group_state::nudge_others() noexcept {
 }
 
 void executor_group_state::fail(std::exception_ptr why) noexcept {
+  // In a forked child somebody whom it does not have may hold the mutex.
+  if (epoch != fork_epoch) return;
   {
     const std::lock_guard hold(mutex);
     if (thrown == nullptr) thrown = std::move(why);

@@ -93,7 +93,7 @@ std::string error::message() const {
       case errc::truncated:
         text += ": the file was made shorter; " + std::to_string(value_) + " bytes were copied, and the rest is gone";
         break;
-      case errc::forked: text += ": this handle belongs to the parent process; open the bus again in the child"; break;
+      case errc::forked: text += ": this object belongs to the parent process; make a new one in the child"; break;
       default: break;
     }
   }

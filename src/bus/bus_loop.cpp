@@ -36,8 +36,8 @@ bool bus_wait::sleep_in(bus_loop& where, Wait& self, const promise_base& awaitin
 
 template <class Wait>
 void bus_wait::answer_as(Wait& self, errc why) noexcept {
-  if (where_ == nullptr) return;
-  where_->leave(self);
+  if (where_ == nullptr && !loop_->was_dropped(*this)) return;
+  if (where_ != nullptr) where_->leave(self);
   why_ = why;
   loop_->make_ready(*this);
 }
@@ -62,6 +62,10 @@ bool receive_wait::begin(const promise_base& awaiting, std::coroutine_handle<> w
 void receive_wait::stopped(stop_hook& hook) noexcept { static_cast<receive_wait&>(hook).answer(errc::cancelled); }
 
 void receive_wait::answer(errc why) noexcept { answer_as(*this, why); }
+
+void receive_wait::core_goes_in_child() noexcept {
+  if (where_ != nullptr && !where_->left_behind()) where_->leave(*this);
+}
 
 space_wait::~space_wait() {
   if (where_ != nullptr) where_->leave(*this);
@@ -100,6 +104,10 @@ void flush_wait::answer(errc why) noexcept { answer_as(*this, why); }
 // ---- the node in the loop ------------------------------------------------------------------------------
 
 bus_loop* bus_loop::of(node& owner, loop& where, errc& why) noexcept {
+  if (where.forked()) {
+    why = errc::forked;
+    return nullptr;
+  }
   auto* at = static_cast<bus_loop*>(owner.attachment.get());
   if (at == nullptr || at->loop_ == nullptr) {
     try {
@@ -122,7 +130,8 @@ bus_loop::bus_loop(node& owner, loop& where)
 }
 
 bus_loop::~bus_loop() {
-  if (loop_ != nullptr) loop_->remove(*this);
+  if (loop_ != nullptr && !(node_.forked() && left_behind())) loop_->remove(*this);
+  if (nap_ && node_.forked()) nap_->leave_to_parent();
 }
 
 void bus_loop::loop_gone() noexcept {
@@ -131,6 +140,7 @@ void bus_loop::loop_gone() noexcept {
   while (!armed_.alone()) leave(receive_wait::of(*armed_.after));
   while (!space_.alone()) leave(space_wait::of(*space_.after));
   while (!flushing_.alone()) leave(flush_wait::of(*flushing_.after));
+  if (nap_ && node_.forked()) nap_->leave_to_parent();
   nap_.reset();
   loop_ = nullptr;
 }

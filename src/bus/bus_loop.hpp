@@ -33,6 +33,7 @@ class bus_loop final : public loop_source, public node_attachment {
   // Whoever waits for space in its lane, or for its disk, answers errc::closed.
   void publisher_goes(const publisher_core& core) noexcept;
   loop* where() const noexcept { return loop_; }
+  bool left_behind() const noexcept override { return loop_ != nullptr && loop_->left_behind(); }
 
   bool look() noexcept override;
   // A disk takes longer than a loop spins.

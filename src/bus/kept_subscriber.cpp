@@ -2,7 +2,6 @@
 // and is where a subscriber is entered, armed and woken, as in memory (B1 to B6). Without a bus nobody wakes it.
 #include <utility>
 
-#include "base/fork_guard.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "storage/log_lane.hpp"
 #include "topic/names.hpp"
@@ -176,7 +175,6 @@ result<subscriber_core*> subscriber_core::open_replay(const std::string& directo
   if (auto ok = check_options(options, true); !ok) return tl::unexpected(std::move(ok.error()));
   auto bare = checked_topic_name(name);
   if (!bare) return tl::unexpected(std::move(bare.error()));
-  notice_forks();
   auto kept = kept_subscription::open(
       directory, *bare, type != nullptr ? std::optional(kept_type_of(*type)) : std::nullopt, options, false);
   if (!kept) return tl::unexpected(std::move(kept.error()));

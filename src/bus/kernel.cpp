@@ -66,7 +66,10 @@ result<publisher_core*> publisher_core::open_kernel(const std::shared_ptr<node>&
 }
 
 void finish_kernel(publisher_parts& parts) noexcept {
-  if (parts.owner->forked()) return;
+  if (parts.owner->forked()) {
+    static_cast<void>(parts.sockets.release());
+    return;
+  }
   parts.sockets->close();
   auto& kept = parts.owner->kept;
   std::erase_if(kept, [](const auto& k) { return k->over(); });

@@ -74,6 +74,7 @@ task<result<void>> measure_elsewhere(kept_subscription& kept) {
 
 task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
                                                                message_type type, publisher_options options) {
+  if (loop::current()->forked()) co_return tl::unexpected(error(errc::forked));
   if (!options.directory.empty()) {
     auto on_disk = co_await open_on_disk_async(owner, topic, type, options);
     co_return on_disk;
@@ -97,7 +98,7 @@ task<result<publisher_core::owned>> publisher_core::open_async(std::shared_ptr<n
 
 task<result<subscriber_core::owned>> subscriber_core::open_async(std::shared_ptr<node> owner, std::string_view topic,
                                                                  message_type type, subscriber_options options) {
-  if (owner->forked()) co_return tl::unexpected(error(errc::forked));
+  if (owner->forked() || loop::current()->forked()) co_return tl::unexpected(error(errc::forked));
   std::unique_ptr<kept_subscription> kept;
   std::optional<topic_place> asked_place;
   if (makes_directory(options) && !owner->on_kernel()) {

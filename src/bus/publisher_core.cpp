@@ -95,7 +95,9 @@ void publisher_core::close() noexcept {
 }
 
 void publisher_core::finish() noexcept {
-  if (parts_->sockets) {
+  if (epoch_ != fork_epoch && parts_->owner->left_behind()) {
+    static_cast<void>(parts_.release());
+  } else if (parts_->sockets) {
     finish_kernel(*parts_);
   } else if (epoch_ != fork_epoch) {
     disk_lane::forget(std::move(parts_->disk));

@@ -9,6 +9,7 @@ constexpr std::chrono::milliseconds between_looks{1};
 }
 
 task<result<void>> publisher_core::matched(u32 n) {
+  if (epoch_ != fork_epoch) co_return tl::unexpected(error(errc::forked));
   while (subscribers() < n) {
     auto slept = co_await sleep_for(between_looks);
     if (!slept) co_return slept;

@@ -188,12 +188,23 @@ subscriber_core::~subscriber_core() = default;
 
 void subscriber_core::close() noexcept {
   open_ = false;
-  if (waiting_ != nullptr) waiting_->answer(errc::closed);
+  if (waiting_ != nullptr) {
+    if (epoch_ == fork_epoch) {
+      waiting_->answer(errc::closed);
+    } else {
+      waiting_->core_goes_in_child();
+    }
+  }
   drop_descriptor();
   if (samples_ == 0) finish();
 }
 
 void subscriber_core::finish() noexcept {
+  if (epoch_ != fork_epoch && parts_->owner && parts_->owner->left_behind()) {
+    static_cast<void>(parts_.release());
+    delete this;
+    return;
+  }
   if (parts_->sockets) finish_kernel();
   if (epoch_ == fork_epoch) {
     for (auto& link : parts_->links) link->reader.stop();

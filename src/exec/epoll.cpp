@@ -12,7 +12,6 @@
 
 #include "base/call_counts.hpp"
 #include "base/call_failed.hpp"
-#include "quoit/detail/fork_epoch.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -21,8 +20,6 @@ namespace {
 constexpr int events_a_time = 64;
 
 }  // namespace
-
-epoll_queue::epoll_queue() noexcept : epoch_(fork_epoch) {}
 
 result<void> epoll_queue::open(epoll_queue& out) {
   out.set_ = make_epoll();
@@ -39,10 +36,10 @@ result<void> epoll_queue::open(epoll_queue& out) {
   return {};
 }
 
-// The kernel has nothing of ours: the loop has waited for whatever used its memory. In a forked child the helpers are
-// the parent's.
+// The kernel has nothing of ours: the loop has waited for whatever used its memory. Not in a forked child, where all of
+// this is left as it is.
 epoll_queue::~epoll_queue() {
-  if (helpers_ != nullptr && epoch_ == fork_epoch) helpers_->let_go();
+  if (helpers_ != nullptr) helpers_->let_go();
   while (held_ != nullptr) delete std::exchange(held_, held_->after);
   while (done_ != nullptr) delete std::exchange(done_, done_->next);
   while (free_ != nullptr) delete std::exchange(free_, free_->next);

@@ -19,7 +19,7 @@ class epoll_queue {
  public:
   // Errors: limit_reached (descriptors), system.
   static result<void> open(epoll_queue& out);
-  epoll_queue() noexcept;
+  epoll_queue() = default;
   epoll_queue(const epoll_queue&) = delete;
   epoll_queue& operator=(const epoll_queue&) = delete;
   ~epoll_queue();
@@ -105,7 +105,6 @@ class epoll_queue {
   unsigned registered_ = 0;
   bool asked_ = false;
   bool coarse_ = false;
-  std::uint32_t epoch_;
   std::uint64_t calls_ = 0;
 };
 

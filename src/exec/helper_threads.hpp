@@ -32,8 +32,7 @@ class helper_threads {
  public:
   // Errors: limit_reached (descriptors), system.
   static result<helper_threads*> make();
-  // Ends what waits for work, and lets go of what works. In a forked child, which has none of the threads, everything
-  // stays as it is.
+  // Ends what waits for work, and lets go of what works. Not in a forked child, which has none of the threads.
   void let_go() noexcept;
 
   // -errno: no memory, no descriptor, or no thread.

@@ -12,6 +12,7 @@ namespace quoit::inline v1::detail {
 static_assert(ECANCELED == 125 && AT_FDCWD == -100 && SOCK_CLOEXEC == 02000000 && MSG_NOSIGNAL == 0x4000);
 
 error io_error(std::int32_t kernel_answer) noexcept {
+  if (kernel_answer == forked_answer) return error(errc::forked);
   const int number = -kernel_answer;
   switch (number) {
     case ECANCELED: return error(errc::cancelled);

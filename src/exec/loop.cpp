@@ -10,12 +10,11 @@
 #include <cstdlib>
 #include <limits>
 #include <new>
+#include <stdexcept>
 
-#include "base/fork_guard.hpp"
 #include "exec/loop_parts.hpp"
 #include "quoit/detail/atomic.hpp"
 #include "quoit/detail/exec/root.hpp"
-#include "quoit/detail/fork_epoch.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -69,21 +68,26 @@ result<std::unique_ptr<loop>> loop::create(const executor_options& options) {
     return tl::unexpected(
         error(errc::invalid_argument, "entries is " + std::to_string(options.entries) + ": it must be 8 to 32768"));
   }
-  notice_forks();
   std::unique_ptr<loop> made(new loop(options));
   made->parts_ = std::make_unique<loop_parts>();
   if (auto ok = kernel_queue::open(made->parts_->ring, options); !ok) return tl::unexpected(std::move(ok.error()));
   if (auto ok = made->parts_->in.open(); !ok) return tl::unexpected(std::move(ok.error()));
+  loops_of_process::add(*made);
   return made;
 }
 
 loop::~loop() {
+  loops_of_process::remove(*this);
+  if (forked()) {
+    leave_to_parent();
+    return;
+  }
   while (sources_ != nullptr) {
     loop_source& source = *sources_;
     remove(source);
     source.loop_gone();
   }
-  if (epoch_ != fork_epoch || !here()) {
+  if (!here()) {
     give_up_what_is_ours();
   } else {
     // Nobody is resumed any more; but the kernel writes into frames until each operation is complete.
@@ -103,13 +107,13 @@ loop::~loop() {
 
 bool loop::here() const noexcept { return !bound_ || parts_->thread == std::this_thread::get_id(); }
 
-// On another thread, which the kernel does not let cancel anything, or in a forked child, which has nothing in flight.
-// The bell and the waits on words write to no memory that goes with us: they end when the ring is closed.
+// On another thread, which the kernel does not let cancel anything. The bell and the waits on words write to no memory
+// that goes with us: they end when the ring is closed.
 void loop::give_up_what_is_ours() noexcept {
   while (in_flight_ != nullptr) {
     operation& op = *in_flight_;
     op.abandoned = op.call == nullptr;
-    if (op.abandoned && epoch_ == fork_epoch) {
+    if (op.abandoned) {
       fatal("an executor with operations in flight is destroyed on a thread that it does not belong to");
     }
     complete(op, -ECANCELED);
@@ -123,8 +127,10 @@ std::uint64_t loop::enters() const noexcept { return parts_->ring.system_calls()
 // ---- operations ----------------------------------------------------------------------------------------
 
 void loop::start(operation& op, const io_request& request) noexcept {
-  op.now = operation::state::in_flight;
   op.cancelling = op.abandoned = false;
+  if (forked()) [[unlikely]]
+    return refuse_in_child(op, request);
+  op.now = operation::state::in_flight;
   op.before = nullptr;
   op.after = in_flight_;
   if (in_flight_ != nullptr) in_flight_->before = &op;
@@ -136,8 +142,8 @@ void loop::start(operation& op, const io_request& request) noexcept {
 }
 
 void loop::cancel(operation& op) noexcept {
-  // In a forked child it is the parent's, and so is what the kernel has of it.
-  if (op.now != operation::state::in_flight || op.cancelling || epoch_ != fork_epoch) return;
+  if (forked()) return cancel_in_child(op);
+  if (op.now != operation::state::in_flight || op.cancelling) return;
   op.cancelling = true;
   // Not given up: somebody would wait for ever. The kernel takes entries again when it has memory.
   while (!parts_->ring.prepare_cancel(op)) {
@@ -147,7 +153,8 @@ void loop::cancel(operation& op) noexcept {
 }
 
 void loop::abandon(operation& op) noexcept {
-  if (op.now != operation::state::in_flight || epoch_ != fork_epoch) return;
+  if (op.now != operation::state::in_flight) return;
+  if (forked()) return unlink(op);
   if (!here()) {
     fatal("a task with an operation in flight is destroyed on a thread that its executor does not belong to");
   }
@@ -161,16 +168,18 @@ void loop::abandon(operation& op) noexcept {
 
 void loop::complete(operation& op, std::int32_t result) noexcept {
   op.result = result;
+  unlink(op);
   op.now = operation::state::complete;
-  if (op.before != nullptr) {
-    op.before->after = op.after;
-  } else {
-    in_flight_ = op.after;
-  }
-  if (op.after != nullptr) op.after->before = op.before;
   if (op.abandoned) return;
   if (op.call != nullptr) return op.call(op);
   make_ready(op);
+}
+
+// Out of those that are in flight.
+void loop::unlink(operation& op) noexcept {
+  (op.before != nullptr ? op.before->after : in_flight_) = op.after;
+  if (op.after != nullptr) op.after->before = op.before;
+  op.now = operation::state::idle;
 }
 
 bool loop::reap() noexcept {
@@ -182,21 +191,22 @@ bool loop::reap() noexcept {
 // ---- running -------------------------------------------------------------------------------------------
 
 result<void> loop::bind() noexcept {
-  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  if (forked()) return tl::unexpected(error(errc::forked));
   const bool elsewhere = bound_ && parts_->thread != std::this_thread::get_id();
-  if (elsewhere || running_ || loop_here != nullptr) return tl::unexpected(error(errc::wrong_thread));
+  // In a child that was forked by a task, the loop of that task is still on the stack, and does nothing any more.
+  const bool inside_of_another = loop_here != nullptr && !loop_here->forked();
+  if (elsewhere || running_ || inside_of_another) return tl::unexpected(error(errc::wrong_thread));
   if (bound_) return {};
   if (const int number = parts_->ring.enable(); number != 0) {
     return tl::unexpected(error(errc::system, 0, number));
   }
-  parts_->thread = std::this_thread::get_id();
-  bound_ = true;
+  loops_of_process::bind(*this);
   return {};
 }
 
-void loop::run(bool (*over)(void*), void* context) noexcept {
+bool loop::run(bool (*over)(void*), void* context) noexcept {
   running_ = true;
-  loop_here = this;
+  loop* const outer = std::exchange(loop_here, this);
   stack_begin_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   if (lies_) get_up();
   unsigned turn = 0;
@@ -204,6 +214,10 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
   while (!over(context)) {
     run_ready();
     destroy_retired();
+    if (forked()) [[unlikely]] {
+      run_in_child(over, context);
+      break;
+    }
     if (over(context)) break;
     const bool found = look_at_sources();
     if (++turn % turns_between_checks == 0 || (!found && ready_.empty())) {
@@ -222,13 +236,16 @@ void loop::run(bool (*over)(void*), void* context) noexcept {
     if (over(context)) break;
     if (idle()) idle_since_ns_ = 0;
   }
-  // What was asked for and not sent yet goes now: the loop may not run again for a while.
-  if (parts_->ring.pending()) parts_->ring.submit();
-  forget_stop();
-  // Nothing is armed: whoever goes on in another loop asks first.
-  if (parts_->face) parts_->face->readable_now();
-  loop_here = nullptr;
+  if (!forked()) {
+    // What was asked for and not sent yet goes now: the loop may not run again for a while.
+    if (parts_->ring.pending()) parts_->ring.submit();
+    forget_stop();
+    // Nothing is armed: whoever goes on in another loop asks first.
+    if (parts_->face) parts_->face->readable_now();
+  }
+  loop_here = outer;
   running_ = false;
+  return !forked() || over(context);
 }
 
 void loop::run_ready() noexcept {
@@ -339,7 +356,7 @@ std::int64_t loop::leave_to_alarm(std::int64_t most_ns) noexcept {
 // ---- in a loop that is not ours ------------------------------------------------------------------------
 
 result<int> loop::descriptor() {
-  if (epoch_ != fork_epoch) return tl::unexpected(error(errc::forked));
+  if (forked()) return tl::unexpected(error(errc::forked));
   if (!here()) return tl::unexpected(error(errc::wrong_thread));
   loop_parts& p = *parts_;
   if (!p.face) {
@@ -355,7 +372,7 @@ result<int> loop::descriptor() {
 void loop::poll() noexcept {
   loop_parts& p = *parts_;
   running_ = true;
-  loop_here = this;
+  loop* const outer = std::exchange(loop_here, this);
   stack_begin_ = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   get_up();
   for (unsigned turn = 0; turn < turns_a_poll_max; ++turn) {
@@ -363,15 +380,21 @@ void loop::poll() noexcept {
     run_posted();
     run_ready();
     destroy_retired();
+    if (forked()) [[unlikely]] {
+      run_in_child([](void*) { return false; }, nullptr);
+      break;
+    }
     look_at_sources();
     if (p.ring.pending()) p.ring.submit();
     if (p.ring.anything() || p.ring.must_ask()) reap();
     if (ready_.empty() && lie_down()) break;
   }
-  // There is more to do, and the other loop shall have its turn.
-  if (!lies_ && p.face) p.face->readable_now();
-  forget_stop();
-  loop_here = nullptr;
+  if (!forked()) {
+    // There is more to do, and the other loop shall have its turn.
+    if (!lies_ && p.face) p.face->readable_now();
+    forget_stop();
+  }
+  loop_here = outer;
   running_ = false;
 }
 
@@ -413,7 +436,7 @@ void loop::get_up() noexcept {
 }
 
 void loop::disturb() noexcept {
-  if (lies_) parts_->in.ring();
+  if (lies_ && !forked()) parts_->in.ring();
 }
 
 void loop::run_posted() noexcept {
@@ -432,8 +455,12 @@ void loop::forget_stop() noexcept {
 
 // ---- from any thread -----------------------------------------------------------------------------------
 
-void loop::post(posted& work) { parts_->in.push(work); }
+void loop::post(posted& work) {
+  if (forked()) throw std::logic_error("quoit::executor: made before the fork of this process: make one in the child");
+  parts_->in.push(work);
+}
 void loop::post_surely(posted& work) noexcept {
+  if (forked()) return work.discard(work);
   for (;;) {
     try {
       return post(work);
@@ -443,6 +470,8 @@ void loop::post_surely(posted& work) noexcept {
   }
 }
 bool loop::nothing_posted() const noexcept { return parts_->in.empty(); }
-void loop::request_stop() noexcept { parts_->in.request_stop(); }
+void loop::request_stop() noexcept {
+  if (!forked()) parts_->in.request_stop();
+}
 
 }  // namespace quoit::inline v1::detail

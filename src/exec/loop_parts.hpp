@@ -46,6 +46,16 @@ class foreign_face {
   std::int64_t rings_ns_ = never;
 };
 
+// All loops, as fork() finds them.
+struct loops_of_process {
+  static void add(loop& one) noexcept;
+  static void remove(loop& one) noexcept;
+  // To this thread.
+  static void bind(loop& one) noexcept;
+  // In a child, before fork() returns.
+  static void enter_child() noexcept;
+};
+
 struct loop_parts {
   kernel_queue ring;
   inbox in;

@@ -7,7 +7,6 @@
 #include "exec/direct_io.hpp"
 #include "exec/loop_parts.hpp"
 #include "quoit/detail/exec/loop.hpp"
-#include "quoit/detail/fork_epoch.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -58,16 +57,20 @@ void loop::remove(loop_source& source) noexcept {
   word_wait* const wait = std::exchange(source.in_loop.wait, nullptr);
   if (wait == nullptr) return;
   const int descriptor = std::exchange(source.in_loop.descriptor, -1);
-  const bool ours = epoch_ == fork_epoch;
+  if (forked()) {
+    if (wait->now == operation::state::in_flight) unlink(*wait);
+    delete wait;
+    return;
+  }
   if (wait->now != operation::state::in_flight) {
     delete wait;
   } else {
     // Its word may be unmapped right after this: the kernel knows it by its page and minds that as little as a wake.
     wait->orphaned = true;
     wait->spent = &parts_->spent;
-    if (ours && here()) cancel(*wait);
+    if (here()) cancel(*wait);
   }
-  if (ours && descriptor >= 0) parts_->ring.forget(descriptor);
+  if (descriptor >= 0) parts_->ring.forget(descriptor);
 }
 
 bool loop::look_at_sources() noexcept {

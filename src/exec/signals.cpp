@@ -68,6 +68,7 @@ signals::~signals() {
 
 task<result<int>> signals::next() {
   signalfd_siginfo info;
+  if (epoch_ != detail::fork_epoch) co_return tl::unexpected(error(errc::forked));
   for (;;) {
     const auto ready = co_await poll(fd_, POLLIN);
     if (!ready) co_return tl::unexpected(ready.error());

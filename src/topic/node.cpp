@@ -16,6 +16,9 @@ namespace quoit::inline v1::detail {
 
 node::~node() {
   attachment.reset();
+  for (auto& one : kept) {
+    if (forked() && one->has_thread()) static_cast<void>(one.release());
+  }
   kept.clear();
   if (!life_ || forked()) return;
   leave();

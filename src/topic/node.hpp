@@ -38,6 +38,8 @@ class node_attachment {
   virtual void ready_was_taken() noexcept = 0;
   // A thread slept on the doorbell of the node, and took its `sleeping` back.
   virtual void slept_beside() noexcept = 0;
+  // As that of its loop (quoit/detail/exec/loop.hpp).
+  virtual bool left_behind() const noexcept = 0;
 };
 
 // What is not over yet when its handle goes.
@@ -45,6 +47,8 @@ class node_keepsake {
  public:
   virtual ~node_keepsake() = default;
   virtual bool over() const noexcept = 0;
+  // True if a thread of its own works on it, so that a forked child cannot take it apart.
+  virtual bool has_thread() const noexcept { return false; }
 };
 
 // The part of bus_options that is kept; its node name is not.
@@ -77,6 +81,8 @@ class node {
   const node_settings& settings() const noexcept { return settings_; }
   node_id id() const noexcept { return {index_, generation_}; }
   bool forked() const noexcept { return epoch_ != fork_epoch; }
+  // In a forked child: true if its endpoints are left as they are, as its loop is.
+  bool left_behind() const noexcept { return attachment != nullptr && attachment->left_behind(); }
 
   // True: what opens here goes over sockets.
   bool on_kernel() const noexcept { return on_kernel_; }

@@ -93,7 +93,6 @@ result<std::shared_ptr<node>> node::open_private(std::string_view bus, const bus
   if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
   auto memory = map_private(bus_bytes(1));
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  notice_forks();
   std::shared_ptr<node> made(new node);
   made->set_up(bus, options);
   made->memory_ = std::move(*memory);

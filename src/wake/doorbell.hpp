@@ -90,33 +90,37 @@ class nap {
  public:
   // sync(wake.bell): read before `sleeping` is set; a waker that counts up after that ends the wait.
   // relaxed: a stale value only makes the wait return at once
-  explicit nap(doorbell& bell, u32 how = sleeps_on_word) : bell_(bell), seen_(load_relaxed(bell.word)) {
+  explicit nap(doorbell& bell, u32 how = sleeps_on_word) : bell_(&bell), seen_(load_relaxed(bell.word)) {
     // sync(wake.sleeping): release, for whoever learns of our wish to be woken from another word
-    store_release(bell_.sleeping, how);
+    store_release(bell.sleeping, how);
     // sync(wake.sleeping): as in ring()
     // sync(wake.commit): either the look that follows sees the commit, or the publisher's look sees the armed bit
     QUOIT_RULE(B3_sleep_fence) full_fence();
   }
   ~nap() {
+    if (bell_ == nullptr) return;
     // relaxed: a waker that still takes it counts up a doorbell that we will read again
-    store_relaxed(bell_.sleeping, 0);
+    store_relaxed(bell_->sleeping, 0);
   }
   nap(const nap&) = delete;
   nap& operator=(const nap&) = delete;
 
+  // In a forked child it is the parent that sleeps, and stays so.
+  void leave_to_parent() noexcept { bell_ = nullptr; }
+
   // For who sleeps by other means: until the word is not this any more.
-  const u32& word() const noexcept { return bell_.word; }
+  const u32& word() const noexcept { return bell_->word; }
   u32 seen() const noexcept { return seen_; }
   // Somebody rang since.
-  bool rung() const noexcept { return load_relaxed(bell_.word) != seen_; }  // relaxed: for counters
+  bool rung() const noexcept { return load_relaxed(bell_->word) != seen_; }  // relaxed: for counters
 
   void sleep(std::chrono::nanoseconds timeout) {
-    const u32 awaited = QUOIT_RULE_ON(B2_word_first) ? seen_ : load_relaxed(bell_.word);  // relaxed: as above
-    futex_wait(bell_.word, awaited, timeout);
+    const u32 awaited = QUOIT_RULE_ON(B2_word_first) ? seen_ : load_relaxed(bell_->word);  // relaxed: as above
+    futex_wait(bell_->word, awaited, timeout);
   }
 
  private:
-  doorbell& bell_;
+  doorbell* bell_;
   u32 seen_;
 };
 

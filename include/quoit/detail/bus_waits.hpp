@@ -102,6 +102,8 @@ class QUOIT_EXPORT receive_wait : private bus_wait {
   friend class subscriber_core;
   static void stopped(stop_hook& hook) noexcept;
   void answer(errc why) noexcept;
+  // In a forked child it waits for nothing any more, and stays where it is.
+  void core_goes_in_child() noexcept;
 
   subscriber_core& core_;
   held_message& out_;

@@ -45,7 +45,6 @@ result<std::unique_ptr<outbox>> outbox::open(node& owner, const request& r, std:
 }
 
 result<void> outbox::set_up(std::chrono::nanoseconds lock_timeout) {
-  epoch_ = fork_epoch;
   over_ = true;  // until there is a thread
   const auto id = random_id();
   id_[0] = id[0];
@@ -410,12 +409,8 @@ void outbox::end_thread() noexcept {
   thread_.reset();
 }
 
+// Not in a forked child, which has no such thread, and cannot tell what it was at.
 outbox::~outbox() {
-  if (epoch_ != fork_epoch) {
-    // A child has no such thread.
-    static_cast<void>(thread_.release());
-    return;
-  }
   // What is left is for subscribers that live: they have some time to take it.
   const auto end = std::chrono::steady_clock::now() + owner_.settings().lock_timeout;
   while (!over_ && std::chrono::steady_clock::now() < end) {

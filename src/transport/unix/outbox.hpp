@@ -60,6 +60,7 @@ class outbox final : public node_keepsake {
   // The lane is closed: nobody comes any more, and what is left is sent by the thread. over() once it was.
   void close() noexcept;
   bool over() const noexcept override;
+  bool has_thread() const noexcept override { return true; }
 
  private:
   struct connection {
@@ -105,7 +106,6 @@ class outbox final : public node_keepsake {
   lane_file lane_;
   std::unique_ptr<lane_writer> writer_;
   u64 id_[2] = {};
-  u32 epoch_ = 0;
   u64 sent_ = 0;
   u32 packet_payload_max_ = 0;
 

@@ -15,6 +15,7 @@
 #include "quoit/detail/exec/ready_queue.hpp"
 #include "quoit/detail/exec/timer.hpp"
 #include "quoit/detail/export.hpp"
+#include "quoit/detail/fork_epoch.hpp"
 #include "quoit/options.hpp"
 #include "quoit/result.hpp"
 #include "quoit/stop.hpp"
@@ -85,8 +86,9 @@ class QUOIT_EXPORT loop {
   // Makes this thread the one that runs it, if none does. Errors: wrong_thread (it belongs to the thread that ran it
   // first, and does not run inside of itself), forked, system.
   result<void> bind() noexcept;
-  // Runs until `over` says so. Requires: bind() was true.
-  void run(bool (*over)(void*), void* context) noexcept;
+  // Runs until `over` says so. False: one of its tasks forked, this is the child, and what is left waits for something
+  // that is not there. Requires: bind() was true.
+  bool run(bool (*over)(void*), void* context) noexcept;
   bool nothing_posted() const noexcept;
   // In a loop that is not ours: does what there is to do, and lies down as if to sleep. Requires: bind() was true.
   void poll() noexcept;
@@ -96,10 +98,19 @@ class QUOIT_EXPORT loop {
   // Something is to be done that the kernel does not tell of. Nothing if the loop does not lie.
   void disturb() noexcept;
 
+  // ---- in a forked child ----
+  // The child has the memory of the loop, and nothing of its ring, its timers and its helpers (loop_fork.cpp).
+  bool forked() const noexcept { return epoch_ != fork_epoch; }
+  // True of what was ready at the fork, and the child does not run by itself. Requires: it was not resumed since.
+  bool was_dropped(const ready_node& node) const noexcept { return forked() && !node.queued(); }
+  // True if nothing of it can be taken apart, so that it is left as it is: it was another thread's, which may have been
+  // in the middle of anything, or one of its tasks is running this.
+  bool left_behind() const noexcept { return (running_ && here()) || (forked() && of_other_thread_); }
+
   // ---- any thread ----
-  // Throws std::bad_alloc: then the work is still the caller's.
+  // Throws std::bad_alloc, and std::logic_error in a forked child: then the work is still the caller's.
   void post(posted& work);
-  // Tries until there is memory. Not on the loop's thread, which frees some.
+  // Tries until there is memory. Not on the loop's thread, which frees some. In a forked child it is discarded.
   void post_surely(posted& work) noexcept;
   void request_stop() noexcept;  // and from a signal handler
 
@@ -114,9 +125,15 @@ class QUOIT_EXPORT loop {
   static std::int64_t ns_from_now(std::chrono::nanoseconds d) noexcept;
 
  private:
+  friend struct loops_of_process;
   explicit loop(const executor_options& options) noexcept;
   bool here() const noexcept;
   void give_up_what_is_ours() noexcept;
+  void enter_child() noexcept;
+  void run_in_child(bool (*over)(void*), void* context) noexcept;
+  void refuse_in_child(operation& op, const io_request& request) noexcept;
+  void cancel_in_child(operation& op) noexcept;
+  void leave_to_parent() noexcept;
   static constexpr std::uintptr_t stack_bytes_max = 64 * 1024;
 
   void run_ready() noexcept;
@@ -136,6 +153,7 @@ class QUOIT_EXPORT loop {
   void wake_sources() noexcept;
   bool reap() noexcept;
   void complete(operation& op, std::int32_t result) noexcept;
+  void unlink(operation& op) noexcept;
 
   // The loop's thread only.
   ready_queue ready_;
@@ -151,11 +169,15 @@ class QUOIT_EXPORT loop {
   bool lies_ = false;   // everything is armed, and whoever wakes it makes its descriptor readable
   bool bound_ = false;  // to the thread that ran it first
   std::uint32_t epoch_;
+  bool of_other_thread_ = false;  // in a forked child: it belongs to a thread that the child does not have
   bool spinning_pays_ = true;
   std::int64_t idle_since_ns_ = 0;
   std::uint64_t sleeps_ = 0;
   executor_options options_;
   std::unique_ptr<loop_parts> parts_;
+  // All loops of the process.
+  loop* next_ = nullptr;
+  loop** link_ = nullptr;
 };
 
 // What another thread wants run on the loop's. Owned by the queue until it is run.

@@ -30,6 +30,9 @@ struct kernel_time {
   long long nanoseconds = 0;
 };
 
+// The answer in a forked child, in the place of the kernel's: those are -errno, and none is as low.
+inline constexpr std::int32_t forked_answer = -4096;
+
 // What is asked of the kernel. Addresses are of memory that stays until the operation is complete.
 struct io_request {
   io_code code;
@@ -44,7 +47,7 @@ struct io_request {
 struct operation : ready_node {
   enum class state : std::uint8_t { idle, in_flight, complete };
 
-  std::int32_t result = 0;  // as the kernel answers: at least 0, or -errno
+  std::int32_t result = 0;  // as the kernel answers: at least 0, or -errno; or forked_answer
   state now = state::idle;
   bool cancelling = false;
   bool abandoned = false;                       // nobody is resumed
