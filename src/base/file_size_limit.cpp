@@ -1,45 +1,9 @@
 #include "base/file_size_limit.hpp"
 
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 namespace quoit::inline v1::detail {
-
-namespace {
-
-sigset_t the_signal() noexcept {
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, SIGXFSZ);
-  return set;
-}
-
-}  // namespace
-
-file_size_signal_block::file_size_signal_block() noexcept {
-  const sigset_t blocked = the_signal();
-  ::pthread_sigmask(SIG_BLOCK, &blocked, &before_);
-  sigset_t pending;
-  was_pending_ = ::sigpending(&pending) == 0 && ::sigismember(&pending, SIGXFSZ) == 1;
-}
-
-file_size_signal_block::~file_size_signal_block() {
-  const int kept = errno;
-  ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
-  errno = kept;
-}
-
-void file_size_signal_block::take_signal() const noexcept {
-  if (was_pending_) return;
-  const int kept = errno;
-  const sigset_t wanted = the_signal();
-  const timespec at_once{};
-  // The kernel gives out what was sent to this thread before what was sent to the process.
-  while (::sigtimedwait(&wanted, nullptr, &at_once) < 0 && errno == EINTR) {
-  }
-  errno = kept;
-}
 
 int write_whole(int fd, const void* from, std::size_t bytes) noexcept {
   const auto* const begin = static_cast<const char*>(from);

@@ -5,37 +5,22 @@
 // time of the call and takes it away again. What the process does with SIGXFSZ, and every other thread, stays as it is.
 #pragma once
 
-#include <signal.h>
-
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "base/thread_signal_block.hpp"
 #include "quoit/error.hpp"
 
 namespace quoit::inline v1::detail {
 
-class file_size_signal_block {
- public:
-  file_size_signal_block() noexcept;
-  file_size_signal_block(const file_size_signal_block&) = delete;
-  file_size_signal_block& operator=(const file_size_signal_block&) = delete;
-  ~file_size_signal_block();
-  // The call inside answered EFBIG: its signal is pending for this thread.
-  void take_signal() const noexcept;
-
- private:
-  sigset_t before_;
-  bool was_pending_;  // somebody else's, which stays
-};
-
 // `call` answers less than 0 and sets errno, as system calls do. errno is as `call` left it.
 template <class Call>
 auto within_file_size_limit(Call&& call) noexcept {
-  const file_size_signal_block block;
+  const thread_signal_block block(SIGXFSZ);
   const auto answer = call();
-  if (answer < 0 && errno == EFBIG) block.take_signal();
+  if (answer < 0 && errno == EFBIG) block.take();
   return answer;
 }
 

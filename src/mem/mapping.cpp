@@ -5,11 +5,8 @@
 #include <cerrno>
 #include <string>
 
+#include "base/allocate.hpp"
 #include "quoit/detail/atomic.hpp"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 namespace quoit::inline v1::detail {
 
@@ -43,7 +40,7 @@ result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what
 }
 
 void populate(const mapping& memory) noexcept {
-  if (::madvise(memory.data(), memory.bytes(), MADV_POPULATE_WRITE) == 0) return;
+  if (populate_range(memory.data(), memory.bytes())) return;
   for (std::size_t at = 0; at < memory.bytes(); at += 4096) {
     // relaxed: nobody else knows this memory yet; zero stays zero
     store_relaxed(memory.object<u64>(at), 0);

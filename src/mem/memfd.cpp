@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "base/allocate.hpp"
 #include "base/file_size_limit.hpp"
 
 #ifndef MFD_NOEXEC_SEAL
@@ -43,10 +44,8 @@ result<fd> make_memfd(const char* name, std::uint64_t bytes) {
 }
 
 result<void> allocate(int fd, std::uint64_t offset, std::uint64_t bytes, const std::string& what) {
-  const auto call = [&] { return ::fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)); };
-  while (within_file_size_limit(call) != 0) {
-    if (errno == EINTR) continue;
-    const int why = errno;
+  const int why = allocate_range(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  if (why != 0) {
     if (why == EFBIG) return tl::unexpected(file_size_limit_reached("allocating memory for " + what, offset + bytes));
     return tl::unexpected(error(why == ENOSPC || why == ENOMEM ? errc::no_space : errc::system,
                                 "allocating " + std::to_string(bytes) + " bytes of memory for " + what, bytes, why));

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "base/allocate.hpp"
 #include "base/call_failed.hpp"
 #include "base/directory_names.hpp"
 #include "base/file_lock.hpp"
@@ -96,12 +97,10 @@ result<shm_file> make_shm(const std::string& prefix, std::size_t bytes, const sh
     return tl::unexpected(std::move(e));
   };
   // Without this a full file system would be a SIGBUS at some later store.
-  const auto allocate = [&] { return ::fallocate(descriptor, 0, 0, static_cast<off_t>(bytes)); };
-  while (within_file_size_limit(allocate) != 0) {
-    if (errno == EINTR) continue;
-    if (errno == EFBIG) return undo(file_size_limit_reached("allocating " + shm_path(temporary), bytes));
-    if (errno == ENOSPC) return undo(no_space(temporary, purpose, bytes));
-    return undo(failed("allocating", temporary, errno));
+  if (const int why = allocate_range(descriptor, 0, static_cast<off_t>(bytes)); why != 0) {
+    if (why == EFBIG) return undo(file_size_limit_reached("allocating " + shm_path(temporary), bytes));
+    if (why == ENOSPC) return undo(no_space(temporary, purpose, bytes));
+    return undo(failed("allocating", temporary, why));
   }
   auto memory = map_file(descriptor, bytes, access::read_write, temporary.c_str());
   if (!memory) return undo(std::move(memory.error()));

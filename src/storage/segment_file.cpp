@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/allocate.hpp"
 #include "base/boot_id.hpp"
 #include "base/clock.hpp"
 #include "base/file_lock.hpp"
@@ -19,10 +20,6 @@
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
 #include "storage/segment_mending.hpp"
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 namespace quoit::inline v1::detail {
 
@@ -36,7 +33,10 @@ constexpr off_t reader_lock_byte = off_t{1} << 40;
 constexpr const char* temporary_prefix = ".making-";
 
 int allocate_by_system(int file, off_t bytes) noexcept {
-  return within_file_size_limit([&] { return ::fallocate(file, 0, 0, bytes); });
+  const int why = allocate_range(file, 0, bytes);
+  if (why == 0) return 0;
+  errno = why;
+  return -1;
 }
 int synchronize_by_system(int file) noexcept { return ::fdatasync(file); }
 
@@ -358,7 +358,7 @@ void advise_large_pages(const mapping& memory) noexcept {
 void populate_pages(const mapping& memory, u64 begin, u64 end) noexcept {
   begin = align_down(begin, page_bytes);
   end = std::min<u64>(align_up(end, page_bytes), memory.bytes());
-  if (begin >= end || ::madvise(memory.data() + begin, end - begin, MADV_POPULATE_WRITE) == 0) return;
+  if (begin >= end || populate_range(memory.data() + begin, end - begin)) return;
   // An older kernel. Others may write there at the same time: an `or` of nothing changes nothing.
   // sync(segment.populate): orders nothing
   for (u64 at = begin; at < end; at += page_bytes) fetch_or(memory.object<u64>(at), 0);  // sync(segment.populate)

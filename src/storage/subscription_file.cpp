@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/allocate.hpp"
 #include "base/file_lock.hpp"
 #include "base/file_size_limit.hpp"
 #include "base/random.hpp"
@@ -79,8 +80,8 @@ result<guarded_fd> make_file(const directory_handle& where, const std::string& n
   // Nobody else has it yet.
   if (try_lock(file.get(), holder_lock_byte) != lock_status::taken) why = errno;
   // Allocated: without that a full disk would be a SIGBUS at some commit.
-  const auto allocate = [&] { return ::fallocate(file.get(), 0, 0, subscription_file_bytes); };
-  if (why == 0) why = within_file_size_limit(allocate) == 0 ? write_whole(file.get(), page, sizeof page) : errno;
+  if (why == 0) why = allocate_range(file.get(), 0, subscription_file_bytes);
+  if (why == 0) why = write_whole(file.get(), page, sizeof page);
   if (why == 0 && ::fsync(file.get()) != 0) why = errno;
   const bool is_first = why == 0 && where.rename(temporary, name);
   if (why == 0 && !is_first && errno != EEXIST) why = errno;
