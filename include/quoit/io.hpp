@@ -12,8 +12,10 @@
 // A descriptor that is closed under an operation stays open in the kernel until that is over: it goes on, and can be
 // stopped. shutdown(2) ends what waits for a socket.
 //
-// Errors: cancelled; system, with system_errno(): what the call of that name answers, and EAGAIN or ENOMEM if the
-// kernel has no memory for the request.
+// Signals: none is raised. Where a write would be a SIGPIPE or a SIGXFSZ, the answer is EPIPE or EFBIG.
+//
+// Errors: cancelled; forked (docs/processes.md); system, with system_errno(): what the call of that name answers, and
+// EAGAIN or ENOMEM if the kernel has no memory for the request. They are the same on io_uring and on epoll.
 #pragma once
 
 #include <coroutine>
@@ -110,7 +112,8 @@ inline io_request request(io_code code, int fd, const void* address = nullptr, s
 
 }  // namespace detail
 
-// Where a file stands by itself: for pipes, terminals, and files that are read from front to end.
+// Where a file stands by itself: for files that are read from front to end. Pipes and terminals have no places, and any
+// offset is this one there; a socket refuses one (ESPIPE).
 inline constexpr std::uint64_t current_position = ~std::uint64_t{0};
 
 // Bytes read: 0 at the end, fewer than asked for if no more are there.
@@ -119,7 +122,7 @@ inline detail::io_operation<std::size_t> read(int fd, std::span<std::byte> into,
   return detail::io_operation<std::size_t>(
       detail::request(detail::io_code::read, fd, into.data(), into.size(), 0, offset));
 }
-// Bytes written, perhaps fewer than given.
+// Bytes written, perhaps fewer than given. A peer that is gone is EPIPE and no signal, of sockets and of pipes.
 inline detail::io_operation<std::size_t> write(int fd, std::span<const std::byte> from,
                                                std::uint64_t offset = current_position) noexcept {
   return detail::io_operation<std::size_t>(
@@ -132,13 +135,14 @@ inline detail::io_operation<void> fsync(int fd) noexcept {
 inline detail::io_operation<void> fdatasync(int fd) noexcept {
   return detail::io_operation<void>(detail::request(detail::io_code::fdatasync, fd));
 }
-// A descriptor. `flags` and `permissions` as for open(2); O_CLOEXEC is not added.
+// A descriptor: the lowest number that is free, also 0, 1 or 2. `flags` and `permissions` as for open(2); O_CLOEXEC is
+// not added.
 inline detail::io_operation<int> open(const char* path, int flags, unsigned permissions = 0) noexcept {
   constexpr int working_directory = -100;  // AT_FDCWD
   return detail::io_operation<int>(
       detail::request(detail::io_code::open, working_directory, path, permissions, static_cast<std::uint32_t>(flags)));
 }
-// Not cancelled by a stop.
+// Not cancelled by a stop. In a forked child the descriptor is closed, and the answer is `forked`.
 inline detail::io_operation<void> close(int fd) noexcept {
   return detail::io_operation<void>(detail::request(detail::io_code::close, fd));
 }

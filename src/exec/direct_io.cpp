@@ -9,18 +9,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 
 #include "base/call_counts.hpp"
+#include "base/fd.hpp"
+#include "base/file_size_limit.hpp"
+#include "base/thread_signal_block.hpp"
 
 namespace quoit::inline v1::detail {
 
 namespace {
 
 static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLERR == POLLERR && EPOLLHUP == POLLHUP);
-
-constexpr std::uint64_t where_it_stands = ~std::uint64_t{0};
 
 // Of a system call, which is counted here.
 std::int32_t answer_of(ssize_t returned) noexcept {
@@ -76,31 +78,47 @@ std::int32_t transmit(const io_request& r, int flags) noexcept {
   return would_wait(answer) && (flags & MSG_DONTWAIT) == 0 ? not_ready : answer;
 }
 
-enum class nature { disk, socket, pipe, other };
-
-nature nature_of(int fd) noexcept {
-  struct stat status{};
-  if (answer_of(::fstat(fd, &status)) != 0) return nature::other;  // the call itself says what is wrong
-  if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode)) return nature::disk;
-  if (S_ISSOCK(status.st_mode)) return nature::socket;
-  return S_ISFIFO(status.st_mode) ? nature::pipe : nature::other;
-}
-
+// As with io_uring, an offset means nothing where there are no places: ESPIPE is no answer.
 ssize_t read_call(const io_request& r) noexcept {
   void* const into = const_cast<void*>(r.address);
-  return r.offset == where_it_stands ? ::read(r.fd, into, r.length)
-                                     : ::pread(r.fd, into, r.length, static_cast<off_t>(r.offset));
+  if (r.offset != where_it_stands) {
+    const ssize_t got = ::pread(r.fd, into, r.length, static_cast<off_t>(r.offset));
+    if (got >= 0 || errno != ESPIPE) return got;
+  }
+  return ::read(r.fd, into, r.length);
 }
 
 ssize_t write_call(const io_request& r) noexcept {
-  return r.offset == where_it_stands ? ::write(r.fd, r.address, r.length)
-                                     : ::pwrite(r.fd, r.address, r.length, static_cast<off_t>(r.offset));
+  if (r.offset != where_it_stands) {
+    const ssize_t written = ::pwrite(r.fd, r.address, r.length, static_cast<off_t>(r.offset));
+    if (written >= 0 || errno != ESPIPE) return written;
+  }
+  return ::write(r.fd, r.address, r.length);
+}
+
+// To a pipe: one that nobody reads is EPIPE, and no signal.
+ssize_t write_to_pipe(const io_request& r) noexcept {
+  if (can_write_without_sigpipe()) {
+    const iovec from{const_cast<void*>(r.address), r.length};
+    return ::pwritev2(r.fd, &from, 1, -1, no_sigpipe_flag);
+  }
+  const thread_signal_block block(SIGPIPE);
+  const ssize_t written = ::write(r.fd, r.address, r.length);
+  if (written < 0 && errno == EPIPE) block.take();
+  return written;
+}
+
+// Nobody waits for what would be refused: at a descriptor that is open for the other direction only.
+std::int32_t may_become_ready(const io_request& r, int wrong_mode) noexcept {
+  const std::int32_t flags = answer_of(::fcntl(r.fd, F_GETFL));
+  if (flags < 0) return flags;
+  return (flags & O_PATH) != 0 || (flags & O_ACCMODE) == wrong_mode ? -EBADF : not_ready;
 }
 
 std::int32_t read_now(partial_io& io) noexcept {
   io_request& r = io.request;
   switch (nature_of(r.fd)) {
-    case nature::socket: return receive(io, 0);
+    case nature::socket: return socket_takes_offset(r) ? receive(io, 0) : -ESPIPE;
     case nature::disk: {
       // What is in memory already; a file system that cannot tell says EOPNOTSUPP.
       const iovec into{const_cast<void*>(r.address), r.length};
@@ -112,25 +130,31 @@ std::int32_t read_now(partial_io& io) noexcept {
     case nature::pipe:
     case nature::other: break;
   }
-  if (!is_ready(r.fd, POLLIN)) return not_ready;
+  if (!is_ready(r.fd, POLLIN)) return may_become_ready(r, O_WRONLY);
   const std::int32_t answer = answer_of(read_call(r));
   return would_wait(answer) ? not_ready : answer;
 }
 
 std::int32_t write_now(const io_request& r) noexcept {
   const nature kind = nature_of(r.fd);
-  if (kind == nature::socket) return transmit(r, MSG_NOSIGNAL);
+  if (kind == nature::socket) return socket_takes_offset(r) ? transmit(r, MSG_NOSIGNAL) : -ESPIPE;
   if (kind == nature::disk) return needs_a_thread;
-  if (!is_ready(r.fd, POLLOUT)) return not_ready;
+  if (!is_ready(r.fd, POLLOUT)) return may_become_ready(r, O_RDONLY);
   io_request fits = r;
   // A pipe that is ready has room for so much; more would wait for its reader.
   if (kind == nature::pipe && fits.length > PIPE_BUF) fits.length = PIPE_BUF;
-  const std::int32_t answer = answer_of(write_call(fits));
+  const std::int32_t answer = answer_of(kind == nature::pipe ? write_to_pipe(fits) : write_call(fits));
   return would_wait(answer) ? not_ready : answer;
 }
 
 std::int32_t accept_now(const io_request& r) noexcept {
-  if (!is_ready(r.fd, POLLIN)) return not_ready;
+  if (!is_ready(r.fd, POLLIN)) {
+    int listens = 0;
+    socklen_t bytes = sizeof listens;
+    const std::int32_t asked = answer_of(::getsockopt(r.fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes));
+    if (asked == 0 && listens != 0) return not_ready;
+    // What does not listen is refused at once.
+  }
   // descriptor: of the application, which has it from here on
   const std::int32_t answer = answer_of(::accept4(r.fd, nullptr, nullptr, static_cast<int>(r.flags)));
   return would_wait(answer) ? not_ready : answer;
@@ -171,6 +195,29 @@ std::int32_t poll_now(const io_request& r) noexcept {
 }
 
 }  // namespace
+
+nature nature_of(int fd) noexcept {
+  struct stat status{};
+  if (answer_of(::fstat(fd, &status)) != 0) return nature::other;  // the call itself says what is wrong
+  if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) || S_ISDIR(status.st_mode)) return nature::disk;
+  if (S_ISSOCK(status.st_mode)) return nature::socket;
+  return S_ISFIFO(status.st_mode) ? nature::pipe : nature::other;
+}
+
+bool can_write_without_sigpipe() noexcept {
+  enum : int { unknown, yes, no };
+  static constinit std::atomic<int> known{unknown};
+  // relaxed: it says what the kernel can do, and nothing of other memory
+  int answer = known.load(std::memory_order_relaxed);
+  if (answer != unknown) return answer == yes;
+  const pipe_ends pipe = make_pipe_ends(O_NONBLOCK);
+  if (!pipe.write) return false;  // no descriptor: asked again the next time
+  char byte = 0;
+  const iovec one{&byte, 1};
+  answer = ::pwritev2(pipe.write.get(), &one, 1, -1, no_sigpipe_flag) == 1 ? yes : no;
+  known.store(answer, std::memory_order_relaxed);  // relaxed: as above
+  return answer == yes;
+}
 
 std::int32_t empty_bell(int descriptor) noexcept {
   std::byte nobody_reads_this[4096];
@@ -213,7 +260,7 @@ std::int32_t do_blocking(partial_io& io) noexcept {
         answer = answer_of(read_call(r));
         whole = answer == -EINTR ? false : advance(io, answer);
         break;
-      case io_code::write: answer = answer_of(write_call(r)); break;
+      case io_code::write: answer = answer_of(within_file_size_limit([&r] { return write_call(r); })); break;
       case io_code::fsync: answer = answer_of(::fsync(r.fd)); break;
       case io_code::fdatasync: answer = answer_of(::fdatasync(r.fd)); break;
       case io_code::open:

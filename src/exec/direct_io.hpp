@@ -1,6 +1,7 @@
 // Requests as plain system calls: what can be done at once is done, and nothing here waits for another process.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "quoit/detail/exec/operation.hpp"
@@ -11,6 +12,19 @@ namespace quoit::inline v1::detail {
 inline constexpr std::int32_t not_ready = INT32_MIN;
 // It may wait for a disk, or for what nothing polls for: a thread that may wait does it.
 inline constexpr std::int32_t needs_a_thread = INT32_MIN + 1;
+
+// What a descriptor is, as far as it matters how it is waited for.
+enum class nature : std::uint8_t { disk, socket, pipe, other };
+nature nature_of(int fd) noexcept;
+
+// True if the kernel can be told to send no SIGPIPE for a write (RWF_NOSIGNAL, Linux 6.18).
+inline constexpr int no_sigpipe_flag = 0x100;
+bool can_write_without_sigpipe() noexcept;
+
+// The offset of a request that means the position of the file itself (quoit::current_position).
+inline constexpr std::uint64_t where_it_stands = ~std::uint64_t{0};
+// The kernel refuses any other offset of a socket.
+inline bool socket_takes_offset(const io_request& r) noexcept { return r.offset == where_it_stands || r.offset == 0; }
 
 // A request, and how far it has come: a MSG_WAITALL, or a file that was only in part in memory.
 struct partial_io {

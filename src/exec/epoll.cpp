@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 
 #include <algorithm>
@@ -18,6 +19,11 @@ namespace quoit::inline v1::detail {
 namespace {
 
 constexpr int events_a_time = 64;
+
+// Not for want of anything that the request itself is about.
+bool is_short_of_something(int number) noexcept {
+  return number == EMFILE || number == ENFILE || number == ENOSPC || number == ENOMEM;
+}
 
 }  // namespace
 
@@ -66,6 +72,7 @@ void epoll_queue::free(pending* p) noexcept {
 }
 
 void epoll_queue::finish(pending& p, std::int32_t answer) noexcept {
+  if (p.now == pending::state::starved) --starved_;
   if (p.now != pending::state::done) {
     (p.before != nullptr ? p.before->after : held_) = p.after;
     if (p.after != nullptr) p.after->before = p.before;
@@ -143,11 +150,18 @@ void epoll_queue::forget(int descriptor) noexcept {
 }
 
 void epoll_queue::go_on(pending& p, std::int32_t answer) noexcept {
-  if (answer == not_ready) return watch(p);
+  // A signal came in between; nobody asked for an end of this.
+  if (answer == not_ready || answer == -EINTR) return watch(p);
   if (p.watched) unwatch(p);
   if (answer != needs_a_thread) return finish(p, answer);
   const std::int32_t status = helpers_->start(p.io, &p, p.job);
-  if (status < 0) return finish(p, status);
+  if (status < 0) {
+    // An open, and a connection that waits for its turn, would hold up everybody here.
+    if (p.io.request.code == io_code::connect) return starve(p);
+    if (p.io.request.code == io_code::open) return finish(p, status);
+    return finish(p, do_blocking(p.io));
+  }
+  if (p.now == pending::state::starved) --starved_;
   p.now = pending::state::helped;
 }
 
@@ -162,15 +176,43 @@ void epoll_queue::watch(pending& p) noexcept {
     return;
   }
   p.watched = duplicate(p.io.request.fd);
-  if (!p.watched) return finish(p, -errno);
+  if (!p.watched) return is_short_of_something(errno) ? starve(p) : finish(p, -errno);
   count(1);
   if (::epoll_ctl(set_.get(), EPOLL_CTL_ADD, p.watched.get(), &wanted) != 0) {
     const int number = errno;
     p.watched.reset();
-    return finish(p, -number);
+    return is_short_of_something(number) ? starve(p) : finish(p, -number);
   }
+  if (p.now == pending::state::starved) --starved_;
+  p.now = pending::state::waits;
   ++registered_;
   p.io.request.fd = p.watched.get();
+}
+
+void epoll_queue::starve(pending& p) noexcept {
+  if (p.now == pending::state::starved) return;
+  struct stat status{};
+  count(1);
+  if (::fstat(p.io.request.fd, &status) != 0) return finish(p, -errno);
+  p.device = status.st_dev;
+  p.inode = status.st_ino;
+  p.now = pending::state::starved;
+  ++starved_;
+}
+
+void epoll_queue::try_starved_again() noexcept {
+  for (pending* p = held_; p != nullptr && starved_ != 0;) {
+    pending& one = *p;
+    p = p->after;
+    if (one.now != pending::state::starved) continue;
+    // It was closed, and the number may be another file's by now.
+    struct stat status{};
+    count(1);
+    const bool same =
+        ::fstat(one.io.request.fd, &status) == 0 && status.st_dev == one.device && status.st_ino == one.inode;
+    ++calls_;
+    go_on(one, same ? do_now(one.io) : -EBADF);
+  }
 }
 
 // Out of the set by hand: it would stay there as long as anybody has the file open.
@@ -187,6 +229,7 @@ void epoll_queue::cancel(operation& op) noexcept {
       p.io.done != 0 && p.io.request.code != io_code::connect ? static_cast<std::int32_t>(p.io.done) : -ECANCELED;
   switch (p.now) {
     case pending::state::waits: unwatch(p); return finish(p, answer);
+    case pending::state::starved: return finish(p, answer);
     case pending::state::listens:
       for (bell* b = bells_; b != nullptr; b = b->next) {
         if (b->asked_by == &p) b->asked_by = nullptr;
@@ -209,6 +252,7 @@ void epoll_queue::take_from_helpers() noexcept {
 }
 
 void epoll_queue::wait(std::int64_t timeout_ns) noexcept {
+  if (starved_ != 0 && (timeout_ns < 0 || timeout_ns > tried_again_after_ns)) timeout_ns = tried_again_after_ns;
   collect(anything() ? 0 : timeout_ns);
   asked_ = true;
 }
@@ -263,6 +307,7 @@ void epoll_queue::collect(std::int64_t timeout_ns) noexcept {
       go_on(p, do_now(p.io));
     }
   }
+  if (starved_ != 0) try_starved_again();
   take_from_helpers();
 }
 

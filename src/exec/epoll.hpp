@@ -4,6 +4,9 @@
 // A request that waits has a duplicate of its descriptor in the epoll set: so several may wait for one, and one that
 // is closed meanwhile goes on, as in io_uring. It costs three more system calls than a request that is answered at
 // once: fcntl, epoll_ctl twice. Bells, which a loop sleeps on each time, stay in the set.
+//
+// Where the process has no descriptor to spare, a request that waits is tried again once in a millisecond, as long as
+// its descriptor is still that of the same file; and what takes a disk is done here instead of by a helper.
 #pragma once
 
 #include <cstdint>
@@ -36,12 +39,15 @@ class epoll_queue {
   // Answers that are here, as far as memory tells.
   bool anything() const noexcept { return done_ != nullptr || helpers_->anything(); }
   // Something waits in the epoll set: only a system call tells whether it is ready.
-  bool must_ask() const noexcept { return registered_ != 0; }
+  bool must_ask() const noexcept { return registered_ != 0 || starved_ != 0; }
+  // Something waits that no descriptor is in the set for: wait() is to return as often as that, and is called as often.
+  bool must_try_again() const noexcept { return starved_ != 0; }
+  static constexpr std::int64_t tried_again_after_ns = 1'000'000;
 
   // Calls `each(tag, result)` for what is complete. How many.
   template <class Each>
   unsigned take(Each each) noexcept {
-    if (!asked_ && registered_ != 0) collect(0);
+    if (!asked_ && must_ask()) collect(0);
     asked_ = false;
     take_from_helpers();
     pending* list = done_;
@@ -72,7 +78,10 @@ class epoll_queue {
     pending* next = nullptr;
     pending* before = nullptr;  // of those that wait, or are with a helper
     pending* after = nullptr;
-    enum class state : std::uint8_t { waits, listens, helped, done } now = state::waits;
+    enum class state : std::uint8_t { waits, starved, listens, helped, done } now = state::waits;
+    // Of a starved one: which file its descriptor is of.
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
   };
   // A descriptor that is in the set for as long as it is open: it is read once per ring, and asked for again and again.
   struct bell {
@@ -89,6 +98,8 @@ class epoll_queue {
   void go_on(pending& p, std::int32_t answer) noexcept;
   void listen(pending& p) noexcept;
   void watch(pending& p) noexcept;
+  void starve(pending& p) noexcept;
+  void try_starved_again() noexcept;
   void unwatch(pending& p) noexcept;
   void collect(std::int64_t timeout_ns) noexcept;
   void take_from_helpers() noexcept;
@@ -103,6 +114,7 @@ class epoll_queue {
   pending* free_ = nullptr;
   bell* bells_ = nullptr;
   unsigned registered_ = 0;
+  unsigned starved_ = 0;
   bool asked_ = false;
   bool coarse_ = false;
   std::uint64_t calls_ = 0;

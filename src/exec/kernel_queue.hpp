@@ -21,11 +21,11 @@ class kernel_queue {
     if (!epoll_) ring_.leave_thread();
   }
   bool prepare(const io_request& request, operation& op) noexcept {
-    return epoll_ ? epoll_->prepare(request, op) : ring_.prepare(request, &op);
+    return epoll_ ? epoll_->prepare(request, op) : ring_.prepare(request, op);
   }
   // False: the queue is full, and the kernel takes nothing before completions are taken.
   bool prepare_cancel(operation& op) noexcept {
-    if (!epoll_) return ring_.prepare_cancel(&op);
+    if (!epoll_) return ring_.prepare_cancel(op);
     epoll_->cancel(op);
     return true;
   }
@@ -48,8 +48,11 @@ class kernel_queue {
   void acknowledge() noexcept {
     if (!epoll_) ring_.acknowledge();
   }
-  // True if an answer may come without making the descriptor readable.
-  bool may_miss_answers() const noexcept { return !epoll_; }
+  // How long an answer may stay unheard that does not make the descriptor readable; below 0: there is none.
+  std::int64_t unheard_ns() const noexcept {
+    if (!epoll_) return uring::unheard_ns;
+    return epoll_->must_try_again() ? epoll_queue::tried_again_after_ns : -1;
+  }
   template <class Each>
   unsigned take(Each each) noexcept {
     return epoll_ ? epoll_->take(each) : ring_.take(each);

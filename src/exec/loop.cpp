@@ -31,9 +31,6 @@ constexpr unsigned looks_while_idle = 16;
 constexpr std::int64_t blind_sleep_ns = 1'000'000;
 // In a loop that is not ours, before that has its turn.
 constexpr unsigned turns_a_poll_max = 32;
-// There, the longest that an answer stays unheard: Linux 6.18 for one does not tell of the second one that comes of a
-// write to an eventfd, as its notice is an eventfd too.
-constexpr std::int64_t unheard_ns = 250'000'000;
 // A sleep that may last as long has no timer of its own.
 constexpr std::int64_t alarm_min_ns = 50'000'000;
 // Between two tries where the kernel has no memory.
@@ -409,7 +406,8 @@ bool loop::lie_down() noexcept {
   if (p.ring.pending()) p.ring.submit();
   const bool answered = p.ring.anything() && reap();
   std::int64_t most = sleep_at_most();
-  if (in_flight_ != nullptr && p.ring.may_miss_answers() && (most < 0 || most > unheard_ns)) most = unheard_ns;
+  const std::int64_t unheard = in_flight_ != nullptr ? p.ring.unheard_ns() : -1;
+  if (unheard >= 0 && (most < 0 || most > unheard)) most = unheard;
   if (answered || !ready_.empty() || most == 0) {
     p.in.woken();
     wake_sources();

@@ -1,12 +1,16 @@
 #include "exec/uring.hpp"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -152,14 +156,16 @@ io_uring_sqe* uring::entry() noexcept {
   return io_uring_get_sqe(&ring_);
 }
 
-bool uring::prepare(const io_request& r, void* tag) noexcept {
+bool uring::prepare(const io_request& r, operation& op) noexcept {
+  op.in_queue = nullptr;
+  if (r.code == io_code::write) return prepare_write(r, op) != nullptr;
   io_uring_sqe* const sqe = entry();
   if (sqe == nullptr) return false;
   void* const address = const_cast<void*>(r.address);
   switch (r.code) {
     case io_code::bell: io_uring_prep_read(sqe, r.fd, address, r.length, ~std::uint64_t{0}); break;
     case io_code::read: io_uring_prep_read(sqe, r.fd, address, r.length, r.offset); break;
-    case io_code::write: io_uring_prep_write(sqe, r.fd, address, r.length, r.offset); break;
+    case io_code::write: break;  // above
     case io_code::fsync: io_uring_prep_fsync(sqe, r.fd, 0); break;
     case io_code::fdatasync: io_uring_prep_fsync(sqe, r.fd, IORING_FSYNC_DATASYNC); break;
     case io_code::open:
@@ -186,14 +192,64 @@ bool uring::prepare(const io_request& r, void* tag) noexcept {
       sqe->addr3 = futex_any_bit;
       break;
   }
-  io_uring_sqe_set_data(sqe, tag);
+  io_uring_sqe_set_data(sqe, &op);
   return true;
 }
 
-bool uring::prepare_cancel(void* tag) noexcept {
+// A peer that is gone is EPIPE, and a file that may not become larger EFBIG; neither is a signal.
+io_uring_sqe* uring::prepare_write(const io_request& r, operation& op) noexcept {
+  const bool has_flag = can_write_without_sigpipe();
+  const nature kind = has_flag ? nature::other : nature_of(r.fd);
+  // The end that is only read would never have room.
+  if (kind == nature::pipe && (::fcntl(r.fd, F_GETFL) & O_ACCMODE) != O_RDONLY) {
+    auto* const w = new (std::nothrow) pipe_write{&op, {r, 0}};
+    io_uring_sqe* const waits = w != nullptr ? wait_for_room(*w) : nullptr;
+    if (waits == nullptr) delete w;
+    if (waits != nullptr) op.in_queue = w;
+    return waits;
+  }
+  io_uring_sqe* const sqe = entry();
+  if (sqe == nullptr) return nullptr;
+  void* const address = const_cast<void*>(r.address);
+  if (kind == nature::socket && socket_takes_offset(r)) {
+    io_uring_prep_send(sqe, r.fd, address, r.length, MSG_NOSIGNAL);
+  } else {
+    io_uring_prep_write(sqe, r.fd, address, r.length, r.offset);
+    if (has_flag) sqe->rw_flags = no_sigpipe_flag;
+    // SIGXFSZ goes to the thread that writes: a worker of the kernel, which has all signals blocked.
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur != RLIM_INFINITY) sqe->flags |= IOSQE_ASYNC;
+  }
+  io_uring_sqe_set_data(sqe, &op);
+  return sqe;
+}
+
+io_uring_sqe* uring::wait_for_room(pipe_write& w) noexcept {
+  io_uring_sqe* const sqe = entry();
+  if (sqe == nullptr) return nullptr;
+  io_uring_prep_poll_add(sqe, w.io.request.fd, POLLOUT);
+  sqe->user_data = reinterpret_cast<std::uintptr_t>(&w) | of_pipe_write;
+  return sqe;
+}
+
+// There is room, or there will be none. The operation that is over, with its answer; or none: it waits again.
+operation* uring::go_on(pipe_write& w, std::int32_t& answer) noexcept {
+  if (answer >= 0) answer = do_now(w.io);
+  if (answer == not_ready) {
+    if (wait_for_room(w) != nullptr) return nullptr;
+    answer = -EAGAIN;
+  }
+  operation* const op = w.op;
+  delete &w;
+  return op;
+}
+
+bool uring::prepare_cancel(const operation& op) noexcept {
   io_uring_sqe* const sqe = entry();
   if (sqe == nullptr) return false;
-  io_uring_prep_cancel(sqe, tag, 0);
+  const auto of = reinterpret_cast<std::uintptr_t>(op.in_queue);
+  const std::uintptr_t tag = of != 0 ? of | of_pipe_write : reinterpret_cast<std::uintptr_t>(&op);
+  io_uring_prep_cancel(sqe, reinterpret_cast<void*>(tag), 0);
   io_uring_sqe_set_data(sqe, nullptr);
   return true;
 }

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <liburing.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -30,8 +31,9 @@ const known& kernel() {
   return text != nullptr && std::strcmp(text, "5.10") == 0 ? of_5_10 : of_5_15;
 }
 
+// What was preloaded over.
 template <class F>
-F* in_liburing(const char* name, F*) {
+F* the_other(const char* name, F*) {
   return reinterpret_cast<F*>(::dlsym(RTLD_NEXT, name));
 }
 
@@ -64,7 +66,7 @@ int io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params
   if ((params->flags & ~k.setup_flags) != 0) return -EINVAL;
   const bool enable = (params->flags & IORING_SETUP_R_DISABLED) == 0;
   params->flags |= IORING_SETUP_R_DISABLED;
-  static auto* const make = in_liburing("io_uring_queue_init_params", &io_uring_queue_init_params);
+  static auto* const make = the_other("io_uring_queue_init_params", &io_uring_queue_init_params);
   if (const int status = make(entries, ring, params); status < 0) return status;
   int status = restrict_to(k, ring->ring_fd);
   if (status == 0 && enable) status = registering(ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, nullptr, 0);
@@ -78,7 +80,7 @@ int io_uring_queue_init_params(unsigned entries, io_uring* ring, io_uring_params
 }
 
 int io_uring_register_probe(io_uring* ring, io_uring_probe* probe, unsigned room) {
-  static auto* const ask = in_liburing("io_uring_register_probe", &io_uring_register_probe);
+  static auto* const ask = the_other("io_uring_register_probe", &io_uring_register_probe);
   const int status = ask(ring, probe, room);
   const unsigned last = kernel().last_code;
   if (status < 0 || probe->last_op <= last) return status;
@@ -86,5 +88,16 @@ int io_uring_register_probe(io_uring* ring, io_uring_probe* probe, unsigned room
   probe->ops_len = static_cast<__u8>(last + 1);
   for (unsigned code = last + 1; code < room; ++code) probe->ops[code].flags = 0;
   return status;
+}
+
+// RWF_NOSIGNAL is of Linux 6.18.
+ssize_t pwritev64v2(int file, const iovec* from, int count, off64_t at, int flags) {
+  constexpr int known_flags = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND;
+  if ((flags & ~known_flags) == 0) {
+    static auto* const write_there = the_other("pwritev64v2", &pwritev64v2);
+    return write_there(file, from, count, at, flags);
+  }
+  errno = EOPNOTSUPP;
+  return -1;
 }
 }

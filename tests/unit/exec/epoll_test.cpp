@@ -232,22 +232,6 @@ TEST_CASE("on epoll, more files than helpers are served in turn") {
   quoit::sync_wait(all(), on_epoll);
 }
 
-TEST_CASE("on epoll, an operation that finds no descriptor to wait with says so") {
-  child poor([] {
-    auto ex = quoit::executor::create(on_epoll).value();
-    const pair p;
-    const rlimit none{3, 3};
-    ::setrlimit(RLIMIT_NOFILE, &none);
-    auto receives = [](int from) -> quoit::task<int> {
-      std::array<std::byte, 8> buffer{};
-      const auto got = co_await quoit::recv(from, buffer);
-      co_return got ? 0 : got.error().system_errno();
-    };
-    return ex.run(receives(p.ends[0])) == EMFILE ? 0 : 1;
-  });
-  CHECK(poor.wait().status == 0);
-}
-
 TEST_CASE("on epoll, an executor that goes with operations in flight leaves nothing behind") {
   const pair p;
   const fifo f;
