@@ -5,6 +5,7 @@
 #include "quoit/clean.hpp"
 #include "quoit/counters.hpp"
 #include "quoit/cursor.hpp"
+#include "quoit/duration.hpp"
 #include "quoit/error.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/executor_group.hpp"

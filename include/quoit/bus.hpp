@@ -105,12 +105,23 @@ class QUOIT_EXPORT bus {
   // topic; a process that does nothing but poll may call this now and then. 0.4 µs for each node of the bus.
   void clean_up() noexcept;
 
+  // Ends the call in which a thread blocks in this bus, or, if none does, the next one that would block: subscriber
+  // wait(), wait_any(), publisher loan_for() and publish_for() in their forms, flush_for(). It answers
+  // errc::interrupted, unless what it waited for is there. Several interrupts before that are one.
+  //
+  // This is the way to end a wait from a signal handler, or from another thread. A handler alone ends none: waits go on
+  // after it, with the time that is left. Coroutines are asked to stop instead (executor::request_stop()).
+  //
+  // Thread safety: any thread, and a signal handler (async-signal-safe; errno is kept). The bus is neither moved nor
+  // destroyed meanwhile. In a forked child it does nothing.
+  void interrupt() noexcept;
+
   // Blocks this thread until one of the subscribers, all of this bus, has something to poll: its place in the
   // list. However many they are, the thread sleeps on one word.
   //
-  // Errors: timed_out, invalid_argument (subscribers of another bus), forked, closed.
+  // Errors: timed_out, interrupted, invalid_argument (subscribers of another bus), forked, closed.
   template <class... T>
-  result<std::size_t> wait_any(std::chrono::nanoseconds timeout, quoit::subscriber<T>&... subscribers) noexcept {
+  result<std::size_t> wait_any(duration timeout, quoit::subscriber<T>&... subscribers) noexcept {
     static_assert(sizeof...(T) > 0, "wait_any() waits for subscribers: give it at least one behind the timeout");
     if constexpr (sizeof...(T) > 0) {
       detail::subscriber_core* const cores[] = {subscribers.core_.get()...};

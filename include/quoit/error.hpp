@@ -33,6 +33,7 @@ enum class errc : std::uint16_t {
   system,         // a system call failed in a way that has no other name here; see system_errno()
   wrong_thread,   // of an executor: it runs on another thread, or is running already
   truncated,      // value(): bytes that were copied; the file was made shorter and ends before the rest
+  interrupted,    // bus::interrupt() ended a call that blocks
 };
 
 QUOIT_EXPORT std::string_view name(errc code) noexcept;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "quoit/duration.hpp"
+
 namespace quoit::inline v1 {
 
 // What a publisher does when subscribers hold the space that it needs. It belongs to the lane.
@@ -90,8 +92,9 @@ struct start {
   static constexpr start sequence(std::uint64_t n) noexcept { return {from::sequence, n}; }
   // The first message of each publisher that was published then or later. Before 1970 nothing was. Where the clock was
   // set back, what is before counts as published before that (docs/topics-on-disk.md).
-  static constexpr start time(std::chrono::sys_time<std::chrono::nanoseconds> when) noexcept {
-    const std::int64_t ns = when.time_since_epoch().count();
+  template <class Duration>
+  static constexpr start time(std::chrono::sys_time<Duration> when) noexcept {
+    const std::int64_t ns = duration(when.time_since_epoch()).count();
     return {from::time, ns > 0 ? static_cast<std::uint64_t>(ns) : 0};
   }
   // Where a subscriber was (subscriber::position()). It has to live until the call returns that this is given to.
@@ -112,18 +115,18 @@ struct bus_options {
   quoit::transport transport = quoit::transport::unspecified;
   quoit::wait wait = quoit::wait::adaptive;
   // None of these three is negative; more than a year is a year.
-  std::chrono::nanoseconds spin_max = std::chrono::microseconds(20);  // for wait::adaptive
+  duration spin_max = std::chrono::microseconds(20);  // for wait::adaptive
   // A sleeper looks around this often by itself, so that a wake that died with its waker costs latency and
   // never hangs. Less than 1 ms is 1 ms.
-  std::chrono::nanoseconds recheck = std::chrono::milliseconds(250);
-  // How long opening and closing wait for the lock of a topic, whose holder may have been stopped.
-  std::chrono::nanoseconds lock_timeout = std::chrono::seconds(5);
+  duration recheck = std::chrono::milliseconds(250);
+  // How long a call that opens, closes or cleans up waits for locks, all together: a holder may have been stopped.
+  duration lock_timeout = std::chrono::seconds(5);
 };
 
 struct executor_options {
   // adaptive: as long as waits are shorter than spin_max, spins for them; else sleeps at once.
   quoit::wait wait = quoit::wait::adaptive;
-  std::chrono::nanoseconds spin_max = std::chrono::microseconds(100);
+  duration spin_max = std::chrono::microseconds(100);
   // Of the submission queue; the completion queue has twice as many. More operations may be in flight than that.
   // 8 to 32768; rounded up to a power of two.
   std::uint32_t entries = 256;
@@ -167,12 +170,12 @@ struct publisher_options {
   // on behind what it published before; while one lives, another of its name is refused (busy).
   std::string_view publisher_name = "0";
   quoit::durability durability = quoit::durability::os;
-  std::chrono::nanoseconds flush_interval = std::chrono::milliseconds(10);  // of durability::interval
-  std::uint64_t segment_bytes = std::uint64_t{64} << 20;  // of a file; messages are at most about half as large
+  duration flush_interval = std::chrono::milliseconds(10);  // of durability::interval
+  std::uint64_t segment_bytes = std::uint64_t{64} << 20;    // of a file; messages are at most about half as large
   // What is kept, in whole files, which are removed from the oldest on: so many bytes, and what was published within
   // this time. A file that a subscriber is in stays, and those behind it. 0: everything.
   std::uint64_t retention_bytes = 0;
-  std::chrono::nanoseconds retention_age = std::chrono::nanoseconds(0);
+  duration retention_age = std::chrono::nanoseconds(0);
   // The hard limit: beyond it a file is removed also from under a subscriber, which goes on at the oldest that is there
   // and is told `lagged`, with the count. The disk has the file's space back once no subscriber is in it, or holds a
   // sample of it. At least retention_bytes; 0: none.

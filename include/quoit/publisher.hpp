@@ -44,8 +44,9 @@ class publisher {
     return constructed();
   }
   // The same; waits for space, on disk for the next file, at most `timeout`. Blocks this thread.
-  // Errors: also timed_out; would_block at once under policy fail, and where loans of one's own are in the way.
-  result<quoit::loan<T>> loan_for(std::chrono::nanoseconds timeout) noexcept
+  // Errors: also timed_out, interrupted (bus::interrupt()); would_block at once under policy fail, and where loans of
+  // one's own are in the way.
+  result<quoit::loan<T>> loan_for(duration timeout) noexcept
     requires(!variable_size<T>)
   {
     return constructed(timeout);
@@ -57,7 +58,7 @@ class publisher {
   {
     return wrapped(sizeof(T));
   }
-  result<quoit::loan<T>> loan_uninit_for(std::chrono::nanoseconds timeout) noexcept
+  result<quoit::loan<T>> loan_uninit_for(duration timeout) noexcept
     requires(!variable_size<T>)
   {
     return wrapped(sizeof(T), timeout);
@@ -70,7 +71,7 @@ class publisher {
   {
     return wrapped(clamped(n));
   }
-  result<quoit::loan<T>> loan_bytes_for(std::size_t n, std::chrono::nanoseconds timeout) noexcept
+  result<quoit::loan<T>> loan_bytes_for(std::size_t n, duration timeout) noexcept
     requires variable_size<T>
   {
     return wrapped(clamped(n), timeout);
@@ -123,7 +124,7 @@ class publisher {
   {
     return copied(&value, sizeof(T));
   }
-  result<void> publish_for(const T& value, std::chrono::nanoseconds timeout) noexcept
+  result<void> publish_for(const T& value, duration timeout) noexcept
     requires(!variable_size<T>)
   {
     return copied(&value, sizeof(T), timeout);
@@ -133,7 +134,7 @@ class publisher {
   {
     return copied(message.data(), message.size());
   }
-  result<void> publish_for(std::span<const std::byte> message, std::chrono::nanoseconds timeout) noexcept
+  result<void> publish_for(std::span<const std::byte> message, duration timeout) noexcept
     requires std::same_as<T, bytes>
   {
     return copied(message.data(), message.size(), timeout);
@@ -143,7 +144,7 @@ class publisher {
   {
     return copied(message.data(), message.size());
   }
-  result<void> publish_for(std::string_view message, std::chrono::nanoseconds timeout) noexcept
+  result<void> publish_for(std::string_view message, duration timeout) noexcept
     requires std::same_as<T, text>
   {
     return copied(message.data(), message.size(), timeout);
@@ -154,7 +155,7 @@ class publisher {
   {
     return encoded(value);
   }
-  result<void> publish_for(const T& value, std::chrono::nanoseconds timeout)
+  result<void> publish_for(const T& value, duration timeout)
     requires coded<T>
   {
     return encoded(value, timeout);
@@ -176,11 +177,12 @@ class publisher {
   // sealed memory a lane goes with its publisher: there it holds for those who have begun to read it.) What
   // is behind an open loan is not visible yet. Blocks this thread.
   //
-  // Errors: timed_out, forked; on disk what the disk said, as a rule system with an errno, in words: what was published
-  // since the last flush may be lost with the machine. That is said once; the file is left, and the next flush speaks
-  // of what is published from here on. On disk also not_found, for as long as it is so: the directory of the topic, or
-  // one above, was renamed, removed or replaced, and nobody finds there what is published.
-  result<void> flush_for(std::chrono::nanoseconds timeout) noexcept { return core_->flush(timeout); }
+  // Errors: timed_out, interrupted (on disk not while this thread itself writes back), forked; on disk what the disk
+  // said, as a rule system with an errno, in words: what was published since the last flush may be lost with the
+  // machine. That is said once; the file is left, and the next flush speaks of what is published from here on. On disk
+  // also not_found, for as long as it is so: the directory of the topic, or one above, was renamed, removed or
+  // replaced, and nobody finds there what is published.
+  result<void> flush_for(duration timeout) noexcept { return core_->flush(timeout); }
   // co_await flush(): the same, without an end. Suspends; goes on on the same executor. On disk the helper thread wakes
   // it, and the executor is from then on that of this bus; on the kernel path it looks once in a millisecond. The
   // publisher stays until it is over. Errors: as above, and cancelled; on disk also wrong_thread, and closed if the

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "quoit/detail/exec/promise.hpp"
+#include "quoit/duration.hpp"
 #include "quoit/result.hpp"
 
 namespace quoit::inline v1 {
@@ -64,14 +65,15 @@ class sleep_operation {
 
 }  // namespace detail
 
-// co_await sleep_for(d): suspends for at least `d`, at most 292 years; goes on on the same executor. Allocates nothing.
+// co_await sleep_for(d): suspends for at least `d`; goes on on the same executor. Allocates nothing.
 // Errors: cancelled, forked.
-inline detail::sleep_operation sleep_for(std::chrono::nanoseconds d) noexcept {
+inline detail::sleep_operation sleep_for(duration d) noexcept {
   return detail::sleep_operation(detail::loop::ns_from_now(d));
 }
 // Until that time of the steady clock; one that is over is no wait, but a turn of the loop.
-inline detail::sleep_operation sleep_until(std::chrono::steady_clock::time_point t) noexcept {
-  return detail::sleep_operation(std::chrono::duration_cast<std::chrono::nanoseconds>(t.time_since_epoch()).count());
+template <class Duration>
+detail::sleep_operation sleep_until(std::chrono::time_point<std::chrono::steady_clock, Duration> t) noexcept {
+  return detail::sleep_operation(duration(t.time_since_epoch()).count());
 }
 
 }  // namespace quoit::inline v1

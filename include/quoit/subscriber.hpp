@@ -82,14 +82,7 @@ class subscriber {
   // newer_version, once for each lane in which that is found: it is left, with what is in it, and the others go on.
   result<sample<T>> poll() noexcept {
     result<sample<T>> out(tl::in_place);
-    const auto polled = core_->poll(out->message_);
-    if (polled == detail::subscriber_core::polled::message) [[likely]] {
-      out->core_ = core_.get();
-      if (!detail::size_fits<T>(out->data().size())) [[unlikely]]
-        out = tl::unexpected(error(errc::corrupt));
-    } else if (polled == detail::subscriber_core::polled::failed) [[unlikely]] {
-      out = tl::unexpected(core_->why_failed());
-    }
+    hand_over(out, core_->poll(out->message_));
     return out;
   }
 
@@ -101,21 +94,12 @@ class subscriber {
   }
 
   // The next message. Blocks this thread until there is one, at most `timeout`; spins before it sleeps as the
-  // bus was told (bus_options wait). Errors: as poll(), and timed_out.
-  result<sample<T>> wait(std::chrono::nanoseconds timeout = std::chrono::nanoseconds::max()) noexcept {
-    using clock = std::chrono::steady_clock;
-    auto got = poll();
-    if (!got || *got) return got;
-    const bool endless = timeout > std::chrono::hours(24 * 365);
-    const clock::time_point end =
-        endless ? clock::time_point::max() : clock::now() + std::max(timeout, std::chrono::nanoseconds(0));
-    for (;;) {
-      const std::chrono::nanoseconds left = endless ? timeout : end - clock::now();
-      if (auto ok = core_->wait(left); !ok) return tl::unexpected(std::move(ok.error()));
-      // There may be nothing after all: what woke us was a publisher that came or went.
-      got = poll();
-      if (!got || *got) return got;
-    }
+  // bus was told (bus_options wait). A signal that is handled meanwhile ends no wait; bus::interrupt() does, also in a
+  // handler. Errors: as poll(), and timed_out, interrupted.
+  result<sample<T>> wait(duration timeout = duration::max()) noexcept {
+    result<sample<T>> out(tl::in_place);
+    hand_over(out, core_->wait_for(out->message_, timeout));
+    return out;
   }
 
   // co_await next(): the next message, in a task of an executor, which from then on is that of this bus. Suspends until
@@ -179,6 +163,17 @@ class subscriber {
   std::uint64_t lost() const noexcept { return core_->lost(); }
 
  private:
+  // What was polled becomes the caller's.
+  void hand_over(result<sample<T>>& out, detail::subscriber_core::polled polled) noexcept {
+    if (polled == detail::subscriber_core::polled::message) [[likely]] {
+      out->core_ = core_.get();
+      if (!detail::size_fits<T>(out->data().size())) [[unlikely]]
+        out = tl::unexpected(error(errc::corrupt));
+    } else if (polled == detail::subscriber_core::polled::failed) [[unlikely]] {
+      out = tl::unexpected(core_->why_failed());
+    }
+  }
+
   friend class bus;
   template <class>
   friend class replay;

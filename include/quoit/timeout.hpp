@@ -1,11 +1,11 @@
 #pragma once
 
-#include <chrono>
 #include <span>
 #include <type_traits>
 #include <utility>
 
 #include "quoit/detail/exec/group.hpp"
+#include "quoit/duration.hpp"
 #include "quoit/result.hpp"
 
 namespace quoit::inline v1 {
@@ -36,7 +36,7 @@ task<awaited<Awaitable>> as_task(Awaitable what) {
 // this a result<U>: then a value that came in spite of the stop is the answer, and no message is lost. Exceptions of
 // the task are thrown.
 template <class T>
-task<typename detail::timed<T>::type> timeout(std::chrono::nanoseconds limit, task<T> work) {
+task<typename detail::timed<T>::type> timeout(duration limit, task<T> work) {
   detail::group group;
   detail::outcome<T> out;
   detail::member_task children[] = {detail::member_task::run(std::move(work), out, group, 0)};
@@ -62,7 +62,7 @@ task<typename detail::timed<T>::type> timeout(std::chrono::nanoseconds limit, ta
 // The same for what is awaited directly: timeout(1s, subscriber.next()).
 template <class Awaitable>
   requires requires(Awaitable a) { std::move(a).operator co_await(); }
-auto timeout(std::chrono::nanoseconds limit, Awaitable what) {
+auto timeout(duration limit, Awaitable what) {
   return timeout(limit, detail::as_task(std::move(what)));
 }
 

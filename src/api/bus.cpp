@@ -91,6 +91,8 @@ transport_info bus::transport() const {
   return {node_->on_kernel() ? quoit::transport::kernel : quoit::transport::shared_memory, node_->why_transport()};
 }
 
+void bus::interrupt() noexcept { node_->interrupt(); }
+
 void bus::clean_up() noexcept { detail::clean_up_after_dead(*node_); }
 
 namespace detail {

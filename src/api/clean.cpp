@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/file_lock.hpp"
 #include "mem/shm_file.hpp"
 #include "quoit/options.hpp"
 #include "topic/names.hpp"
@@ -42,6 +43,7 @@ result<void> clean_shared_memory(std::string_view bus, bool force) {
   if (!left) return tl::unexpected(left.error());
   if (!*left) return {};
   const bus_options options{.node_name = "quoit clean", .transport = transport::shared_memory};
+  const lock_wait_limit limit(options.lock_timeout);
   for (int attempt = 0; attempt < attempts_max; ++attempt) {
     // So that nothing is made where the answer will be `busy`.
     if (!force) {

@@ -45,6 +45,7 @@ std::string_view name(errc code) noexcept {
     case errc::system: return "system error";
     case errc::wrong_thread: return "wrong thread";
     case errc::truncated: return "truncated";
+    case errc::interrupted: return "interrupted";
   }
   return "unknown error";
 }

@@ -20,8 +20,28 @@ lock_status try_lock(int fd, off_t byte) noexcept;
 // For reading: others may hold the byte for reading too. `held_by_other`: somebody holds it for writing.
 lock_status try_lock_shared(int fd, off_t byte) noexcept;
 
-// Tries until `timeout` is over. `held_by_other` then.
+// Tries until `timeout` is over, or what the call may wait altogether (below). `held_by_other` then.
 lock_status lock(int fd, off_t byte, std::chrono::nanoseconds timeout) noexcept;
+
+// While one exists, all calls of lock() in this thread together wait no longer than this. A call that takes several
+// locks makes one at its begin, so that lock_timeout is the limit of the whole call. Inside of another one it does
+// nothing.
+class lock_wait_limit {
+ public:
+  explicit lock_wait_limit(std::chrono::nanoseconds total) noexcept;
+  ~lock_wait_limit();
+  lock_wait_limit(const lock_wait_limit&) = delete;
+  lock_wait_limit& operator=(const lock_wait_limit&) = delete;
+
+  // What is left of the limit of this thread; `without` if there is none.
+  static std::chrono::nanoseconds left(std::chrono::nanoseconds without) noexcept;
+  // Waited for something else that counts.
+  static void spend(std::chrono::nanoseconds waited) noexcept;
+
+ private:
+  std::chrono::nanoseconds left_;
+  bool outermost_;
+};
 
 void unlock(int fd, off_t byte) noexcept;
 

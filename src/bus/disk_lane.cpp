@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <system_error>
 
+#include "base/deadline.hpp"
+
 namespace quoit::inline v1::detail {
 
 namespace {
 
 // Who waits that long writes back itself, as in log_writer::flush().
 constexpr auto written_here_from = std::chrono::seconds(10);
-constexpr std::chrono::nanoseconds longest_wait = std::chrono::hours(24 * 365);
+constexpr std::chrono::nanoseconds longest_interval = std::chrono::hours(24 * 365);
+constexpr std::chrono::nanoseconds interrupts_looked_for_each = std::chrono::milliseconds(10);
 
 log_durability durability_of(durability asked) noexcept {
   return asked == durability::each       ? log_durability::each
@@ -57,7 +60,7 @@ result<log_writer_options> disk_options_for(const std::string& topic, const mess
     return tl::unexpected(error(errc::message_too_large, ok.error().words(), ok.error().value()));
   }
   o.durability = durability_of(options.durability);
-  o.interval = options.flush_interval;
+  o.interval = std::min<std::chrono::nanoseconds>(options.flush_interval, longest_interval);
   o.retention = {options.retention_bytes, options.retention_bytes_max, static_cast<u64>(options.retention_age.count())};
   o.claims_max = options.loans_max;
   o.own_thread = false;
@@ -115,14 +118,20 @@ flush_status disk_lane::flush_status_of(const publisher_core::flush_range& asked
   return status;
 }
 
-flush_status disk_lane::flush(std::chrono::nanoseconds timeout) noexcept {
+flush_status disk_lane::flush(std::chrono::nanoseconds timeout, bool& interrupted) noexcept {
+  const deadline end(timeout);
   const publisher_core::flush_range asked{flushed_, appender().frontier()};
   if (timeout >= written_here_from) {
     keeper().write_back_here(asked.position);
   } else {
     keeper().request(asked.position);
   }
-  keeper().wait(asked.since, asked.position, std::clamp(timeout, std::chrono::nanoseconds(0), longest_wait));
+  // An interrupt wakes no condition variable: it may come in a signal handler.
+  flush_status status = flush_status::pending;
+  do {
+    status = keeper().wait(asked.since, asked.position, std::min(end.left(), interrupts_looked_for_each));
+    interrupted = status == flush_status::pending && owner_.take_interrupt();
+  } while (status == flush_status::pending && !interrupted && !end.over());
   return flush_status_of(asked);
 }
 

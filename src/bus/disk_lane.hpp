@@ -46,8 +46,8 @@ class disk_lane {
   // Asks for everything that is resolved to be written back: what to ask for.
   publisher_core::flush_range request_flush() noexcept;
   flush_status flush_status_of(const publisher_core::flush_range& asked) noexcept;
-  // Blocks this thread.
-  flush_status flush(std::chrono::nanoseconds timeout) noexcept;
+  // Blocks this thread. `interrupted`: it is pending because of node::interrupt().
+  flush_status flush(std::chrono::nanoseconds timeout, bool& interrupted) noexcept;
   // The first sequence that is not known to be on the disk.
   u64 durable_sequence() noexcept;
 

@@ -12,8 +12,8 @@
 
 #include <memory>
 
+#include "base/deadline.hpp"
 #include "base/fd.hpp"
-#include "bus/deadline.hpp"
 #include "topic/node.hpp"
 
 namespace quoit::inline v1::detail {

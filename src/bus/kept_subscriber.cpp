@@ -2,6 +2,7 @@
 // and is where a subscriber is entered, armed and woken, as in memory (B1 to B6). Without a bus nobody wakes it.
 #include <utility>
 
+#include "base/file_lock.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "storage/log_lane.hpp"
 #include "topic/names.hpp"
@@ -115,6 +116,7 @@ result<subscriber_core*> subscriber_core::open_kept(const std::shared_ptr<node>&
                                                     const message_type& type, const subscriber_options& options,
                                                     std::chrono::nanoseconds lock_timeout,
                                                     std::unique_ptr<kept_subscription>& kept) {
+  const lock_wait_limit limit(lock_timeout);
   auto parts = std::make_unique<subscriber_parts>();
   parts->owner = owner;
   parts->options = options;

@@ -95,6 +95,7 @@ result<void> publisher_core::flush(std::chrono::nanoseconds timeout) noexcept {
   const deadline end(timeout);
   long pause_ns = 20'000;
   while (!is_flushed()) {
+    if (parts_->owner->take_interrupt()) return tl::unexpected(error(errc::interrupted));
     if (end.over()) return tl::unexpected(error(errc::timed_out));
     // Its thread sends meanwhile. This is done at the end of something, and not in the middle.
     const timespec pause{0, std::min(pause_ns, static_cast<long>(end.left().count()))};

@@ -4,7 +4,8 @@
 #include <optional>
 #include <system_error>
 
-#include "bus/deadline.hpp"
+#include "base/deadline.hpp"
+#include "bus/attempts.hpp"
 #include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/offload.hpp"

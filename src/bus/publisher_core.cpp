@@ -5,8 +5,9 @@
 #include <cstring>
 
 #include "base/clock.hpp"
+#include "base/deadline.hpp"
+#include "base/file_lock.hpp"
 #include "bus/bus_loop.hpp"
-#include "bus/deadline.hpp"
 #include "bus/publisher_parts.hpp"
 #include "topic/names.hpp"
 #include "wake/doze.hpp"
@@ -26,6 +27,7 @@ result<void> check_options(const publisher_options& options) {
 
 result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                              const message_type& type, const publisher_options& options) {
+  const lock_wait_limit limit(owner->settings().lock_timeout);
   if (!options.directory.empty()) return open_on_disk(owner, name, type, options);
   lane_preparation prepared(owner->store());
   const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
@@ -41,6 +43,7 @@ result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& o
                                                   const message_type& type, const publisher_options& options,
                                                   lane_preparation& prepared, std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
+  const lock_wait_limit limit(lock_timeout);
   if (auto ok = check_options(options); !ok) return tl::unexpected(std::move(ok.error()));
   if (owner->on_kernel()) return open_kernel(owner, name, type, options, lock_timeout);
   // Before anything is made: most mistakes are in here.
@@ -95,6 +98,7 @@ void publisher_core::close() noexcept {
 }
 
 void publisher_core::finish() noexcept {
+  const lock_wait_limit limit(parts_->owner->settings().lock_timeout);
   if (epoch_ != fork_epoch && parts_->owner->left_behind()) {
     static_cast<void>(parts_.release());
   } else if (parts_->sockets) {
@@ -168,6 +172,7 @@ error publisher_core::why_refused() const noexcept {
     }
     case claim_status::too_many: return error(errc::too_many_loans, writer_->unresolved());
     case claim_status::timed_out: return error(errc::timed_out, writer_->refusal().slot);
+    case claim_status::interrupted: return error(errc::interrupted, writer_->refusal().slot);
     default: return error(errc::would_block, writer_->refusal().slot);
   }
 }
@@ -230,8 +235,9 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
       if (claim(payload_bytes, out, true)) return true;
       // What was in the way may have moved on, and a loan of one's own be in the way now.
       if (refusal_ != claim_status::would_block || !writer_->refusal().by_reader) return false;
-      if (end.over()) {
-        refusal_ = claim_status::timed_out;
+      const bool interrupted = self.take_interrupt();
+      if (interrupted || end.over()) {
+        refusal_ = interrupted ? claim_status::interrupted : claim_status::timed_out;
         return false;
       }
       cpu_relax();
@@ -240,7 +246,7 @@ bool publisher_core::wait_for_space(u32 payload_bytes, lane_claim& out, std::chr
     if (settings.how != wait::spin) {
       doze_for_space(
           self.bell(), [&](bool waits) { announce_waiting(waits); },
-          [&] { return writer_->would_grant(payload_bytes); },
+          [&] { return writer_->would_grant(payload_bytes) || self.interrupt_requested(); },
           [&](nap& pause) { pause.sleep(std::min(end.left(), settings.recheck)); });
       if (self.attachment) self.attachment->slept_beside();
     }
@@ -317,9 +323,9 @@ bool publisher_core::never_refuses() const noexcept {
 blocked_by publisher_core::who_blocks() const noexcept {
   blocked_by who{no_slot, 0, {}};
   if (disk_) return who;  // readers of a directory are in nobody's way
-  if (epoch_ != fork_epoch || (refusal_ != claim_status::would_block && refusal_ != claim_status::timed_out)) {
-    return who;
-  }
+  const bool by_somebody = refusal_ == claim_status::would_block || refusal_ == claim_status::timed_out ||
+                           refusal_ == claim_status::interrupted;
+  if (epoch_ != fork_epoch || !by_somebody) return who;
   if (parts_->sockets) {
     who.subscription = writer_->refusal().slot;
     parts_->sockets->who_blocks(who.subscription, who.pid, who.node_name);

@@ -4,7 +4,8 @@
 #include <cstring>
 #include <system_error>
 
-#include "bus/deadline.hpp"
+#include "base/file_lock.hpp"
+#include "bus/attempts.hpp"
 #include "bus/disk_lane.hpp"
 #include "bus/publisher_parts.hpp"
 #include "quoit/offload.hpp"
@@ -91,6 +92,7 @@ result<topic::opened> disk_opening::open_topic(std::chrono::nanoseconds lock_tim
 }
 
 result<void> disk_opening::ask_topic(std::chrono::nanoseconds lock_timeout) {
+  const lock_wait_limit limit(lock_timeout);
   auto opened = open_topic(lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
   auto entry = find_entry(opened->control);
@@ -143,6 +145,7 @@ void disk_opening::enter_table(topic& control, u32 index) {
 result<void> disk_opening::measure_ends() { return ends_.measure(writing_.directory, topic_); }
 
 result<publisher_core*> disk_opening::enter(std::chrono::nanoseconds lock_timeout) {
+  const lock_wait_limit limit(lock_timeout);
   std::unique_ptr<disk_lane> lane;  // goes behind the topic's lock: it may have to wait for a disk
   auto opened = open_topic(lock_timeout);
   if (!opened) return tl::unexpected(std::move(opened.error()));
@@ -293,6 +296,7 @@ error publisher_core::why_refused_on_disk() const noexcept {
     }
     case claim_status::too_many: return error(errc::too_many_loans, disk_->appender().unresolved());
     case claim_status::timed_out: return error(errc::timed_out, no_slot);
+    case claim_status::interrupted: return error(errc::interrupted, no_slot);
     case claim_status::no_space: {
       // Whatever kept the file from being made: as a rule a full disk.
       error why = disk_->keeper().supply_failure();
@@ -309,12 +313,14 @@ bool publisher_core::wait_for_segment(u32 payload_bytes, lane_claim& out, std::c
   for (;;) {
     if (claim_elsewhere(payload_bytes, out)) return true;
     if (refusal_ != claim_status::would_block || !segment_is_due_) return false;
-    if (end.over()) {
-      refusal_ = claim_status::timed_out;
+    const bool interrupted = self.take_interrupt();
+    if (interrupted || end.over()) {
+      refusal_ = interrupted ? claim_status::interrupted : claim_status::timed_out;
       return false;
     }
     doze_for_space(
-        self.bell(), [&](bool waits) { announce_waiting(waits); }, [&] { return disk_->supply_changed(); },
+        self.bell(), [&](bool waits) { announce_waiting(waits); },
+        [&] { return disk_->supply_changed() || self.interrupt_requested(); },
         [&](nap& pause) { pause.sleep(std::min(end.left(), self.settings().recheck)); });
     if (self.attachment) self.attachment->slept_beside();
   }
@@ -336,12 +342,13 @@ publisher_core::flushing publisher_core::flush_status(const flush_range& asked) 
 error publisher_core::why_not_flushed() const { return disk_->keeper().sync_failure(); }
 
 result<void> publisher_core::flush_on_disk(std::chrono::nanoseconds timeout) noexcept {
-  switch (disk_->flush(timeout)) {
+  bool interrupted = false;
+  switch (disk_->flush(timeout, interrupted)) {
     case detail::flush_status::durable: return {};
     case detail::flush_status::failed: return tl::unexpected(why_not_flushed());
     case detail::flush_status::pending: break;
   }
-  return tl::unexpected(error(errc::timed_out));
+  return tl::unexpected(error(interrupted ? errc::interrupted : errc::timed_out));
 }
 
 u64 publisher_core::durable_sequence() noexcept {

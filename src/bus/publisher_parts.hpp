@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "bus/deadline.hpp"
+#include "base/deadline.hpp"
 #include "bus/disk_lane.hpp"
 #include "bus/foreign_bell.hpp"
 #include "bus/places.hpp"

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/file_lock.hpp"
 #include "base/random.hpp"
-#include "bus/deadline.hpp"
+#include "bus/attempts.hpp"
 #include "bus/lane_links.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/bus_waits.hpp"
@@ -14,6 +15,7 @@ namespace quoit::inline v1::detail {
 
 result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                                const message_type& type, const subscriber_options& options) {
+  const lock_wait_limit limit(owner->settings().lock_timeout);
   return open_with(owner, name, type, options, owner->settings().lock_timeout);
 }
 
@@ -21,6 +23,7 @@ result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>&
                                                     const message_type& type, const subscriber_options& options,
                                                     std::chrono::nanoseconds lock_timeout) {
   if (owner->forked()) return tl::unexpected(error(errc::forked));
+  const lock_wait_limit limit(lock_timeout);
   std::unique_ptr<kept_subscription> kept;
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     if (!kept) {
@@ -211,6 +214,7 @@ void subscriber_core::finish() noexcept {
   }
   const bool in_table = !parts_->observes() && !parts_->sockets && parts_->control;
   if (epoch_ == fork_epoch && in_table) {
+    const lock_wait_limit limit(parts_->owner->settings().lock_timeout);
     // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
     if (auto lock = parts_->control.lock()) {
       parts_->control.remove_subscription(*parts_->owner, parts_->index);

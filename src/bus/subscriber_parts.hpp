@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "bus/deadline.hpp"
+#include "base/deadline.hpp"
 #include "bus/foreign_bell.hpp"
 #include "bus/kept_subscription.hpp"
 #include "quoit/detail/exec/loop.hpp"

@@ -2,7 +2,7 @@
 //
 // Looks and wakes are ordered by rules B1 to B6 of docs/design/wake.md. A wake can only be lost with a waker
 // that died between taking a bit and ringing: the recheck looks at everything again, and sets the bits again.
-#include "bus/deadline.hpp"
+#include "base/deadline.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "wake/doze.hpp"
 
@@ -67,11 +67,27 @@ void subscriber_core::recheck_publishers() noexcept {
   if (drained) drop_drained();
 }
 
-result<void> subscriber_core::wait(std::chrono::nanoseconds timeout) noexcept {
+subscriber_core::polled subscriber_core::wait_for(held_message& out, std::chrono::nanoseconds timeout) noexcept {
+  const deadline end(timeout);
   subscriber_core* const self = this;
-  auto which = wait_any({&self, 1}, timeout);
-  if (!which) return tl::unexpected(std::move(which.error()));
-  return {};
+  // What is there is taken, whatever the time.
+  polled status = poll(out);
+  while (status == polled::nothing) {
+    auto which = wait_any({&self, 1}, end.left());
+    if (!which) {
+      parts_->failure = std::move(which.error());
+      return polled::failed;
+    }
+    // There may be nothing after all: what woke us was a publisher that came or went, or one that writes nonsense. So
+    // it is here that every round looks at the time.
+    status = poll(out);
+    if (status != polled::nothing) break;
+    const bool interrupted = parts_->owner->take_interrupt();
+    if (!interrupted && !end.over()) continue;
+    parts_->failure = error(interrupted ? errc::interrupted : errc::timed_out);
+    return polled::failed;
+  }
+  return status;
 }
 
 result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> cores,
@@ -112,7 +128,7 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
         cpu_relax();
       }
       if (settings.how == wait::spin && first.recheck.over()) recheck_all();
-    } while (!spin.over());
+    } while (!spin.over() && !self.interrupt_requested());
   }
 
   for (;;) {
@@ -125,7 +141,8 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
         [&] {
           for (subscriber_core* const core : cores) core->set_armed_bit();
         },
-        [&] { return (i = look()) < cores.size(); }, [&] { return self.any_ready(); },
+        // Last whether to stop: a look may take what interrupt() wrote to the sockets' epoll.
+        [&] { return (i = look()) < cores.size() || self.interrupt_requested(); }, [&] { return self.any_ready(); },
         [&](nap& pause) {
           const auto left = end.left();
           timed_out = left.count() == 0;
@@ -143,6 +160,11 @@ result<std::size_t> subscriber_core::wait_any(std::span<subscriber_core* const> 
         },
         [&] { self.take_ready(); });
     if (self.attachment) self.attachment->slept_beside();
+    if (self.interrupt_requested()) {
+      if (i = look(); i < cores.size()) return i;
+      self.take_interrupt();
+      return tl::unexpected(error(errc::interrupted));
+    }
     if (timed_out && i == cores.size()) {
       if (first.recheck.over()) recheck_all();
       return tl::unexpected(error(errc::timed_out));

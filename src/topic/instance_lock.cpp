@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/call_counts.hpp"
+#include "base/deadline.hpp"
 #include "base/file_lock.hpp"
 #include "base/name_hash.hpp"
 #include "mem/shm_file.hpp"
@@ -69,16 +70,20 @@ std::optional<off_t> instance_lock::other() const noexcept {
 }
 
 bool instance_lock::wait_until_left(off_t instance, std::chrono::nanoseconds timeout) const noexcept {
-  const auto end = std::chrono::steady_clock::now() + timeout;
+  if (!held_by_other(directory_.get(), instance, 1)) return true;
+  const auto begin = std::chrono::steady_clock::now();
+  const deadline end(std::min(timeout, lock_wait_limit::left(timeout)));
   long pause_ns = 50'000;
-  while (held_by_other(directory_.get(), instance, 1)) {
-    if (std::chrono::steady_clock::now() >= end) return false;
+  bool held = true;
+  while (held && !end.over()) {
     const timespec pause{0, pause_ns};
     count_call(calls_made.sleeps);
     ::nanosleep(&pause, nullptr);
     pause_ns = std::min(pause_ns * 2, 5'000'000L);
+    held = held_by_other(directory_.get(), instance, 1);
   }
-  return true;
+  lock_wait_limit::spend(std::chrono::steady_clock::now() - begin);
+  return !held;
 }
 
 error error_of_other_instance(std::string_view bus) {

@@ -46,7 +46,8 @@ class instance_lock {
 
   // An instance, other than the own one, that a process is on. 0.4 µs, and 9 µs on a machine with a thousand nodes.
   std::optional<off_t> other() const noexcept;
-  // True once no process is on it any more; false if `timeout` is over before. Looks once in 5 ms.
+  // True once no process is on it any more; false if `timeout`, or what the call may wait altogether (lock_wait_limit),
+  // is over before. Looks once in 5 ms.
   bool wait_until_left(off_t instance, std::chrono::nanoseconds timeout) const noexcept;
 
  private:

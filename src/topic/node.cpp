@@ -1,5 +1,8 @@
 #include "topic/node.hpp"
 
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -18,6 +21,10 @@ node::~node() {
   attachment.reset();
   for (auto& one : kept) {
     if (forked() && one->has_thread()) static_cast<void>(one.release());
+  }
+  if (!forked()) {
+    const deadline end(settings_.lock_timeout);
+    for (const auto& one : kept) one->finish_until(end);
   }
   kept.clear();
   if (!life_ || forked()) return;
@@ -59,6 +66,7 @@ void node::tidy_temporaries() { store_->remove_abandoned(bus_temporary_prefix(bu
 
 result<void> node::wait_for_other_instances() const {
   if (!instance_) return {};
+  const lock_wait_limit limit(settings_.lock_timeout);
   while (const auto instance = instance_.other()) {
     if (!instance_.wait_until_left(*instance, settings_.lock_timeout)) {
       return tl::unexpected(error_of_other_instance(bus_));
@@ -126,6 +134,7 @@ void node::remove_pipes_of(node_id id) {
 }
 
 void node::clean_all_dead() {
+  const lock_wait_limit limit(settings_.lock_timeout);
   for (u32 i = 0; i < nodes_; ++i) {
     // sync(node.record): as above
     if (i == index_ && life_ && generation_ != 0) continue;
@@ -245,6 +254,36 @@ void node::ring_node_anyway(node_id id) noexcept {
   ring_anyway(entry(id.index).bell);
   // relaxed: stored before the node slept so for the first time; one that begins to is about to look
   if (load_relaxed(entry(id.index).rung) == sleeps_on_pipe) ring_pipe(id);
+}
+
+void node::interrupt() noexcept {
+  if (forked()) return;
+  const int before = errno;
+  // sync(node.interrupt): what the caller stored before is visible to the thread whose wait ends
+  interrupt_.store(1, std::memory_order_release);
+  // Fences first: either we see that the node sleeps, or its last look sees the request.
+  ring_node(id());
+  // relaxed: ordered by that fence
+  const int descriptor = interrupt_fd_.load(std::memory_order_relaxed);
+  const u64 one = 1;
+  if (descriptor >= 0) static_cast<void>(::write(descriptor, &one, sizeof one) < 0);
+  errno = before;
+}
+
+bool node::take_interrupt() noexcept {
+  // relaxed: the exchange decides
+  if (interrupt_.load(std::memory_order_relaxed) == 0) return false;
+  // sync(node.interrupt): as above
+  return interrupt_.exchange(0, std::memory_order_acquire) != 0;
+}
+
+int node::interrupt_descriptor() noexcept {
+  if (!interrupt_bell_) {
+    interrupt_bell_ = make_eventfd(EFD_NONBLOCK);
+    // relaxed: a thread that sleeps there fences first, and then looks whether an interrupt came before
+    interrupt_fd_.store(interrupt_bell_.get(), std::memory_order_relaxed);
+  }
+  return interrupt_bell_.get();
 }
 
 void node::mark_own(u32 ready_bit) noexcept {

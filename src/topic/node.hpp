@@ -9,10 +9,12 @@
 // process uses.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/deadline.hpp"
 #include "base/fork_guard.hpp"
 #include "mem/segment_store.hpp"
 #include "quoit/detail/bus_layout.hpp"
@@ -47,6 +49,8 @@ class node_keepsake {
  public:
   virtual ~node_keepsake() = default;
   virtual bool over() const noexcept = 0;
+  // Blocks until it is over, or that time.
+  virtual void finish_until(const deadline& /*end*/) noexcept {}
   // True if a thread of its own works on it, so that a forked child cannot take it apart.
   virtual bool has_thread() const noexcept { return false; }
 };
@@ -108,8 +112,8 @@ class node {
   void clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout);
   void clean_all_dead();
 
-  // busy: a process was on another instance of the bus, all of the time that it was waited for, lock_timeout for each
-  // instance. Nothing if there is none, or the bus has no files.
+  // Waits until no process is on another instance of the bus, lock_timeout at most. Nothing if the bus has no files.
+  // Errors: busy (a process is still on one).
   result<void> wait_for_other_instances() const;
   // When this node is the last one out, it removes the files of the bus also if processes are on another instance.
   void remove_despite_other_instances() noexcept { removes_despite_others_ = true; }
@@ -146,6 +150,16 @@ class node {
   void remove_endpoint_pipe(u32 number) noexcept;
   enum class wake { in_time, late, vain };  // late: the recheck found something; vain: it was rung for nothing
   void count_sleep(wake how) noexcept;
+  // Ends the call in which a thread blocks in this node or, if none does, the next one that would block. Any thread,
+  // and a signal handler; errno is kept.
+  void interrupt() noexcept;
+  // True after interrupt(), until take_interrupt(). A sleeper asks between the fence of its nap and the sleep.
+  // relaxed: ordered by that fence
+  bool interrupt_requested() const noexcept { return interrupt_.load(std::memory_order_relaxed) != 0; }
+  bool take_interrupt() noexcept;
+  // The eventfd that interrupt() writes to, for sleepers on descriptors; made at the first call. -1: none is to be had.
+  int interrupt_descriptor() noexcept;
+
   // For the node's own thread: subscription `ready_bit` may have something. Rings nobody.
   void mark_own(u32 ready_bit) noexcept;
 
@@ -198,6 +212,9 @@ class node {
   u32 pipes_made_ = 0;
   std::vector<std::pair<node_id, bool>> probed_;
   bells bells_;
+  fd interrupt_bell_;
+  std::atomic<int> interrupt_fd_{-1};  // the same, for interrupt()
+  std::atomic<u32> interrupt_{0};
   u64 sleeps_ = 0;
   u64 late_ = 0;
   u64 vain_ = 0;

@@ -73,6 +73,7 @@ result<std::shared_ptr<node>> node::open_in(std::shared_ptr<segment_store> store
   made->set_up(bus, options);
   made->store_ = std::move(store);
   made->why_transport_ = std::move(why);
+  const lock_wait_limit limit(made->settings_.lock_timeout);
   for (int attempt = 0; attempt < open_attempts_max; ++attempt) {
     auto entered = made->try_open(options);
     if (!entered) {
@@ -112,9 +113,9 @@ void node::set_up(std::string_view bus, const bus_options& options) {
   probed_.reserve(64);
   settings_ = {{options.permissions, options.group},
                options.wait,
-               std::min(options.spin_max, year),
+               std::min<std::chrono::nanoseconds>(options.spin_max, year),
                std::clamp<std::chrono::nanoseconds>(options.recheck, std::chrono::milliseconds(1), year),
-               std::min(options.lock_timeout, year)};
+               std::min<std::chrono::nanoseconds>(options.lock_timeout, year)};
 }
 
 void node::write_own_entry(u32 index, const bus_options& options) {

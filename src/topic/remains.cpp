@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/deadline.hpp"
 #include "base/file_lock.hpp"
 #include "mem/shm_file.hpp"
 #include "quoit/detail/bus_layout.hpp"
@@ -36,10 +37,10 @@ result<void> wait_for_missing_bus(std::string_view bus, std::chrono::nanoseconds
   if (!lock) return tl::unexpected(std::move(lock.error()));
   const auto instance = lock->other();
   if (!instance) return {};
-  const auto end = std::chrono::steady_clock::now() + lock_timeout;
+  const deadline end(std::min(lock_timeout, lock_wait_limit::left(lock_timeout)));
   while (is_missing(file)) {
     if (lock->wait_until_left(*instance, std::chrono::milliseconds(5))) return {};
-    if (std::chrono::steady_clock::now() >= end) return tl::unexpected(error_of_other_instance(bus));
+    if (end.over()) return tl::unexpected(error_of_other_instance(bus));
   }
   return {};
 }

@@ -100,8 +100,9 @@ class meeting {
     o.recheck = std::chrono::milliseconds(20);
     return o;
   }
-  quoit::bus open() const {
-    return memory_ ? quoit::bus::open(*memory_, options()).value() : quoit::bus::open(name(), options()).value();
+  quoit::bus open() const { return open(options()); }
+  quoit::bus open(const quoit::bus_options& o) const {
+    return memory_ ? quoit::bus::open(*memory_, o).value() : quoit::bus::open(name(), o).value();
   }
   quoit::bus open(quoit::executor& where) const {
     return memory_ ? quoit::bus::open(where, *memory_, options()).value()

@@ -24,6 +24,7 @@ enum class claim_status : u8 {
   too_many,     // as many claims as the table holds are unresolved
   timed_out,    // never said by a lane, but by who waits for one: space did not come in time
   no_space,     // of a lane on disk: the next file of it could not be made
+  interrupted,  // as timed_out: bus::interrupt()
 };
 
 // A frame that was claimed and is neither committed nor abandoned.

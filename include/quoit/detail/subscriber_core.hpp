@@ -103,9 +103,11 @@ class QUOIT_EXPORT subscriber_core {
   // system.
   result<int> descriptor();
 
-  // Waits until poll() would return something. Errors: timed_out, forked, closed.
-  result<void> wait(std::chrono::nanoseconds timeout) noexcept;
-  // The same for several of one bus: the index of the first that has something.
+  // The next message; waits for it, at most `timeout`. As poll(), and never `nothing`: why_failed() may also be
+  // timed_out, interrupted.
+  polled wait_for(held_message& out, std::chrono::nanoseconds timeout) noexcept;
+  // Waits until poll() of one of them, all of one bus, would return something: its index. Errors: timed_out,
+  // interrupted, forked, closed.
   static result<std::size_t> wait_any(std::span<subscriber_core* const> cores,
                                       std::chrono::nanoseconds timeout) noexcept;
 

@@ -7,6 +7,8 @@
 #include <cstring>
 
 #include "base/call_counts.hpp"
+#include "base/deadline.hpp"
+#include "base/file_lock.hpp"
 #include "base/random.hpp"
 
 namespace quoit::inline v1::detail {
@@ -68,6 +70,17 @@ mailbox::~mailbox() = default;
 result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_timeout, std::vector<greeted>& there) {
   epoll_ = guarded_fd::opened_by(make_epoll);
   if (!epoll_) return tl::unexpected(descriptor_error("making an epoll", errno));
+  if (const int interrupts = owner_.interrupt_descriptor(); interrupts >= 0) {
+    // Told once for each write: nobody reads it.
+    epoll_event written{};
+    written.events = EPOLLIN | EPOLLET;
+    written.data.u64 = tag_interrupt;
+    if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, interrupts, &written) != 0) {
+      return tl::unexpected(descriptor_error("watching an eventfd", errno));
+    }
+  } else {
+    return tl::unexpected(descriptor_error("making an eventfd", errno));
+  }
   std::vector<member> publishers;
   {
     const bool observes = r.mode == mode::observer;
@@ -115,7 +128,8 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
     if (auto ok = say_hello(m, r); !ok) return ok;
   }
   // They answer on a thread of theirs, at once; one that is stopped is waited for later.
-  const auto end = std::chrono::steady_clock::now() + owner_.settings().lock_timeout;
+  const std::chrono::nanoseconds most = owner_.settings().lock_timeout;
+  const deadline end(lock_timeout.count() > 0 ? lock_wait_limit::left(most) : most);
   std::vector<greeted> waiting = std::move(arriving_);
   arriving_.clear();
   for (greeted& who : waiting) {
@@ -123,10 +137,9 @@ result<void> mailbox::set_up(const request& r, std::chrono::nanoseconds lock_tim
       auto heard = hear(who);
       if (!heard && heard.error() == errc::not_found) break;  // it left
       if (!heard) return tl::unexpected(std::move(heard.error()));
-      const auto left = end - std::chrono::steady_clock::now();
       if (*heard) {
         there.push_back(std::move(who));
-      } else if (left.count() > 0 && wait_for_packet(who.socket.get(), left)) {
+      } else if (!end.over() && wait_for_packet(who.socket.get(), end.left())) {
         continue;
       } else {
         arriving_.push_back(std::move(who));
@@ -227,6 +240,8 @@ std::span<const u64> mailbox::look(std::vector<greeted>& came, result<void>& how
     if (tag == tag_listener) {
       how = take_connections();
       somebody = true;
+    } else if (tag == tag_interrupt) {
+      continue;  // whoever waits looks whether it was meant
     } else if (std::any_of(arriving_.begin(), arriving_.end(), [&](const greeted& g) { return g.tag == tag; })) {
       somebody = true;
     } else {

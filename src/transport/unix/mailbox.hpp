@@ -67,6 +67,7 @@ class mailbox {
   void listen(bool on) noexcept;
 
   static constexpr u64 tag_listener = 0;
+  static constexpr u64 tag_interrupt = ~u64{0};
   static constexpr int events_max = 32;
 
   node& owner_;

@@ -385,6 +385,8 @@ void outbox::close() noexcept {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, own_.listener.get(), nullptr);
     for (u32 slot = 0; slot < connections_.size(); ++slot) {
       connection* const c = connections_[slot].get();
+      // From now on its reader tells the end of the lane from a message that is not there yet.
+      if (c != nullptr && c->reader != nullptr) c->reader->look_at_state();
       // Who was not greeted yet is refused by being closed.
       if (c != nullptr && (c->reader == nullptr || (!c->full && !send_on(*c))))
         drop(slot);
@@ -410,13 +412,10 @@ void outbox::end_thread() noexcept {
 }
 
 // Not in a forked child, which has no such thread, and cannot tell what it was at.
-outbox::~outbox() {
-  // What is left is for subscribers that live: they have some time to take it.
-  const auto end = std::chrono::steady_clock::now() + owner_.settings().lock_timeout;
-  while (!over_ && std::chrono::steady_clock::now() < end) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  end_thread();
+outbox::~outbox() { end_thread(); }
+
+void outbox::finish_until(const deadline& end) noexcept {
+  while (!over_ && !end.over()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 }  // namespace quoit::inline v1::detail

@@ -61,6 +61,8 @@ class outbox final : public node_keepsake {
   void close() noexcept;
   bool over() const noexcept override;
   bool has_thread() const noexcept override { return true; }
+  // What is left is for subscribers that live: they have that time to take it.
+  void finish_until(const deadline& end) noexcept override;
 
  private:
   struct connection {

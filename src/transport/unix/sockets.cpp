@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "base/call_counts.hpp"
+#include "base/deadline.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -192,9 +193,9 @@ bool is_connected(int socket) noexcept {
 }
 
 bool wait_for_packet(int socket, std::chrono::nanoseconds timeout) noexcept {
-  const auto end = std::chrono::steady_clock::now() + timeout;
+  const deadline end(timeout);
   for (;;) {
-    const auto left = std::max<std::chrono::nanoseconds>(end - std::chrono::steady_clock::now(), {});
+    const auto left = end.left();
     const timespec most{static_cast<time_t>(left.count() / 1'000'000'000),
                         static_cast<long>(left.count() % 1'000'000'000)};
     pollfd one{socket, POLLIN, 0};

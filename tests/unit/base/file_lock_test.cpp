@@ -80,3 +80,31 @@ TEST_CASE("a descriptor that is none fails, and counts as held: nothing is clean
   CHECK(try_lock(-1, 7) == lock_status::failed);
   CHECK(held_by_other(-1, 7, 1));
 }
+
+TEST_CASE("all locks that a call waits for take together no longer than its limit") {
+  const nameless file;
+  const fd other = file.another();
+  for (const off_t byte : {1, 2, 3}) REQUIRE(try_lock(file.first.get(), byte) == lock_status::taken);
+  CHECK(lock_wait_limit::left(7s) == 7s);
+  {
+    const lock_wait_limit limit(20ms);
+    CHECK(lock_wait_limit::left(7s) == 20ms);
+    // What is free is taken, and costs nothing of it.
+    CHECK(lock(other.get(), 9, 60s) == lock_status::taken);
+    CHECK(lock_wait_limit::left(7s) == 20ms);
+    // A limit within is none.
+    const lock_wait_limit inner(60s);
+    CHECK(lock(other.get(), 1, 60s) == lock_status::held_by_other);
+    CHECK(lock_wait_limit::left(7s) == 0s);
+    // These would take two minutes.
+    CHECK(lock(other.get(), 2, 60s) == lock_status::held_by_other);
+    CHECK(lock(other.get(), 3, 60s) == lock_status::held_by_other);
+    CHECK(lock(other.get(), 10, 60s) == lock_status::taken);
+  }
+  CHECK(lock_wait_limit::left(7s) == 7s);
+  {
+    const lock_wait_limit limit(60s);
+    CHECK(lock(other.get(), 1, 5ms) == lock_status::held_by_other);
+    CHECK(lock_wait_limit::left(7s) <= 60s - 5ms);
+  }
+}

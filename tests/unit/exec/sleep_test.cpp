@@ -169,3 +169,30 @@ TEST_CASE("the heap of timers gives them in order, with some taken out of its mi
   }
   CHECK(heap.empty());
 }
+
+TEST_CASE("a sleep, or a limit, that is longer than any clock goes is not over at once") {
+  using namespace std::chrono;
+  auto all = []() -> quoit::task<> {
+    auto note = [](quoit::detail::sleep_operation sleep, bool& over) -> quoit::task<> {
+      const auto slept = co_await sleep;
+      over = slept.has_value();
+    };
+    std::array<bool, 6> over{};
+    quoit::scope s;
+    s.spawn(note(quoit::sleep_for(hours::max()), over[0]));
+    s.spawn(note(quoit::sleep_for(nanoseconds::max()), over[1]));
+    s.spawn(note(quoit::sleep_for(years::max()), over[2]));
+    s.spawn(note(quoit::sleep_for(duration<double>(1e30)), over[3]));
+    s.spawn(note(quoit::sleep_until(steady_clock::time_point::max()), over[4]));
+    s.spawn(note(quoit::sleep_until(time_point<steady_clock, hours>::max()), over[5]));
+    const auto slept = co_await quoit::sleep_for(5ms);
+    CHECK(slept.has_value());
+    CHECK(s.running() == over.size());
+    s.request_stop();
+    co_await s.join();
+    CHECK(std::count(over.begin(), over.end(), true) == 0);
+    const auto in_time = co_await quoit::timeout(hours::max(), quoit::sleep_for(1ms));
+    CHECK(in_time.has_value());
+  };
+  quoit::sync_wait(all());
+}

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/fd.hpp"
+#include "base/file_lock.hpp"
 #include "support/child.hpp"
 #include "support/test_names.hpp"
 
@@ -78,6 +79,20 @@ TEST_CASE("an instance that is left while somebody waits for that is waited for"
   });
   CHECK(asking->wait_until_left(*instance, 1h));
   leaves.join();
+}
+
+TEST_CASE("a call that waits for several instances waits no longer than its limit for all of them") {
+  const std::string bus = quoit::test::unique_bus_name();
+  const fd one = nameless(), another = nameless();
+  const auto first = instance_lock::on(bus, one.get());
+  const auto second = instance_lock::on(bus, another.get());
+  REQUIRE(first);
+  REQUIRE(second);
+  const lock_wait_limit limit(5ms);
+  // Two hours without the limit.
+  CHECK_FALSE(first->wait_until_left(*first->other(), 1h));
+  CHECK_FALSE(second->wait_until_left(*second->other(), 1h));
+  CHECK(lock_wait_limit::left(1h) == 0ns);
 }
 
 TEST_CASE("a forked child does not keep its parent's instance, and does not take it from the parent") {
