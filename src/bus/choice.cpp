@@ -21,6 +21,8 @@ namespace {
 
 // Beside the bus itself: a topic and some ten lanes of default size. What lanes it will be is not known here.
 constexpr u64 free_bytes_beside = 2 * 1024 * 1024;
+// The same in files: a lane has two.
+constexpr u64 files_beside = 32;
 
 constexpr choice_word<transport> words[] = {
     {"shared_memory", transport::shared_memory}, {"kernel", transport::kernel}, {"automatic", transport::automatic}};
@@ -67,6 +69,10 @@ result<std::string> obstacle(std::string_view bus, const bus_options& options) {
   if (free < needed) {
     return std::string(shm_directory) + " is full: " + std::to_string(free) + " bytes are free, and a bus needs " +
            std::to_string(needed);
+  }
+  // Some file systems count none.
+  if (space.f_files != 0 && space.f_favail < files_beside) {
+    return std::string(shm_directory) + " has " + std::to_string(space.f_favail) + " inodes left (df -i)";
   }
   return std::string();
 }

@@ -10,6 +10,17 @@
 
 namespace quoit::inline v1::detail {
 
+namespace {
+
+const char* hint_for(int why) noexcept {
+  // After mlockall(MCL_FUTURE).
+  if (why == EAGAIN)
+    return " (this process locks what it maps, and may not lock so much: look at RLIMIT_MEMLOCK, ulimit -l)";
+  return why == ENOMEM ? " (look at vm.max_map_count and RLIMIT_AS)" : "";
+}
+
+}  // namespace
+
 void mapping::unmap() noexcept {
   if (base_ != nullptr && (!stays_behind_ || epoch_ == fork_epoch)) ::munmap(base_, bytes_);
   base_ = nullptr;
@@ -19,8 +30,9 @@ void mapping::unmap() noexcept {
 result<mapping> map_private(std::size_t bytes) {
   void* const base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) {
+    const int why = errno;
     return tl::unexpected(
-        error(errc::no_space, "allocating " + std::to_string(bytes) + " bytes of memory", bytes, errno));
+        error(errc::no_space, "allocating " + std::to_string(bytes) + " bytes of memory" + hint_for(why), bytes, why));
   }
   return mapping(base, bytes);
 }
@@ -32,8 +44,7 @@ result<mapping> map_file(int fd, std::size_t bytes, access how, const char* what
   if (base == MAP_FAILED) {
     const int why = errno;
     return tl::unexpected(error(why == EACCES || why == EPERM ? errc::no_permission : errc::system,
-                                std::string("mapping ") + std::to_string(bytes) + " bytes of " + what +
-                                    (why == ENOMEM ? " (look at vm.max_map_count and RLIMIT_AS)" : ""),
+                                std::string("mapping ") + std::to_string(bytes) + " bytes of " + what + hint_for(why),
                                 0, why));
   }
   return mapping(base, bytes);

@@ -30,6 +30,12 @@ error failed(const std::string& doing, const std::string& name, int why) {
     hint = ": it belongs to another user, or its mode or group lets nobody else in (bus_options permissions and group)";
   } else if (why == ENOENT) {
     code = errc::not_found;
+  } else if (why == ENOSPC) {
+    code = errc::no_space;
+    hint =
+        std::string(": ") + shm_directory +
+        " has no inodes left (df -i); remove files there, make it larger (mount -o remount,nr_inodes=...), or let all "
+        "processes of the bus go without it (transport::kernel, QUOIT_TRANSPORT=kernel)";
   } else if (why == EMFILE || why == ENFILE) {
     code = errc::limit_reached;
     rlimit limit{};
