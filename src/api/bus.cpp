@@ -4,6 +4,7 @@
 
 #include "bus/bus_loop.hpp"
 #include "bus/choice.hpp"
+#include "quoit/detail/no_memory.hpp"
 #include "quoit/executor.hpp"
 #include "quoit/offload.hpp"
 #include "topic/node.hpp"
@@ -11,13 +12,15 @@
 namespace quoit::inline v1 {
 
 result<bus> bus::open(std::string_view name, const bus_options& options) {
-  if (name.empty()) {
-    const char* const from_environment = std::getenv("QUOIT_BUS");
-    name = from_environment != nullptr && *from_environment != '\0' ? from_environment : "default";
-  }
-  auto node = detail::open_node(name, options);
-  if (!node) return tl::unexpected(std::move(node.error()));
-  return bus(std::move(*node));
+  return detail::or_no_memory([&]() -> result<bus> {
+    if (name.empty()) {
+      const char* const from_environment = std::getenv("QUOIT_BUS");
+      name = from_environment != nullptr && *from_environment != '\0' ? from_environment : "default";
+    }
+    auto node = detail::open_node(name, options);
+    if (!node) return tl::unexpected(std::move(node.error()));
+    return bus(std::move(*node));
+  });
 }
 
 result<bus> bus::open(executor& where, std::string_view name, const bus_options& options) {
@@ -28,9 +31,11 @@ result<bus> bus::open(executor& where, std::string_view name, const bus_options&
 }
 
 result<bus> bus::open(const inherited_memory& memory, const bus_options& options) {
-  auto node = detail::open_node(memory.arena_, options);
-  if (!node) return tl::unexpected(std::move(node.error()));
-  return bus(std::move(*node));
+  return detail::or_no_memory([&]() -> result<bus> {
+    auto node = detail::open_node(memory.arena_, options);
+    if (!node) return tl::unexpected(std::move(node.error()));
+    return bus(std::move(*node));
+  });
 }
 
 result<bus> bus::open(executor& where, const inherited_memory& memory, const bus_options& options) {

@@ -5,21 +5,26 @@
 #include <cerrno>
 
 #include "mem/arena.hpp"
+#include "quoit/detail/no_memory.hpp"
 
 namespace quoit::inline v1 {
 
 inherited_memory::inherited_memory(std::shared_ptr<detail::arena> arena) noexcept : arena_(std::move(arena)) {}
 
 result<inherited_memory> inherited_memory::create(const inherited_memory_options& options) {
-  auto made = detail::arena::create(options.bytes, options.sealed);
-  if (!made) return tl::unexpected(std::move(made.error()));
-  return inherited_memory(std::move(*made));
+  return detail::or_no_memory([&]() -> result<inherited_memory> {
+    auto made = detail::arena::create(options.bytes, options.sealed);
+    if (!made) return tl::unexpected(std::move(made.error()));
+    return inherited_memory(std::move(*made));
+  });
 }
 
 result<inherited_memory> inherited_memory::from_descriptor(int descriptor) {
-  auto found = detail::arena::adopt(descriptor);
-  if (!found) return tl::unexpected(std::move(found.error()));
-  return inherited_memory(std::move(*found));
+  return detail::or_no_memory([&]() -> result<inherited_memory> {
+    auto found = detail::arena::adopt(descriptor);
+    if (!found) return tl::unexpected(std::move(found.error()));
+    return inherited_memory(std::move(*found));
+  });
 }
 
 int inherited_memory::descriptor() const noexcept { return arena_->descriptor(); }

@@ -4,6 +4,7 @@
 
 #include "base/file_lock.hpp"
 #include "bus/subscriber_parts.hpp"
+#include "quoit/detail/no_memory.hpp"
 #include "storage/log_lane.hpp"
 #include "topic/names.hpp"
 
@@ -174,16 +175,18 @@ result<subscriber_core*> subscriber_core::open_kept(const std::shared_ptr<node>&
 
 result<subscriber_core*> subscriber_core::open_replay(const std::string& directory, std::string_view name,
                                                       const message_type* type, const subscriber_options& options) {
-  if (auto ok = check_options(options, true); !ok) return tl::unexpected(std::move(ok.error()));
-  auto bare = checked_topic_name(name);
-  if (!bare) return tl::unexpected(std::move(bare.error()));
-  auto kept = kept_subscription::open(
-      directory, *bare, type != nullptr ? std::optional(kept_type_of(*type)) : std::nullopt, options, false);
-  if (!kept) return tl::unexpected(std::move(kept.error()));
-  auto parts = std::make_unique<subscriber_parts>();
-  parts->options = options;
-  parts->kept = std::move(*kept);
-  return new subscriber_core(std::move(parts));
+  return or_no_memory([&]() -> result<subscriber_core*> {
+    if (auto ok = check_options(options, true); !ok) return tl::unexpected(std::move(ok.error()));
+    auto bare = checked_topic_name(name);
+    if (!bare) return tl::unexpected(std::move(bare.error()));
+    auto kept = kept_subscription::open(
+        directory, *bare, type != nullptr ? std::optional(kept_type_of(*type)) : std::nullopt, options, false);
+    if (!kept) return tl::unexpected(std::move(kept.error()));
+    auto parts = std::make_unique<subscriber_parts>();
+    parts->options = options;
+    parts->kept = std::move(*kept);
+    return new subscriber_core(std::move(parts));
+  });
 }
 
 // ---- polling -------------------------------------------------------------------------------------------

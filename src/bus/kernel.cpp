@@ -73,7 +73,12 @@ void finish_kernel(publisher_parts& parts) noexcept {
   parts.sockets->close();
   auto& kept = parts.owner->kept;
   std::erase_if(kept, [](const auto& k) { return k->over(); });
-  kept.push_back(std::move(parts.sockets));
+  try {
+    kept.push_back(std::move(parts.sockets));
+  } catch (const std::bad_alloc&) {
+    // Then it goes with the publisher, which waits for what subscribers are still to take.
+    parts.sockets->finish_until(deadline(parts.owner->settings().lock_timeout));
+  }
 }
 
 error too_large_for_sockets(u32 payload_bytes_max) noexcept {

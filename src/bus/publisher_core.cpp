@@ -9,6 +9,7 @@
 #include "base/file_lock.hpp"
 #include "bus/bus_loop.hpp"
 #include "bus/publisher_parts.hpp"
+#include "quoit/detail/no_memory.hpp"
 #include "topic/names.hpp"
 #include "wake/doze.hpp"
 
@@ -27,16 +28,18 @@ result<void> check_options(const publisher_options& options) {
 
 result<publisher_core*> publisher_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                              const message_type& type, const publisher_options& options) {
-  const lock_wait_limit limit(owner->settings().lock_timeout);
-  if (!options.directory.empty()) return open_on_disk(owner, name, type, options);
-  lane_preparation prepared(owner->store());
-  const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
-  if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
-    auto made = make_lane(owner->store(), bus_temporary_prefix(owner->bus()), name, *geometry);
-    if (!made) return tl::unexpected(std::move(made.error()));
-    prepared.keep(std::move(*made));
-  }
-  return open_with(owner, name, type, options, prepared, owner->settings().lock_timeout);
+  return or_no_memory([&]() -> result<publisher_core*> {
+    const lock_wait_limit limit(owner->settings().lock_timeout);
+    if (!options.directory.empty()) return open_on_disk(owner, name, type, options);
+    lane_preparation prepared(owner->store());
+    const auto geometry = geometry_for(type, options, options.limits.subscriptions_max);
+    if (geometry && !owner->forked() && lane_preparation::pays_for(*geometry)) {
+      auto made = make_lane(owner->store(), bus_temporary_prefix(owner->bus()), name, *geometry);
+      if (!made) return tl::unexpected(std::move(made.error()));
+      prepared.keep(std::move(*made));
+    }
+    return open_with(owner, name, type, options, prepared, owner->settings().lock_timeout);
+  });
 }
 
 result<publisher_core*> publisher_core::open_with(const std::shared_ptr<node>& owner, std::string_view name,
@@ -98,23 +101,27 @@ void publisher_core::close() noexcept {
 }
 
 void publisher_core::finish() noexcept {
-  const lock_wait_limit limit(parts_->owner->settings().lock_timeout);
-  if (epoch_ != fork_epoch && parts_->owner->left_behind()) {
-    static_cast<void>(parts_.release());
-  } else if (parts_->sockets) {
-    finish_kernel(*parts_);
-  } else if (epoch_ != fork_epoch) {
-    disk_lane::forget(std::move(parts_->disk));
-  } else {
-    const bool in_memory = disk_ == nullptr;
-    // The lane's lock goes first: whoever is told that the table changed finds that nobody writes there.
-    parts_->disk.reset();
-    // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
-    if (auto lock = parts_->control.lock()) {
-      parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
-      parts_->control.remove_if_unused();
+  try {
+    const lock_wait_limit limit(parts_->owner->settings().lock_timeout);
+    if (epoch_ != fork_epoch && parts_->owner->left_behind()) {
+      static_cast<void>(parts_.release());
+    } else if (parts_->sockets) {
+      finish_kernel(*parts_);
+    } else if (epoch_ != fork_epoch) {
+      disk_lane::forget(std::move(parts_->disk));
+    } else {
+      const bool in_memory = disk_ == nullptr;
+      // The lane's lock goes first: whoever is told that the table changed finds that nobody writes there.
+      parts_->disk.reset();
+      // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
+      if (auto lock = parts_->control.lock()) {
+        parts_->control.close_lane(*parts_->owner, parts_->index, participant_state::closed);
+        parts_->control.remove_if_unused();
+      }
+      if (in_memory && parts_->owner->store().lanes_are_kept_by_publishers()) keep_lane(*parts_);
     }
-    if (in_memory && parts_->owner->store().lanes_are_kept_by_publishers()) keep_lane(*parts_);
+  } catch (const std::bad_alloc&) {
+    // What is left of it in the topic goes with its node.
   }
   delete this;
 }

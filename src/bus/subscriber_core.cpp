@@ -9,14 +9,17 @@
 #include "bus/lane_links.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/detail/bus_waits.hpp"
+#include "quoit/detail/no_memory.hpp"
 #include "topic/names.hpp"
 
 namespace quoit::inline v1::detail {
 
 result<subscriber_core*> subscriber_core::open(const std::shared_ptr<node>& owner, std::string_view name,
                                                const message_type& type, const subscriber_options& options) {
-  const lock_wait_limit limit(owner->settings().lock_timeout);
-  return open_with(owner, name, type, options, owner->settings().lock_timeout);
+  return or_no_memory([&] {
+    const lock_wait_limit limit(owner->settings().lock_timeout);
+    return open_with(owner, name, type, options, owner->settings().lock_timeout);
+  });
 }
 
 result<subscriber_core*> subscriber_core::open_with(const std::shared_ptr<node>& owner, std::string_view name,
@@ -208,18 +211,22 @@ void subscriber_core::finish() noexcept {
     delete this;
     return;
   }
-  if (parts_->sockets) finish_kernel();
-  if (epoch_ == fork_epoch) {
-    for (auto& link : parts_->links) link->reader.stop();
-  }
-  const bool in_table = !parts_->observes() && !parts_->sockets && parts_->control;
-  if (epoch_ == fork_epoch && in_table) {
-    const lock_wait_limit limit(parts_->owner->settings().lock_timeout);
-    // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
-    if (auto lock = parts_->control.lock()) {
-      parts_->control.remove_subscription(*parts_->owner, parts_->index);
-      parts_->control.remove_if_unused();
+  try {
+    if (parts_->sockets) finish_kernel();
+    if (epoch_ == fork_epoch) {
+      for (auto& link : parts_->links) link->reader.stop();
     }
+    const bool in_table = !parts_->observes() && !parts_->sockets && parts_->control;
+    if (epoch_ == fork_epoch && in_table) {
+      const lock_wait_limit limit(parts_->owner->settings().lock_timeout);
+      // A lock that cannot be had leaves an entry whose node is gone soon: whoever comes next cleans it up.
+      if (auto lock = parts_->control.lock()) {
+        parts_->control.remove_subscription(*parts_->owner, parts_->index);
+        parts_->control.remove_if_unused();
+      }
+    }
+  } catch (const std::bad_alloc&) {
+    // What is left of it in the topic goes with its node.
   }
   delete this;
 }

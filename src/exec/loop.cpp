@@ -15,6 +15,7 @@
 #include "exec/loop_parts.hpp"
 #include "quoit/detail/atomic.hpp"
 #include "quoit/detail/exec/root.hpp"
+#include "quoit/detail/no_memory.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -61,16 +62,20 @@ std::int64_t loop::ns_from_now(std::chrono::nanoseconds d) noexcept {
 loop::loop(const executor_options& options) noexcept : epoch_(fork_epoch), options_(options) {}
 
 result<std::unique_ptr<loop>> loop::create(const executor_options& options) {
-  if (options.entries < 8 || options.entries > 32768) {
-    return tl::unexpected(
-        error(errc::invalid_argument, "entries is " + std::to_string(options.entries) + ": it must be 8 to 32768"));
-  }
-  std::unique_ptr<loop> made(new loop(options));
-  made->parts_ = std::make_unique<loop_parts>();
-  if (auto ok = kernel_queue::open(made->parts_->ring, options); !ok) return tl::unexpected(std::move(ok.error()));
-  if (auto ok = made->parts_->in.open(); !ok) return tl::unexpected(std::move(ok.error()));
-  loops_of_process::add(*made);
-  return made;
+  return or_no_memory([&]() -> result<std::unique_ptr<loop>> {
+    if (options.entries < 8 || options.entries > 32768) {
+      return tl::unexpected(
+          error(errc::invalid_argument, "entries is " + std::to_string(options.entries) + ": it must be 8 to 32768"));
+    }
+    // First, as a loop without them cannot be taken apart.
+    auto parts = std::make_unique<loop_parts>();
+    if (auto ok = kernel_queue::open(parts->ring, options); !ok) return tl::unexpected(std::move(ok.error()));
+    if (auto ok = parts->in.open(); !ok) return tl::unexpected(std::move(ok.error()));
+    std::unique_ptr<loop> made(new loop(options));
+    made->parts_ = std::move(parts);
+    loops_of_process::add(*made);
+    return made;
+  });
 }
 
 loop::~loop() {

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 #include "base/segment_prefix.hpp"
 #include "mem/arena_parts.hpp"
@@ -369,11 +370,13 @@ void arena::remove(u32 object, u64 generation) noexcept {
   store_release(e.word, object_word(generation, object_state::removed));
 }
 
-void arena::remove(const std::string& name) noexcept {
+void arena::remove(const std::string& name) noexcept try {
   if (auto found = find(name)) remove(found->object, found->generation);
+} catch (const std::bad_alloc&) {
+  // It stays until the last one on the bus removes everything.
 }
 
-void arena::remove_abandoned() noexcept {
+void arena::remove_abandoned() noexcept try {
   const u32 count = entries_used();
   for (u32 i = 0; i < count; ++i) {
     const directory_entry& e = entry(i);
@@ -389,6 +392,8 @@ void arena::remove_abandoned() noexcept {
     // Its maker let go of it: it died, unless it has given it its name since.
     if (load_acquire(e.word) == word) remove(i, object.generation);  // sync(memory.object): as above
   }
+} catch (const std::bad_alloc&) {
+  // Left to the next one.
 }
 
 std::vector<std::string> arena::list(const std::string& prefix) const {

@@ -95,7 +95,7 @@ class arena : public std::enable_shared_from_this<arena> {
     u64 begin;
     u64 end;
   };
-  arena(mapping directory, u64 bytes, u32 entries, bool sealed) noexcept;
+  arena(mapping directory, u64 bytes, u32 entries, bool sealed);
   // Takes `memory` if it succeeds.
   static result<std::shared_ptr<arena>> over(fd& memory, mapping directory, u64 bytes, u32 entries, bool sealed);
 

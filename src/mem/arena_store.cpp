@@ -94,7 +94,7 @@ class arena_segments final : public segment_store {
   }
 
   void remove(const std::string& name) noexcept override { memory_->remove(name); }
-  void remove_abandoned(const std::string& /*prefix*/) noexcept override { memory_->remove_abandoned(); }
+  void remove_abandoned(const std::string& /*prefix*/) override { memory_->remove_abandoned(); }
   result<std::vector<std::string>> list(const std::string& prefix) override { return memory_->list(prefix); }
   bool lanes_are_kept_by_publishers() const noexcept override { return memory_->sealed(); }
   std::string path(const std::string& name) const override { return name + " of the inherited memory"; }

@@ -79,7 +79,7 @@ result<std::shared_ptr<arena>> arena::over(fd& memory, mapping directory, u64 by
   return made;
 }
 
-arena::arena(mapping directory, u64 bytes, u32 entries, bool sealed) noexcept
+arena::arena(mapping directory, u64 bytes, u32 entries, bool sealed)
     : directory_(std::move(directory)),
       bytes_(bytes),
       entries_(entries),

@@ -93,7 +93,7 @@ class segment_store {
 
   virtual void remove(const std::string& name) noexcept = 0;
   // Removes temporaries of that prefix whose makers are dead.
-  virtual void remove_abandoned(const std::string& prefix) noexcept = 0;
+  virtual void remove_abandoned(const std::string& prefix) = 0;
   // Names of segments that begin with `prefix`; of those that come or go meanwhile, some. Errors: no_permission,
   // limit_reached (descriptors), system.
   virtual result<std::vector<std::string>> list(const std::string& prefix) = 0;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 
 #include "base/allocate.hpp"
@@ -189,7 +190,13 @@ std::uint64_t file_bytes(int fd) noexcept {
   return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
-void unlink_shm(const std::string& name) noexcept { ::shm_unlink(("/" + name).c_str()); }
+void unlink_shm(const std::string& name) noexcept {
+  // Nothing is allocated: what could not be made for want of memory is removed with this.
+  char path[NAME_MAX + 2] = "/";
+  if (name.size() > NAME_MAX) return;
+  name.copy(path + 1, NAME_MAX);
+  ::shm_unlink(path);
+}
 
 bool is_unlinked(int fd) noexcept {
   struct stat status{};

@@ -35,7 +35,7 @@ class shm_directory_store final : public segment_store {
   }
 
   void remove(const std::string& name) noexcept override { unlink_shm(name); }
-  void remove_abandoned(const std::string& prefix) noexcept override {
+  void remove_abandoned(const std::string& prefix) override {
     const auto names = list_shm(prefix);
     if (!names) return;
     for (const std::string& name : *names) remove_if_abandoned(name);

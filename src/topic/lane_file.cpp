@@ -102,7 +102,7 @@ bool is_gone(const error& why) noexcept {
   return why == errc::not_found || why == errc::corrupt || why == errc::newer_version;
 }
 
-void remove_lane(segment_store& store, const std::string& topic_file, u64 generation) noexcept {
+void remove_lane(segment_store& store, const std::string& topic_file, u64 generation) {
   store.remove(lane_data_file(topic_file, generation));
   store.remove(lane_slots_file_name(topic_file, generation));
 }

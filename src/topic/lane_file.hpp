@@ -60,6 +60,6 @@ error corrupt_lane(const segment_store& store, const std::string& file, std::str
 // it, or the same one later.
 bool is_gone(const error& why) noexcept;
 
-void remove_lane(segment_store& store, const std::string& topic_file, u64 generation) noexcept;
+void remove_lane(segment_store& store, const std::string& topic_file, u64 generation);
 
 }  // namespace quoit::inline v1::detail

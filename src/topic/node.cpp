@@ -31,7 +31,9 @@ node::~node() {
   leave();
 }
 
-void node::leave() noexcept {
+// If there is no memory for the names of files, it is as if this process were killed here: the next one on the bus
+// cleans up.
+void node::leave() noexcept try {
   // A stopped holder of the lock must not keep us from leaving: whoever comes next cleans up.
   const bool locked = probe_.lock(shm_lock_byte, settings_.lock_timeout) == lock_status::taken;
   if (bells_.has_own() && has_names()) unlink_shm(bell_file(bus_, index_, generation_));
@@ -44,12 +46,13 @@ void node::leave() noexcept {
   }
   instance_.reset();
   if (locked) probe_.unlock(shm_lock_byte);
+} catch (const std::bad_alloc&) {
 }
 
 bool node::anybody_else() noexcept { return probe_.held_by_other(static_cast<off_t>(node_lock_byte(0)), nodes_); }
 
 // With the lock of the bus, which keeps newcomers from the files until they have no name any more.
-void node::remove_everything(bool also_topics) noexcept {
+void node::remove_everything(bool also_topics) {
   for (const std::string& prefix : {topic_file_prefix(bus_), bell_file_prefix(bus_)}) {
     const auto names = also_topics ? store_->list(prefix) : std::vector<std::string>();
     // Whoever comes next finds nobody on the bus, and removes it all.
@@ -117,8 +120,13 @@ void node::clean_if_dead(node_id id, std::chrono::nanoseconds lock_timeout) {
   const bool in_use = load_acquire(e.state) == entry_in_use;
   const node_id found{id.index, load_relaxed(e.generation)};  // relaxed: the byte is ours
   const node_id whom = in_use ? found : id;
-  remove_pipes_of(whom);
-  const bool clean = clean_topics_after(*this, whom, lock_timeout);
+  bool clean = false;
+  try {
+    remove_pipes_of(whom);
+    clean = clean_topics_after(*this, whom, lock_timeout);
+  } catch (const std::bad_alloc&) {
+    // Left to the next one.
+  }
   // sync(node.record): cleaned up, for whoever takes the entry
   if (in_use && clean) store_release(e.state, 0);
   probe_.unlock(byte);

@@ -180,7 +180,7 @@ class node {
   void leave() noexcept;
   bool anybody_else() noexcept;
   result<void> enter_instance(const segment_locks& file);
-  void remove_everything(bool also_topics) noexcept;
+  void remove_everything(bool also_topics);
   void tidy_temporaries();
 
   void ring_pipe(node_id id) noexcept;

@@ -364,7 +364,7 @@ result<bool> bus_has_members(const std::string& bus) {
   return false;
 }
 
-void clean_meeting_places(const std::string& bus) noexcept {
+void clean_meeting_places(const std::string& bus) noexcept try {
   const auto base = sockets_directory(false);
   if (!base) return;
   const std::string of_bus = *base + "/" + bus;
@@ -389,6 +389,8 @@ void clean_meeting_places(const std::string& bus) noexcept {
     ::rmdir(directory.c_str());
   }
   ::rmdir(of_bus.c_str());
+} catch (const std::bad_alloc&) {
+  // Left to the next one.
 }
 
 std::vector<place_info> list_meeting_places(const std::string& bus) {
