@@ -9,7 +9,7 @@
 namespace detail {
 
 // `signals` goes with this coroutine: a second Ctrl-C finds nobody who waits for it, and ends the program at once.
-inline quoit::task<> stop_at_signal(quoit::executor& where, quoit::signals signals) {
+inline quoit::task<> stop_at_signal(quoit::executor& where, quoit::signal_set signals) {
   const auto number = co_await signals.next();
   if (number) where.request_stop();
 }
@@ -19,7 +19,7 @@ inline quoit::task<> stop_at_signal(quoit::executor& where, quoit::signals signa
 // Ctrl-C asks the tasks of the executor to stop: what they await answers errc::cancelled. From now on, not only when
 // the executor runs: until then the signal is kept. The executor stays where it is.
 inline quoit::result<void> stop_on_ctrl_c(quoit::executor& where) {
-  auto signals = quoit::signals::open({SIGINT, SIGTERM});
+  auto signals = quoit::signal_set::open({SIGINT, SIGTERM});
   if (!signals) return tl::unexpected(signals.error());
   where.spawn(detail::stop_at_signal(where, std::move(*signals)));
   return {};

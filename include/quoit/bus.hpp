@@ -65,7 +65,7 @@ class QUOIT_EXPORT bus {
   result<quoit::publisher<T>> publisher(std::string_view topic, const publisher_options& options = {}) {
     const std::string fields = detail::fields_of<T>();
     auto core = detail::publisher_core::open(node_, topic, detail::described_as<T>(fields), options);
-    if (!core) return tl::unexpected(std::move(core.error()));
+    if (!core) return tl::make_unexpected(std::move(core.error()));
     return quoit::publisher<T>(detail::publisher_core::owned(*core));
   }
 
@@ -81,7 +81,7 @@ class QUOIT_EXPORT bus {
   result<quoit::subscriber<T>> subscriber(std::string_view topic, const subscriber_options& options = {}) {
     const std::string fields = detail::fields_of<T>();
     auto core = detail::subscriber_core::open(node_, topic, detail::described_as<T>(fields), options);
-    if (!core) return tl::unexpected(std::move(core.error()));
+    if (!core) return tl::make_unexpected(std::move(core.error()));
     return quoit::subscriber<T>(detail::subscriber_core::owned(*core));
   }
 
@@ -142,7 +142,7 @@ class QUOIT_EXPORT bus {
     const std::string fields = detail::fields_of<T>();
     const detail::message_type type = detail::described_as<T>(fields);
     auto core = co_await detail::publisher_core::open_async(node, topic, type, options);
-    if (!core) co_return tl::unexpected(std::move(core.error()));
+    if (!core) co_return tl::make_unexpected(std::move(core.error()));
     co_return quoit::publisher<T>(std::move(*core));
   }
   template <class T>
@@ -155,7 +155,7 @@ class QUOIT_EXPORT bus {
     const std::string fields = detail::fields_of<T>();
     const detail::message_type type = detail::described_as<T>(fields);
     auto core = co_await detail::subscriber_core::open_async(node, topic, type, options);
-    if (!core) co_return tl::unexpected(std::move(core.error()));
+    if (!core) co_return tl::make_unexpected(std::move(core.error()));
     co_return quoit::subscriber<T>(std::move(*core));
   }
   std::shared_ptr<detail::node> node_;

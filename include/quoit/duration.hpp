@@ -6,6 +6,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "quoit/detail/language.hpp"
+
 namespace quoit::inline v1 {
 
 // How long something takes, at most or at least: made of any std::chrono::duration, by itself. One that is too long for
@@ -21,7 +23,7 @@ class duration {
   // In nanoseconds.
   constexpr std::int64_t count() const noexcept { return ns_; }
   // Without an end.
-  static constexpr duration max() noexcept { return std::chrono::nanoseconds::max(); }
+  static constexpr duration(max)() noexcept { return (std::chrono::nanoseconds::max)(); }
 
   friend constexpr auto operator<=>(duration, duration) noexcept = default;
   friend constexpr bool operator==(duration, duration) noexcept = default;
@@ -31,7 +33,7 @@ class duration {
 
   template <class Rep, class Period>
   static constexpr std::int64_t saturated(std::chrono::duration<Rep, Period> d) noexcept {
-    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    constexpr std::int64_t most = (std::numeric_limits<std::int64_t>::max)();
     constexpr long double ns_each = 1e9L * Period::num / Period::den;
     // 2^63, which no rounding of the product moves to the other side.
     constexpr long double limit = 9223372036854775808.0L;
@@ -43,7 +45,7 @@ class duration {
       const wide whole = ns_by_den / Period::den;
       return static_cast<std::int64_t>(whole * Period::den < ns_by_den ? whole + 1 : whole);
     } else {
-      if (!(about == about)) return 0;
+      if (!(about <= 0) && !(about > 0)) return 0;  // not a number
       const auto whole = static_cast<std::int64_t>(about);
       return static_cast<long double>(whole) < about && whole < most ? whole + 1 : whole;
     }

@@ -32,7 +32,7 @@ class executor {
   // forbidden here) and no_space (memory). The words say what to do.
   static result<executor> create(const executor_options& options = {}) {
     auto made = detail::loop::create(options);
-    if (!made) return tl::unexpected(std::move(made.error()));
+    if (!made) return tl::make_unexpected(std::move(made.error()));
     return executor(std::move(*made));
   }
 

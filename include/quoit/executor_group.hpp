@@ -52,7 +52,7 @@ class QUOIT_EXPORT group_work {
 //
 // A task, or something posted, that throws asks everything to stop; join() throws the first such exception.
 //
-// Its threads inherit the signal mask of whoever creates it: block what quoit::signals is to have before that.
+// Its threads inherit the signal mask of whoever creates it: block what quoit::signal_set is to have before that.
 // Thread safety: spawn(), post() and request_stop() may be called by any thread that does not outlive it; the others by
 // one at a time. After a fork a child's copy is good for nothing but being destroyed.
 class QUOIT_EXPORT executor_group {
@@ -85,8 +85,8 @@ class QUOIT_EXPORT executor_group {
     requires std::convertible_to<std::invoke_result_t<Make&, executor&>, task<void>>
   void spawn(std::size_t i, Make make) {
     executor& where = (*this)[i];
-    where.post([this_state = state_.get(), &where, make = std::move(make), here = begin()]() mutable {
-      where.spawn(count(make(where), detail::group_work(*this_state)));
+    where.post([this_state = state_.get(), &where, made_by = std::move(make), here = begin()]() mutable {
+      where.spawn(count(made_by(where), detail::group_work(*this_state)));
     });
   }
   // The same on each of them: `make(executor&, i)` is called once on each thread, of a copy for each.
@@ -100,7 +100,7 @@ class QUOIT_EXPORT executor_group {
   // Calls it on the thread of executor i. Throws as spawn().
   template <class Function>
   void post(std::size_t i, Function call) {
-    (*this)[i].post([call = std::move(call), here = begin()]() mutable { call(); });
+    (*this)[i].post([function = std::move(call), here = begin()]() mutable { function(); });
   }
 
   // Asks all tasks to stop, on all of them, and those that come later too. Also from a signal handler.

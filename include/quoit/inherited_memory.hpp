@@ -22,8 +22,6 @@ class arena;
 class node;
 }  // namespace detail
 
-QUOIT_EXPORT result<bus_info> inspect(const inherited_memory& memory);
-
 struct inherited_memory_options {
   // Of all buses, topics and lanes together; memory is taken when they are made, and given back when they are gone.
   // A multiple of the page size is made of it. 1 MiB to 1 TiB.

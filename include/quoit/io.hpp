@@ -18,11 +18,11 @@
 // EAGAIN or ENOMEM if the kernel has no memory for the request. They are the same on io_uring and on epoll.
 #pragma once
 
-#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/promise.hpp"
 #include "quoit/result.hpp"
 
@@ -70,7 +70,7 @@ class io_awaiter : private operation, private stop_hook {
     detach();
     taken_ = true;
     const std::int32_t answer = loop_ == nullptr ? result_ : operation::result;
-    if (answer < 0) return tl::unexpected(io_error(answer));
+    if (answer < 0) return tl::make_unexpected(io_error(answer));
     if constexpr (std::is_void_v<R>) {
       return {};
     } else {

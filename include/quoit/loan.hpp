@@ -44,12 +44,12 @@ class loan {
   T& operator*() const noexcept
     requires(!variable_size<T>)
   {
-    return *reinterpret_cast<T*>(claim_.payload);
+    return *static_cast<T*>(static_cast<void*>(claim_.payload));
   }
   T* operator->() const noexcept
     requires(!variable_size<T>)
   {
-    return reinterpret_cast<T*>(claim_.payload);
+    return static_cast<T*>(static_cast<void*>(claim_.payload));
   }
 
   // The bytes of the message, not initialised.

@@ -1,10 +1,10 @@
 // What `co_await publisher.loan()` awaits.
 #pragma once
 
-#include <coroutine>
 #include <new>
 
 #include "quoit/detail/bus_waits.hpp"
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/loan.hpp"
 
 namespace quoit::inline v1 {
@@ -23,7 +23,7 @@ class loan_awaiter {
   }
   result<loan<T>> await_resume() noexcept {
     if (!wait_.end()) {
-      out_ = tl::unexpected(wait_.why());
+      out_ = tl::make_unexpected(wait_.why());
     } else {
       out_->core_ = &core_;
       if constexpr (!variable_size<T>) {

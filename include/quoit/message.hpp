@@ -118,7 +118,7 @@ typename view<T>::type view_of(const std::byte* payload, std::size_t payload_byt
     return {payload, payload_bytes};
   } else {
     // Written as a T by its publisher: topics check the type when they are opened.
-    return *reinterpret_cast<const T*>(payload);
+    return *static_cast<const T*>(static_cast<const void*>(payload));
   }
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 
-#include <coroutine>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
 #include <type_traits>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/group.hpp"
 #include "quoit/task.hpp"
 

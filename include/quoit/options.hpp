@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "quoit/detail/language.hpp"
 #include "quoit/duration.hpp"
 
 namespace quoit::inline v1 {

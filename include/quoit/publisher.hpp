@@ -231,7 +231,7 @@ class publisher {
     if (core_->claim(n, out->claim_, timeout...)) [[likely]] {
       out->core_ = core_.get();
     } else {
-      out = tl::unexpected(core_->why_refused());
+      out = tl::make_unexpected(core_->why_refused());
     }
     return out;
   }
@@ -246,7 +246,7 @@ class publisher {
   result<void> copied(const void* message, std::size_t n, Timeout... timeout) noexcept {
     detail::lane_claim claim;
     if (!core_->claim(clamped(n), claim, timeout...)) [[unlikely]]
-      return tl::unexpected(core_->why_refused());
+      return tl::make_unexpected(core_->why_refused());
     if (n != 0) std::memcpy(claim.payload, message, n);
     core_->commit(claim, claim.payload_bytes);
     return {};
@@ -254,7 +254,7 @@ class publisher {
   template <class... Timeout>
   result<void> encoded(const T& value, Timeout... timeout) {
     auto loaned = wrapped(clamped(codec<T>::encoded_bytes(value)), timeout...);
-    if (!loaned) return tl::unexpected(std::move(loaned.error()));
+    if (!loaned) return tl::make_unexpected(std::move(loaned.error()));
     // Abandoned if the codec throws.
     const std::size_t used = codec<T>::encode(value, loaned->data());
     std::move(*loaned).publish(used);

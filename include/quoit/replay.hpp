@@ -94,7 +94,7 @@ class replay {
     how.start = options.start;
     how.samples_max = options.samples_max;
     auto core = detail::subscriber_core::open_replay(std::string(directory), topic, type, how);
-    if (!core) return tl::unexpected(std::move(core.error()));
+    if (!core) return tl::make_unexpected(std::move(core.error()));
     return replay(subscriber<T>(detail::subscriber_core::owned(*core)));
   }
 

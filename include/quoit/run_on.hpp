@@ -1,6 +1,5 @@
 #pragma once
 
-#include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -10,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/executor.hpp"
 
 namespace quoit::inline v1 {
@@ -29,7 +29,7 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
 
   // ---- the thread of whoever waits ----
   void wait(loop& here, std::coroutine_handle<> who) noexcept {
-    const std::lock_guard hold(mutex_);
+    const std::lock_guard<std::mutex> hold(mutex_);
     waiting_.handle = who;
     here_ = &here;
   }
@@ -37,7 +37,7 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
   void leave() noexcept {
     if (forked()) return here_->forget(waiting_);
     request_stop();
-    const std::lock_guard hold(mutex_);
+    const std::lock_guard<std::mutex> hold(mutex_);
     here_->forget(waiting_);
     here_ = nullptr;
   }
@@ -48,7 +48,7 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
       if (!waiting_.queued()) here_->make_ready(waiting_);
       return;
     }
-    const std::lock_guard hold(mutex_);
+    const std::lock_guard<std::mutex> hold(mutex_);
     if (there_ == nullptr || std::exchange(stop_sent_, true)) return;
     stop_.kept = this->shared_from_this();
     there_->post_surely(stop_);
@@ -123,14 +123,14 @@ class remote_task final : public std::enable_shared_from_this<remote_task<T>> {
   void gone() noexcept {
     stopping_.unfollow();
     if (forked()) return;
-    const std::lock_guard hold(mutex_);
+    const std::lock_guard<std::mutex> hold(mutex_);
     there_ = nullptr;
     if (here_ == nullptr) return;
     over_.kept = this->shared_from_this();
     here_->post_surely(over_);
   }
   void over_arrived() noexcept {
-    const std::lock_guard hold(mutex_);
+    const std::lock_guard<std::mutex> hold(mutex_);
     if (here_ != nullptr) here_->make_ready(waiting_);
   }
 
@@ -172,8 +172,8 @@ class remote_awaiter : private stop_hook {
     const promise_base& above = promise_of(h);
     remote_->wait(*above.loop(), h);
     waits_ = true;
-    typename remote_task<T>::share share(remote_);
-    there_.post([share = std::move(share)]() mutable { remote_task<T>::begin(std::move(share)); });
+    typename remote_task<T>::share ours(remote_);
+    there_.post([share = std::move(ours)]() mutable { remote_task<T>::begin(std::move(share)); });
     if (above.stop().stop_requested()) return remote_->request_stop();
     attach(above.stop());
   }

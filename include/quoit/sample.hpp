@@ -57,7 +57,7 @@ class sample {
   const T* operator->() const noexcept
     requires(!variable_size<T>)
   {
-    return reinterpret_cast<const T*>(message_.frame.payload);
+    return static_cast<const T*>(static_cast<const void*>(message_.frame.payload));
   }
   std::span<const std::byte> data() const noexcept { return {message_.frame.payload, message_.frame.payload_bytes}; }
   // The value that a codec reads from the message. Errors: what the codec answers.

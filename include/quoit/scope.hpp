@@ -1,10 +1,10 @@
 #pragma once
 
 #include <cassert>
-#include <coroutine>
 #include <exception>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/root.hpp"
 #include "quoit/task.hpp"
 

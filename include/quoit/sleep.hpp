@@ -1,9 +1,9 @@
 #pragma once
 
 #include <chrono>
-#include <coroutine>
 #include <cstdint>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/promise.hpp"
 #include "quoit/duration.hpp"
 #include "quoit/result.hpp"
@@ -36,7 +36,7 @@ class sleep_awaiter : private timer, private stop_hook {
   }
   result<void> await_resume() noexcept {
     detach();
-    if (why_ != none) return tl::unexpected(error(why_));
+    if (why_ != none) return tl::make_unexpected(error(why_));
     return {};
   }
 

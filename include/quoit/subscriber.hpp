@@ -26,11 +26,11 @@ class next_awaiter {
   }
   result<sample<T>> await_resume() noexcept {
     if (wait_.end() == subscriber_core::polled::failed) [[unlikely]] {
-      out_ = tl::unexpected(wait_.why());
+      out_ = tl::make_unexpected(wait_.why());
     } else {
       out_->core_ = &core_;
       if (!size_fits<T>(out_->data().size())) [[unlikely]]
-        out_ = tl::unexpected(error(errc::corrupt));
+        out_ = tl::make_unexpected(error(errc::corrupt));
     }
     return std::move(out_);
   }
@@ -47,7 +47,7 @@ class next_batch_awaiter : public next_awaiter<T> {
   using next_awaiter<T>::next_awaiter;
   result<batch<T>> await_resume() noexcept {
     auto first = next_awaiter<T>::await_resume();
-    if (!first) return tl::unexpected(std::move(first.error()));
+    if (!first) return tl::make_unexpected(std::move(first.error()));
     return batch<T>(std::move(*first));
   }
 };
@@ -89,14 +89,14 @@ class subscriber {
   // What lies together of the next publisher's messages, given back all at once. May be empty. As poll().
   result<batch<T>> poll_batch() noexcept {
     auto first = poll();
-    if (!first) return tl::unexpected(std::move(first.error()));
+    if (!first) return tl::make_unexpected(std::move(first.error()));
     return batch<T>(std::move(*first));
   }
 
   // The next message. Blocks this thread until there is one, at most `timeout`; spins before it sleeps as the
   // bus was told (bus_options wait). A signal that is handled meanwhile ends no wait; bus::interrupt() does, also in a
   // handler. Errors: as poll(), and timed_out, interrupted.
-  result<sample<T>> wait(duration timeout = duration::max()) noexcept {
+  result<sample<T>> wait(duration timeout = (duration::max)()) noexcept {
     result<sample<T>> out(tl::in_place);
     hand_over(out, core_->wait_for(out->message_, timeout));
     return out;
@@ -168,9 +168,9 @@ class subscriber {
     if (polled == detail::subscriber_core::polled::message) [[likely]] {
       out->core_ = core_.get();
       if (!detail::size_fits<T>(out->data().size())) [[unlikely]]
-        out = tl::unexpected(error(errc::corrupt));
+        out = tl::make_unexpected(error(errc::corrupt));
     } else if (polled == detail::subscriber_core::polled::failed) [[unlikely]] {
-      out = tl::unexpected(core_->why_failed());
+      out = tl::make_unexpected(core_->why_failed());
     }
   }
 

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cassert>
-#include <coroutine>
 #include <exception>
 #include <optional>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/promise.hpp"
 
 namespace quoit::inline v1 {

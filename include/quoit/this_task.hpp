@@ -1,8 +1,7 @@
 // What a task may ask about itself.
 #pragma once
 
-#include <coroutine>
-
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/promise.hpp"
 
 namespace quoit::inline v1 {

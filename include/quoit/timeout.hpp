@@ -46,15 +46,15 @@ task<typename detail::timed<T>::type> timeout(duration limit, task<T> work) {
   using answer = typename detail::timed<T>::type;
   if constexpr (std::is_same_v<answer, T>) {
     answer value = out.take();
-    if (!value && value.error() == errc::cancelled && alarm.fired) value = tl::unexpected(error(errc::timed_out));
+    if (!value && value.error() == errc::cancelled && alarm.fired) value = tl::make_unexpected(error(errc::timed_out));
     co_return value;
   } else if constexpr (std::is_void_v<T>) {
     out.take();
-    if (alarm.fired) co_return tl::unexpected(error(errc::timed_out));
+    if (alarm.fired) co_return tl::make_unexpected(error(errc::timed_out));
     co_return answer();
   } else {
     auto value = out.take();
-    if (alarm.fired) co_return tl::unexpected(error(errc::timed_out));
+    if (alarm.fired) co_return tl::make_unexpected(error(errc::timed_out));
     co_return answer(std::move(value));
   }
 }

@@ -83,7 +83,7 @@ void read_lane(segment_store& store, const std::string& topic_file, u64 generati
   publisher.wakes = load_relaxed(head.wakes);                  // relaxed: a counter
   for (subscription_info& subscription : subscriptions) {
     if (subscription.number >= lane->geometry.subscriptions) continue;
-    const lane_slot& slot = lane->memory().slots->slot[subscription.number];
+    const lane_slot& slot = lane->memory().slot_table->slot[subscription.number];
     subscription.received += load_relaxed(slot.received);  // relaxed: a counter
     subscription.lost += load_relaxed(slot.lost);          // relaxed: a counter
   }

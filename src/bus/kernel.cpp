@@ -31,7 +31,7 @@ result<std::unique_ptr<lane_link>> link_to(const subscriber_parts& parts, greete
   const bool reliable = geometry->reliable_allowed;
   auto connection = std::make_unique<incoming>(std::move(who.socket), *lane, parts.payload_bytes,
                                                parts.sockets->descriptor(), who.tag);
-  if (reliable) lane->memory().slots->reliable_active[0] |= 1;
+  if (reliable) lane->memory().slot_table->reliable_active[0] |= 1;
   auto link = std::make_unique<lane_link>(std::move(*lane), 0,
                                           reliable ? lane_reader::reading::reliable : lane_reader::reading::lossy,
                                           parts.options.samples_max);

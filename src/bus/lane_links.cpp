@@ -142,7 +142,7 @@ result<std::unique_ptr<lane_link>> follow_lane(subscriber_parts& parts, u32 inde
     }
     return tl::unexpected(std::move(lane.error()));
   }
-  const lane_slots& slots = *lane->memory().slots;
+  const lane_slots& slots = *lane->memory().slot_table;
   const u64 bit = u64{1} << (parts.index % 64);
   // sync(lane.active): the slot was set before the lane had a name
   const bool reliable = (load_acquire(slots.reliable_active[parts.index / 64]) & bit) != 0;

@@ -213,7 +213,7 @@ bool publisher_core::worth_waiting() const noexcept {
 void publisher_core::announce_waiting(bool waits) noexcept {
   if (disk_) return disk_->announce_waiting(waits);
   if (!waits && parts_->foreign) return;
-  u64& waiting = writer_->memory().slots->waiting;
+  u64& waiting = writer_->memory().slot_table->waiting;
   // sync(lane.waiting): release, so that whoever takes the 1 finds us sleeping. A reader that takes one that we have
   // taken back rings a node that is awake.
   store_release(waiting, waits ? 1 : 0);
@@ -291,7 +291,7 @@ u32 publisher_core::subscribers() const noexcept {
   if (disk_) return parts_->control.count_active_subscriptions();
   // Those on our lane, and not those in the topic's table: one that is on its way enters the table first, and does not
   // get what is published before it is on the lane.
-  const lane_slots& slots = *writer_->memory().slots;
+  const lane_slots& slots = *writer_->memory().slot_table;
   u32 count = 0;
   for (u32 word = 0; word * 64 < parts_->control.subscriptions(); ++word) {
     // sync(lane.active): it noted where the lane ended before, and reads what is published from now on

@@ -97,7 +97,7 @@ bool adopt_lane(publisher_parts& parts, const lane_geometry& geometry, u32 loans
     auto lane = open_lane(control.store(), control.file_name(), generation, access::read_write);
     if (!lane || !same_geometry(lane->geometry, geometry) ||
         load_relaxed(entry.policy) != static_cast<u32>(parts.policy) ||  // relaxed: as above
-        !everybody_is_on(control, *lane->memory().slots)) {
+        !everybody_is_on(control, *lane->memory().slot_table)) {
       continue;
     }
     parts.writer.emplace(lane_writer::adopt_tag{}, lane->memory(), geometry, loans_max);

@@ -45,7 +45,7 @@ struct lane_link {
 
 // On the kernel path, where it is the only reader of its lane: as it counted last.
 inline u64 received_on(const lane_link& link) noexcept {
-  return load_relaxed(link.lane.memory().slots->slot[0].received);  // relaxed: a counter, of this thread
+  return load_relaxed(link.lane.memory().slot_table->slot[0].received);  // relaxed: a counter, of this thread
 }
 
 // busy: whenever it is opened, it is kept elsewhere than a moment before.

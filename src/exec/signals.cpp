@@ -28,7 +28,7 @@ thread_local std::array<blocking, 64> blocked;
 
 }  // namespace
 
-result<signals> signals::open(std::initializer_list<int> numbers) {
+result<signal_set> signal_set::open(std::initializer_list<int> numbers) {
   sigset_t wanted, before;
   ::sigemptyset(&wanted);
   for (const int number : numbers) {
@@ -50,10 +50,10 @@ result<signals> signals::open(std::initializer_list<int> numbers) {
     blocking& b = blocked[static_cast<std::size_t>(number)];
     if (b.count++ == 0) b.ours = ::sigismember(&before, number) == 0;
   }
-  return signals(descriptor.release(), bits);
+  return signal_set(descriptor.release(), bits);
 }
 
-signals::~signals() {
+signal_set::~signal_set() {
   if (fd_ < 0) return;
   ::close(fd_);
   sigset_t ours;
@@ -66,7 +66,7 @@ signals::~signals() {
   ::pthread_sigmask(SIG_UNBLOCK, &ours, nullptr);
 }
 
-task<result<int>> signals::next() {
+task<result<int>> signal_set::next() {
   signalfd_siginfo info;
   if (epoch_ != detail::fork_epoch) co_return tl::unexpected(error(errc::forked));
   for (;;) {

@@ -15,7 +15,7 @@ lane_reader::lane_reader(const lane_memory& memory, const lane_geometry& geometr
                          lane_poke poke)
     : memory_(memory),
       geometry_(geometry),
-      place_(how == reading::observing ? &own_place_ : &memory.slots->slot[slot].place),
+      place_(how == reading::observing ? &own_place_ : &memory.slot_table->slot[slot].place),
       held_max_(std::max(held_max, 1u)),
       mode_(how),
       slot_(slot),
@@ -110,7 +110,7 @@ take_status lane_reader::at_end(bool claimed, u32 claimed_bytes) noexcept {
 
 void lane_reader::look_at_state() noexcept {
   // sync(lane.state): every frame that the lane will ever have is whole for whoever reads `closed`
-  closed_ = load_acquire(memory_.slots->state) != static_cast<u64>(lane_state::open);
+  closed_ = load_acquire(memory_.slot_table->state) != static_cast<u64>(lane_state::open);
 }
 
 bool lane_reader::step_over(u64 length, bool spends_sequence) noexcept {
@@ -207,7 +207,7 @@ void lane_reader::move_slot() noexcept {
 // After a fence that follows the store of our slot (C1).
 void lane_reader::poke_waiting_writer() noexcept {
   if (mode_ == reading::observing) return;
-  if (take_waiting(*memory_.slots) && poke_.call != nullptr) poke_.call(poke_.context);
+  if (take_waiting(*memory_.slot_table) && poke_.call != nullptr) poke_.call(poke_.context);
 }
 
 void lane_reader::release_slow(const lane_frame& frame) noexcept {
@@ -229,7 +229,8 @@ void lane_reader::set_active(u64 place) noexcept {
   store_release(*place_, place);
   active_ = true;
   if (mode_ == reading::observing) return;
-  u64* const words = mode_ == reading::reliable ? memory_.slots->reliable_active : memory_.slots->lossy_active;
+  u64* const words =
+      mode_ == reading::reliable ? memory_.slot_table->reliable_active : memory_.slot_table->lossy_active;
   // sync(lane.active): as above
   fetch_or(words[slot_ / 64], u64{1} << (slot_ % 64));
 }
@@ -239,7 +240,8 @@ void lane_reader::stop() noexcept {
   active_ = false;
   if (mode_ == reading::observing) return;
   count();
-  u64* const words = mode_ == reading::reliable ? memory_.slots->reliable_active : memory_.slots->lossy_active;
+  u64* const words =
+      mode_ == reading::reliable ? memory_.slot_table->reliable_active : memory_.slot_table->lossy_active;
   // sync(lane.active): our loads come before the writer's stores in what we leave
   fetch_and(words[slot_ / 64], ~(u64{1} << (slot_ % 64)));
   if (mode_ == reading::lossy) store_release(*place_, 0);  // sync(lane.release): as above
@@ -250,7 +252,7 @@ void lane_reader::stop() noexcept {
 
 void lane_reader::count() noexcept {
   if (mode_ == reading::observing) return;
-  lane_slot& slot = memory_.slots->slot[slot_];
+  lane_slot& slot = memory_.slot_table->slot[slot_];
   // relaxed: counters, for whoever lists the topic
   store_relaxed(slot.received, sequence_ - voids_ - count_at_start_ - lost_total_);
   store_relaxed(slot.lost, lost_total_);    // relaxed: as above

@@ -19,7 +19,7 @@ lane_writer::lane_writer(const lane_memory& memory, const lane_geometry& geometr
   checkpoint_due_ = geometry_.stride_bytes;  // the zeroes of checkpoint 0 say: position 0, sequence 0
   set_limit();
   // sync(lane.state): the empty lane is whole for whoever reads `open`
-  store_release(memory_.slots->state, static_cast<u64>(lane_state::open));
+  store_release(memory_.slot_table->state, static_cast<u64>(lane_state::open));
 }
 
 // ---- claiming ------------------------------------------------------------------------------------------
@@ -131,23 +131,23 @@ lane_writer::slots_seen lane_writer::look_at_slots() const noexcept {
   slots_seen seen{0, no_wall};
   for (u32 base = 0; base < geometry_.subscriptions; base += 64) {
     // sync(lane.active): a slot that became active holds its place already
-    u64 reliable = load_acquire(memory_.slots->reliable_active[base / 64]);
+    u64 reliable = load_acquire(memory_.slot_table->reliable_active[base / 64]);
     for (; reliable != 0; reliable &= reliable - 1) {
       const u32 slot = base + static_cast<u32>(std::countr_zero(reliable));
       if (slot >= geometry_.subscriptions) break;
       // sync(lane.release): the reader's loads of what it gave up come before our stores there
-      const u64 place = load_acquire(memory_.slots->slot[slot].place);
+      const u64 place = load_acquire(memory_.slot_table->slot[slot].place);
       // Too low for any check to have passed: its owner will see that and take a newer place (A4).
       if (place + geometry_.ring_bytes + geometry_.stride_bytes < reserved_) continue;
       seen.wall = std::min(seen.wall, std::min(place, tail_));
     }
     // sync(lane.active): as above
-    u64 lossy = load_acquire(memory_.slots->lossy_active[base / 64]);
+    u64 lossy = load_acquire(memory_.slot_table->lossy_active[base / 64]);
     for (; lossy != 0; lossy &= lossy - 1) {
       const u32 slot = base + static_cast<u32>(std::countr_zero(lossy));
       if (slot >= geometry_.subscriptions) break;
       // sync(lane.release): as above
-      seen.held |= load_acquire(memory_.slots->slot[slot].place);
+      seen.held |= load_acquire(memory_.slot_table->slot[slot].place);
     }
   }
   return seen;
@@ -202,11 +202,11 @@ void lane_writer::name_refusal() noexcept {
   for (u32 slot = 0; slot < geometry_.subscriptions; ++slot) {
     const u64 bit = u64{1} << (slot % 64);
     // sync(lane.active), sync(lane.release): as in look_at_slots
-    const bool wall = (load_acquire(memory_.slots->reliable_active[slot / 64]) & bit) != 0;
-    const bool mask = (load_acquire(memory_.slots->lossy_active[slot / 64]) & bit) != 0;
+    const bool wall = (load_acquire(memory_.slot_table->reliable_active[slot / 64]) & bit) != 0;
+    const bool mask = (load_acquire(memory_.slot_table->lossy_active[slot / 64]) & bit) != 0;
     if (!wall && !mask) continue;
     // relaxed: only a name in a message depends on it
-    const u64 place = load_relaxed(memory_.slots->slot[slot].place);
+    const u64 place = load_relaxed(memory_.slot_table->slot[slot].place);
     if (wall && place < lowest && reserved_ + geometry_.stride_bytes > place + geometry_.ring_bytes) {
       lowest = place;
       refusal_ = {slot, true};
@@ -320,7 +320,7 @@ bool lane_writer::close() noexcept {
     visible = resolve_slow(claim, 0, frame_kind::voided, 0) || visible;
   }
   // sync(lane.state): every frame of this lane is whole for whoever reads `closed`
-  store_release(memory_.slots->state, static_cast<u64>(lane_state::closed));
+  store_release(memory_.slot_table->state, static_cast<u64>(lane_state::closed));
   limit_ = 0;
   return visible;
 }
@@ -394,7 +394,7 @@ bool lane_writer::adopt() noexcept {
   set_limit();
   count();
   // sync(lane.state): the claims of the dead are void for whoever reads `open`, and ours come after it
-  QUOIT_RULE(A12_open_first) store_release(memory_.slots->state, static_cast<u64>(lane_state::open));
+  QUOIT_RULE(A12_open_first) store_release(memory_.slot_table->state, static_cast<u64>(lane_state::open));
   return true;
 }
 

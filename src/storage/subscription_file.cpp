@@ -68,7 +68,7 @@ result<guarded_fd> make_file(const directory_handle& where, const std::string& n
   head.prefix = prefix_of_now(subscription_magic, subscription_header_bytes, sizeof(remembered_lane),
                               remembered_lanes_max, subscription_file_bytes);
   head.salt = static_cast<u32>(random[1]) | 1;
-  head.slots = commit_slots;
+  head.slot_count = commit_slots;
   head.check = header_check(head);
   int why = 0;
   guarded_fd file = guarded_fd::opened_by([&] {
@@ -219,7 +219,7 @@ result<void> subscription_file::read() {
                                                          "); this one knows " + std::to_string(layout_major)));
   }
   if (head.check != header_check(head) || head.prefix.entry_count != remembered_lanes_max ||
-      head.prefix.entry_bytes != sizeof(remembered_lane) || head.slots != commit_slots || head.salt == 0) {
+      head.prefix.entry_bytes != sizeof(remembered_lane) || head.slot_count != commit_slots || head.salt == 0) {
     return tl::unexpected(error(errc::corrupt, path_ + ": its header is wrong" + advice));
   }
   salt_ = head.salt;

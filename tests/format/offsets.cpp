@@ -192,7 +192,7 @@ int main() {
   SIZE(log_lane_header, log_lane_bytes);
 
   FIELD(subscription_header, salt);
-  FIELD(subscription_header, slots);
+  FIELD(subscription_header, slot_count);
   FIELD(subscription_header, check);
   FIELD(subscription_header, holder_pid);
   SIZE(subscription_header, subscription_header_bytes);

@@ -2,24 +2,25 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <quoit.hpp>
 #include <string>
 
 struct quote {
-  double bid;
-  double ask;
+  std::int64_t bid;  // in ticks
+  std::int64_t ask;
 };
 QUOIT_FIELDS(quote, bid, ask)
 
-quoit::task<bool> awaited(quoit::publisher<quote>& publisher, quoit::subscriber<quote>& subscriber) {
+static quoit::task<bool> awaited(quoit::publisher<quote>& publisher, quoit::subscriber<quote>& subscriber) {
   auto loan = co_await publisher.loan();
   if (!loan) co_return false;
-  (*loan)->bid = 1.5;
+  (*loan)->bid = 15;
   std::move(*loan).publish();
   const auto late = co_await quoit::sleep_for(std::chrono::milliseconds(1));
   const auto sample = co_await subscriber.next();
-  co_return late&& sample && (*sample)->bid == 1.5;
+  co_return late&& sample && (*sample)->bid == 15;
 }
 
 int main() {
@@ -32,10 +33,10 @@ int main() {
   }
   auto publisher = bus->publisher<quote>("quotes").value();
   auto subscriber = bus->subscriber<quote>("quotes").value();
-  if (!publisher.publish({99.5, 99.7})) return 1;
+  if (!publisher.publish({995, 997})) return 1;
   const auto sample = subscriber.wait(std::chrono::seconds(10)).value();
-  std::printf("%g %g\n", sample->bid, sample->ask);
-  if (sample->bid != 99.5) return 1;
+  std::printf("%lld %lld\n", static_cast<long long>(sample->bid), static_cast<long long>(sample->ask));
+  if (sample->bid != 995) return 1;
   auto executor = quoit::executor::create();
   if (!executor) {
     // A container may forbid io_uring: threads that wait need none.

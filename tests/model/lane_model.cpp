@@ -234,7 +234,7 @@ struct death : lane_test<death<Shape, What, How>, 3> {
     // The cleaner has taken the dead publisher's byte: its stores are before ours.
     this->w.dead = false;
     this->w.accesses_to_live = 0;
-    quoit::detail::store_release(this->w.memory.slots->state, static_cast<u64>(lane_state::closed));
+    quoit::detail::store_release(this->w.memory.slot_table->state, static_cast<u64>(lane_state::closed));
     if (What == succession::closed) return;
     heir = std::make_unique<lane_writer>(lane_writer::adopt_tag{}, this->w.memory, this->w.geometry, 4u);
     RL_ASSERT(heir->adopt());
@@ -252,7 +252,7 @@ struct death : lane_test<death<Shape, What, How>, 3> {
     }
     // Too late.
     if (!on("A12_open_first")) {
-      quoit::detail::store_release(this->w.memory.slots->state, static_cast<u64>(lane_state::open));
+      quoit::detail::store_release(this->w.memory.slot_table->state, static_cast<u64>(lane_state::open));
     }
   }
 

@@ -45,7 +45,7 @@ struct space_test : lane_test<Test, Readers + 1> {
           node.bell,
           [&](bool waits) {
             announced += waits ? 1 : 0;
-            quoit::detail::store_release(this->w.memory.slots->waiting, waits ? 1 : 0);
+            quoit::detail::store_release(this->w.memory.slot_table->waiting, waits ? 1 : 0);
           },
           [&] { return writer->writer.would_grant(this->w.geometry.payload_bytes_max); },
           [](nap& pause) { pause.sleep(std::chrono::nanoseconds(-1)); });
@@ -120,14 +120,14 @@ struct dying_reader : space_test<dying_reader<Shape, Messages>, 1> {
     }
     this->w.dead = false;
     this->w.accesses_to_live = 0;
-    if (on("C3_cleaner_frees")) free_slot(*this->w.memory.slots, 0);
+    if (on("C3_cleaner_frees")) free_slot(*this->w.memory.slot_table, 0);
     if (!on("C3_cleaner_rings")) return;
     if (on("C3_cleaner_rings_anyway")) {
       ring_anyway(this->node.bell);
     } else {
       // As one that moves; but the dead one may have taken `waiting` and not rung.
       quoit::detail::full_fence();
-      if (take_waiting(*this->w.memory.slots)) ring(this->node.bell);
+      if (take_waiting(*this->w.memory.slot_table)) ring(this->node.bell);
     }
   }
 };
@@ -180,7 +180,7 @@ struct in_other_loop : space_test<in_other_loop, 1> {
       }
       const bool granted =
           quoit::detail::ask_for_space([&] { written.store(0, rl::mo_relaxed, $); },
-                                       [&] { quoit::detail::store_release(w.memory.slots->waiting, 1); },
+                                       [&] { quoit::detail::store_release(w.memory.slot_table->waiting, 1); },
                                        [&] { return writer->writer.would_grant(w.geometry.payload_bytes_max); });
       rl::linear_backoff pause;
       while (!granted && written.load(rl::mo_acquire, $) == 0) pause.yield($);

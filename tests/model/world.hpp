@@ -83,7 +83,7 @@ class world {
   explicit world(const lane_geometry& g) : geometry(g) {
     raw.reset(new (std::align_val_t(4096)) unsigned char[memory_bytes]());
     memory.head = new (raw.get()) lane_header{};
-    memory.slots = reinterpret_cast<lane_slots*>(raw.get() + 8192);
+    memory.slot_table = reinterpret_cast<lane_slots*>(raw.get() + 8192);
     memory.data = reinterpret_cast<std::byte*>(raw.get() + 4096);
   }
 
@@ -100,12 +100,12 @@ class world {
       if (address == &c.voids) return &checkpoint[i][1];
       if (address == &c.position) return &checkpoint[i][2];
     }
-    if (address == &memory.slots->state) return &state;
-    if (address == &memory.slots->waiting) return &waiting;
-    if (address == &memory.slots->reliable_active[0]) return &reliable_active;
-    if (address == &memory.slots->lossy_active[0]) return &lossy_active;
+    if (address == &memory.slot_table->state) return &state;
+    if (address == &memory.slot_table->waiting) return &waiting;
+    if (address == &memory.slot_table->reliable_active[0]) return &reliable_active;
+    if (address == &memory.slot_table->lossy_active[0]) return &lossy_active;
     for (std::size_t i = 0; i < slots_count; ++i) {
-      if (address == &memory.slots->slot[i].place) return &place[i];
+      if (address == &memory.slot_table->slot[i].place) return &place[i];
     }
     return nullptr;
   }
@@ -115,7 +115,7 @@ class world {
   }
   bool is_place(const void* address) const {
     for (std::size_t i = 0; i < slots_count; ++i) {
-      if (address == &memory.slots->slot[i].place) return true;
+      if (address == &memory.slot_table->slot[i].place) return true;
     }
     return false;
   }

@@ -112,7 +112,7 @@ class daemon_process {
     if (!co_await quoit::fdatasync(self.descriptor_)) co_return false;
     auto work = [] { return 7; };
     const int seven = co_await quoit::offload(std::move(work));
-    auto signals = quoit::signals::open({SIGUSR1});
+    auto signals = quoit::signal_set::open({SIGUSR1});
     if (!signals || seven != 7) co_return false;
     ::raise(SIGUSR1);
     const auto number = co_await signals->next();

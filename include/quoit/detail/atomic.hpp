@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "quoit/detail/language.hpp"
+
 #if defined(__SANITIZE_THREAD__)
 #define QUOIT_TSAN 1
 #elif defined(__has_feature)

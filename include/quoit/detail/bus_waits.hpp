@@ -169,8 +169,8 @@ class QUOIT_EXPORT flush_wait : private bus_wait {
   bool begin(const promise_base& awaiting, std::coroutine_handle<> who) noexcept;
   result<void> end() {
     detach();
-    if (why_ != none) return tl::unexpected(error(why_));
-    if (status_ == publisher_core::flushing::failed) return tl::unexpected(std::move(failure_));
+    if (why_ != none) return tl::make_unexpected(error(why_));
+    if (status_ == publisher_core::flushing::failed) return tl::make_unexpected(std::move(failure_));
     return {};
   }
 

@@ -198,10 +198,10 @@ struct lane_geometry {
 // The memory of one lane, owned by somebody else and alive for as long as this is used.
 struct lane_memory {
   lane_header* head;
-  lane_slots* slots;
+  lane_slots* slot_table;
   std::byte* data;  // position 0
 
-  u64& word(u64 offset) const noexcept { return *reinterpret_cast<u64*>(data + offset); }
+  u64& word(u64 offset) const noexcept { return *static_cast<u64*>(static_cast<void*>(data + offset)); }
 };
 
 }  // namespace quoit::inline v1::detail

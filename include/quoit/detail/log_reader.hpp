@@ -59,7 +59,7 @@ class QUOIT_EXPORT log_reader {
     if (position_ < believed_end_ && held_ < held_max_) [[likely]] {
       const std::byte* const frame = data_ + (position_ - begin_);
       // sync(segment.commit): a message's header makes its words and its payload visible
-      const frame_header h{load_acquire(*reinterpret_cast<const u64*>(frame))};
+      const frame_header h{load_acquire(*static_cast<const u64*>(static_cast<const void*>(frame)))};
       const u64 end = position_ + align_up(segment_words_bytes + h.payload_bytes(), alignment_);
       if (h.is(frame_kind::message) && h.flags() == segment_frame_flags && end + word_bytes <= believed_end_ &&
           h.sequence_low() == (sequence_ & sequence_low_mask)) [[likely]] {
@@ -67,7 +67,7 @@ class QUOIT_EXPORT log_reader {
         out.position = position_;
         out.sequence = sequence_;
         // relaxed: ordered by the acquire of the header
-        out.stamp = load_relaxed(*reinterpret_cast<const u64*>(frame + word_bytes));
+        out.stamp = load_relaxed(*static_cast<const u64*>(static_cast<const void*>(frame + word_bytes)));
         out.payload_bytes = h.payload_bytes();
         position_ = end;
         ++sequence_;

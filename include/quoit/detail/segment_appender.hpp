@@ -47,7 +47,7 @@ struct segment_memory {
   u64 clock_first = 0;  // segment_clock::first, as it is stored there
   u32 salt = 0;
 
-  u64& word(u64 position) const noexcept { return *reinterpret_cast<u64*>(data + (position - begin)); }
+  u64& word(u64 position) const noexcept { return *static_cast<u64*>(static_cast<void*>(data + (position - begin))); }
 };
 
 // Who makes segments. Called at a roll, on the writer's thread; answers at once.
@@ -102,7 +102,7 @@ class QUOIT_EXPORT segment_appender {
       }
       const u64 header =
           frame_header::make(payload_bytes, frame_kind::message, segment_frame_flags, claim.sequence).word;
-      u64* const words = reinterpret_cast<u64*>(claim.payload - segment_words_bytes);
+      u64* const words = static_cast<u64*>(static_cast<void*>(claim.payload - segment_words_bytes));
       const u32 begin = crc32c_word(crc32c_word(segment_.salt, header), stamp);
       // relaxed: the release of the header orders both
       store_relaxed(words[1], stamp);

@@ -37,7 +37,7 @@ static_assert(sizeof(commit_slot) == 8192);
 struct subscription_header {
   segment_prefix prefix;  // entries: of the table
   u32 salt;               // random, not 0: what each check begins with
-  u32 slots;
+  u32 slot_count;
   u64 check;  // of everything before
 
   // Written by the holder.

@@ -41,7 +41,7 @@ result<lane_geometry> geometry_for(const welcome& w, u32 type_bytes, u32 samples
 incoming::incoming(guarded_fd socket, const lane_file& lane, u32 type_bytes, int epoll, u64 tag)
     : socket_(std::move(socket)),
       writer_(lane.memory(), lane.geometry, 1),
-      slots_(lane.memory().slots),
+      slots_(lane.memory().slot_table),
       type_bytes_(type_bytes),
       epoll_(epoll),
       tag_(tag) {}

@@ -191,7 +191,7 @@ result<std::unique_ptr<outbox::connection>> outbox::reach(const member& whom, u3
   made->reader = std::make_unique<lane_reader>(lane_.memory(), g, slot, how_to_read(whom.record.mode, g), 1,
                                                lane_poke{&outbox::room_was_made, this});
   // It is here before the first message (A14).
-  if (reliable) lane_.memory().slots->reliable_active[slot / 64] |= u64{1} << (slot % 64);
+  if (reliable) lane_.memory().slot_table->reliable_active[slot / 64] |= u64{1} << (slot % 64);
   made->reader->start_at_first();
   return made;
 }

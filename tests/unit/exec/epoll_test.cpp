@@ -367,7 +367,7 @@ TEST_CASE("on epoll, two threads that wait for one signal both go on when one of
     const auto serve = [&](std::size_t i) {
       auto ex = quoit::executor::create(on_epoll).value();
       auto take = [](std::atomic<int>& n) -> quoit::task<> {
-        auto waiting = quoit::signals::open({SIGUSR1}).value();
+        auto waiting = quoit::signal_set::open({SIGUSR1}).value();
         for (;;) {
           const auto number = co_await waiting.next();
           if (!number) co_return;

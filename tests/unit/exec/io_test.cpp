@@ -424,14 +424,14 @@ TEST_CASE("a signal that several wait for comes to one of them, and stays blocke
     return ::sigismember(&now, number) == 1;
   };
   auto all = [](bool (*blocked)(int)) -> quoit::task<> {
-    auto second = std::make_unique<quoit::signals>(quoit::signals::open({SIGUSR1, SIGUSR1}).value());
+    auto second = std::make_unique<quoit::signal_set>(quoit::signal_set::open({SIGUSR1, SIGUSR1}).value());
     {
-      auto first = quoit::signals::open({SIGUSR1, SIGUSR2}).value();
+      auto first = quoit::signal_set::open({SIGUSR1, SIGUSR2}).value();
       auto moved = std::move(first);
       // Cancelled, and as good as new.
       CHECK((co_await quoit::timeout(1ms, moved.next())).error() == errc::timed_out);
       CHECK((co_await quoit::timeout(1ms, second->next())).error() == errc::timed_out);
-      auto third = std::make_unique<quoit::signals>(std::move(moved));
+      auto third = std::make_unique<quoit::signal_set>(std::move(moved));
       second.swap(third);
     }
     // The one that was made first is gone.
@@ -494,7 +494,7 @@ TEST_CASE("a signal handler may ask an executor that sleeps to stop") {
 
 TEST_CASE("signals are awaited, one after the other") {
   auto all = []() -> quoit::task<> {
-    auto sigs = quoit::signals::open({SIGUSR1, SIGUSR2}).value();
+    auto sigs = quoit::signal_set::open({SIGUSR1, SIGUSR2}).value();
     ::kill(::getpid(), SIGUSR1);
     CHECK((co_await sigs.next()).value() == SIGUSR1);
     ::kill(::getpid(), SIGUSR2);
@@ -503,6 +503,6 @@ TEST_CASE("signals are awaited, one after the other") {
   };
   // To this thread only, as no other has them blocked.
   quoit::sync_wait(all());
-  CHECK(quoit::signals::open({SIGKILL}).error() == errc::invalid_argument);
-  CHECK(quoit::signals::open({9999}).error() == errc::invalid_argument);
+  CHECK(quoit::signal_set::open({SIGKILL}).error() == errc::invalid_argument);
+  CHECK(quoit::signal_set::open({9999}).error() == errc::invalid_argument);
 }

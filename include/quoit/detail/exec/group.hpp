@@ -2,7 +2,6 @@
 #pragma once
 
 #include <chrono>
-#include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <optional>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <variant>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/task.hpp"
 
 namespace quoit::inline v1::detail {
@@ -67,7 +67,7 @@ class [[nodiscard]] member_task {
       return arrive{};
     }
     void return_void() const noexcept {}
-    void unhandled_exception() const noexcept { std::terminate(); }  // run() lets none out
+    [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }  // run() lets none out
     ~promise_type() {
       if (start_.queued()) loop()->forget(start_);
     }

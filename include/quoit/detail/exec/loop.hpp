@@ -5,11 +5,11 @@
 #pragma once
 
 #include <chrono>
-#include <coroutine>
 #include <cstdint>
 #include <memory>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/loop_source.hpp"
 #include "quoit/detail/exec/operation.hpp"
 #include "quoit/detail/exec/ready_queue.hpp"

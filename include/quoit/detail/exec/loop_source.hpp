@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "quoit/detail/language.hpp"
+
 namespace quoit::inline v1::detail {
 
 struct word_wait;

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <concepts>
-#include <coroutine>
 #include <cstddef>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/detail/exec/frame_pool.hpp"
 #include "quoit/detail/exec/loop.hpp"
 #include "quoit/stop.hpp"

@@ -1,7 +1,7 @@
 // Coroutines that are to be resumed, in the order in which they became ready.
 #pragma once
 
-#include <coroutine>
+#include "quoit/detail/coroutine.hpp"
 
 namespace quoit::inline v1::detail {
 

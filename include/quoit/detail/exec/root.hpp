@@ -1,10 +1,10 @@
 // A coroutine that nobody awaits: it holds a task, runs it to its end, and says so to its owner.
 #pragma once
 
-#include <coroutine>
 #include <exception>
 #include <utility>
 
+#include "quoit/detail/coroutine.hpp"
 #include "quoit/task.hpp"
 
 namespace quoit::inline v1::detail {
