@@ -230,7 +230,10 @@ result<void> enter_lane(publisher_parts& parts, const lane_geometry& geometry, c
   for (u32 i = 0; i < control.subscriptions(); ++i) {
     if (control.state(control.subscription(i)) != participant_state::active) continue;
     const bool reliable = wants_reliable(control.subscription(i), options.policy == policy::overwrite);
-    (reliable ? slots.reliable_active : slots.lossy_active)[i / 64] |= u64{1} << (i % 64);
+    // A pointer, because GCC 12 miscompiles `(condition ? array : other_array)[index] |= bits` with -fsanitize=bounds:
+    // one branch writes at an index that was never computed.
+    u64* const active = reliable ? slots.reliable_active : slots.lossy_active;
+    active[i / 64] |= u64{1} << (i % 64);
   }
   publisher_entry& entry = control.publisher(index);
   // Somebody may have died between placing a lane and entering it.

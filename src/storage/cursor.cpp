@@ -16,7 +16,7 @@ constexpr std::size_t lane_digits = 16;
 template <class Places>
 auto position_of(Places& places, std::string_view publisher) noexcept {
   return std::lower_bound(places.begin(), places.end(), publisher,
-                          [](const cursor::place& p, std::string_view name) { return p.publisher < name; });
+                          [](const cursor::place& p, std::string_view name) { return p.publisher.compare(name) < 0; });
 }
 
 // The whole of `text` as a number.
