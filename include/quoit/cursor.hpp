@@ -16,7 +16,8 @@ namespace quoit::inline v1 {
 // cursor receives exactly what one receives that goes on from where the cursor was taken: of each publisher that it
 // names, the message with that sequence and all after it; of the others, everything. Two things change what is there:
 // what retention removed is `lagged`, with its count; and after a power failure a publisher that waited for no flush
-// may have lost its last messages, and uses their sequences again: a cursor behind its end then begins at its end.
+// may have lost its last messages. No sequence is used twice: a cursor behind them begins with the first message that
+// was published after that.
 //
 // As text it can be kept anywhere: "gw1@9f86d081884c7d65:1041,gw2@2c26b46b68ffc68f:7".
 //

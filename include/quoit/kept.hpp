@@ -66,6 +66,7 @@ struct kept_verification {
   std::uint64_t messages = 0;
   std::uint64_t message_bytes = 0;
   std::uint64_t missing = 0;  // messages between the first and the last that are not there any more
+  std::uint64_t skipped = 0;  // sequences between them that were passed over, so that none is used twice
   std::uint64_t first_sequence = 0;
   std::uint64_t next_sequence = 0;
   publishing_time first_time{};

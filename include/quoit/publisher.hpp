@@ -198,7 +198,8 @@ class publisher {
 
   // Subscriptions of the topic, now: each gets, or is told that it lost, whatever is published from now on.
   std::uint32_t subscribers() const noexcept { return core_->subscribers(); }
-  // Sequences spent so far: the next message has this one.
+  // The sequence that the next message has. It is never that of another message; on disk it jumps where the publisher
+  // cannot know which were used before, as after a power failure, and in a copy.
   std::uint64_t sequence() const noexcept { return core_->published(); }
   // System calls made to wake a subscriber.
   std::uint64_t wakes() const noexcept { return core_->wakes(); }

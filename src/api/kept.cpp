@@ -113,6 +113,7 @@ kept_verification verify(const lane_place& where) {
   out.messages = v->messages;
   out.message_bytes = v->payload_bytes;
   out.missing = v->missing;
+  out.skipped = v->skipped;
   out.first_sequence = v->first_sequence;
   out.next_sequence = v->next_sequence;
   out.first_time = time_of(v->first_stamp);

@@ -358,7 +358,7 @@ u64 publisher_core::durable_sequence() noexcept {
 recovery_summary publisher_core::recovery() const {
   if (!disk_) return {};
   const recovery_report& report = disk_->report();
-  return {report.segments, report.bytes_cut, report.cut_sequence, report.cut};
+  return {report.segments, report.bytes_cut, report.cut_sequence, report.cut, report.sequences_skipped};
 }
 
 }  // namespace quoit::inline v1::detail

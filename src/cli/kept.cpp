@@ -125,6 +125,7 @@ nlohmann::ordered_json to_json(const quoit::kept_verification& v) {
           {"messages", v.messages},
           {"message_bytes", v.message_bytes},
           {"missing", v.missing},
+          {"skipped_sequences", v.skipped},
           {"first_sequence", v.first_sequence},
           {"next_sequence", v.next_sequence},
           {"first_time_ns", v.first_time.time_since_epoch().count()},

@@ -31,6 +31,13 @@ frame_step look_at_frame(const segment_file& segment, u64 begin, const log_place
 // The place behind it. A claimed frame counts as void: its publisher is dead.
 log_place behind(const log_place& place, const frame_step& step) noexcept;
 
+// Whether a segment that begins so follows what ends so: with the next sequence, or with an epoch of its own (S12).
+constexpr bool follows_on(const segment_start& start, const log_place& end) noexcept {
+  if (start.sequence == end.sequence && start.voids == end.voids) return true;
+  return start.epoch_begin == start.sequence && start.sequence >= end.sequence &&
+         start.sequence - start.voids == end.sequence - end.voids;
+}
+
 // True if the entry of this part is whole, and may be believed.
 bool read_entry(const segment_file& segment, u32 part, segment_index_entry& out) noexcept;
 

@@ -88,20 +88,30 @@ result<void> kept_reader::go_to(kept_lane& lane, const start& from) const {
   }
   const cursor::place* const place = from.where != nullptr ? from.where->find(lane.name) : nullptr;
   if (place == nullptr || (place->lane != 0 && place->lane != lane.id[0])) return reader.start_at_earliest();
-  return from.value == 0 ? reader.start_at_sequence(place->sequence)
-                         : reader.start_before_sequence(place->sequence, from.value);
+  if (from.value != 0) return reader.start_before_sequence(place->sequence, from.value);
+  return place->lane != 0 ? reader.resume_at(place->sequence) : reader.start_at_sequence(place->sequence);
 }
 
 // Empty: there is nothing in it yet.
 result<std::optional<log_lane>> kept_reader::open_lane(const directory_handle& topic, const std::string& name) {
-  auto where = topic.open_directory(name);
-  if (!where) return tl::unexpected(std::move(where.error()));
-  auto checked = check_type(*where);
-  if (!checked) return tl::unexpected(std::move(checked.error()));
-  if (!*checked) return std::nullopt;
-  auto lane = open_lane_directory(std::move(*where));
-  if (!lane) return tl::unexpected(std::move(lane.error()));
-  return std::optional(std::move(*lane));
+  const auto where = topic.open_directory(name);
+  if (!where) return tl::unexpected(where.error());
+  for (int n = 0;; ++n) {
+    auto has_segments = check_type(*where);
+    if (!has_segments) return tl::unexpected(std::move(has_segments.error()));
+    auto lane = open_lane_directory(*where);
+    if (lane && *has_segments) return std::optional(std::move(*lane));
+    if (!lane && *has_segments && lane.error() == errc::not_found) {
+      // It is made before any segment is.
+      return tl::unexpected(error(errc::corrupt, where->path_of(lane_file_name) +
+                                                     " is missing, and there are segments: `repair` makes it anew"));
+    }
+    if (!lane) return tl::unexpected(std::move(lane.error()));
+    const missing_end missing = compare_with_records(*lane, 0, {});
+    if (!missing.was_safe) return std::nullopt;
+    // Its publisher may have come between the two looks.
+    if (n > 0) return tl::unexpected(error(errc::corrupt, missing.words + ": all its segments are missing"));
+  }
 }
 
 result<void> kept_reader::begin_lane(const std::string& name, log_lane opened, const start& from) {

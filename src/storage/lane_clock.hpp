@@ -15,7 +15,7 @@ namespace quoit::inline v1::detail {
 
 struct lane_clock {
   u64 domain = 0;           // whose CLOCK_BOOTTIME: of a boot, and a time namespace in it
-  bool known = false;       // false: an older version wrote there, and of what follows nothing is known
+  bool known = false;       // false: its record was damaged, and of what follows nothing is known
   std::int64_t offset = 0;  // CLOCK_REALTIME minus CLOCK_BOOTTIME, in ns
   u64 first = 0;            // number of the first segment
   u64 since = 0;            // CLOCK_REALTIME when it began: no stamp is lower, and what is before was published before

@@ -13,6 +13,7 @@
 #include "base/file_lock.hpp"
 #include "base/file_size_limit.hpp"
 #include "base/random.hpp"
+#include "storage/lane_records.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -36,8 +37,8 @@ result<void> set_file_aside(const directory_handle& where, const std::string& na
 
 void fill_lane_header(log_lane_header& header, const u64 (&id)[2]) noexcept {
   header.prefix.magic = log_lane_magic;
-  header.prefix.layout_major = layout_major;
-  header.prefix.layout_minor = layout_minor;
+  header.prefix.layout_major = log_layout_major;
+  header.prefix.layout_minor = log_layout_minor;
   header.prefix.header_bytes = sizeof(log_lane_header);
   header.prefix.segment_bytes = log_lane_bytes;
   std::memcpy(header.prefix.boot_id, boot_id().data(), sizeof header.prefix.boot_id);
@@ -49,21 +50,23 @@ result<void> check_lane_header(const log_lane_header& header, const std::string&
   if (header.prefix.magic != log_lane_magic) {
     return tl::unexpected(error(errc::corrupt, path + ": not a lane of quoit (another magic)"));
   }
-  if (header.prefix.layout_major != layout_major || header.prefix.required_features != 0) {
+  if (header.prefix.layout_major != log_layout_major || header.prefix.required_features != 0) {
     return tl::unexpected(error(errc::newer_version, path + ": made by a version of another layout (" +
                                                          std::to_string(header.prefix.layout_major) +
-                                                         "); this one knows " + std::to_string(layout_major)));
+                                                         "); this one knows " + std::to_string(log_layout_major)));
   }
   if (header.check != id_check(header))
     return tl::unexpected(error(errc::corrupt, path + ": the check of its id is wrong"));
   return {};
 }
 
-result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)[2]) {
+result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)[2], bool epoch_due) {
   char temporary[48];
   std::snprintf(temporary, sizeof temporary, ".making-%016llx", static_cast<unsigned long long>(random_id()[0]));
-  alignas(line_pair_bytes) std::byte page[log_lane_bytes]{};
-  fill_lane_header(*new (page) log_lane_header{}, id);
+  alignas(log_lane_header) std::byte page[log_lane_bytes]{};
+  auto& header = *new (page) log_lane_header{};
+  fill_lane_header(header, id);
+  header.epoch_due = epoch_due ? 1 : 0;
   int why = 0;
   guarded_fd file = guarded_fd::opened_by([&] {
     fd made = where.open_file(temporary, O_RDWR | O_CREAT | O_EXCL, 0660);
@@ -71,6 +74,7 @@ result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)
     return made;
   });
   if (!file) return tl::unexpected(storage_call_failed("creating", where.path_of(temporary), why));
+  note_home(header, file.get());
   // Nobody else has it yet.
   if (try_lock(file.get(), writer_lock_byte) != lock_status::taken) why = errno;
   if (why == 0) why = write_whole(file.get(), page, sizeof page);

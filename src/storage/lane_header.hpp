@@ -24,7 +24,8 @@ result<void> check_lane_header(const log_lane_header& header, const std::string&
 inline constexpr off_t writer_lock_byte = off_t{1} << 40;
 
 // The description holds the lock of the file, from before that has its name. None: a file is there already, and stays.
+// `epoch_due`: the lane has segments, and its next publisher begins an epoch (S12).
 // Errors: no_permission, limit_reached (descriptors), no_space, system.
-result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)[2]);
+result<guarded_fd> make_lane_file(const directory_handle& where, const u64 (&id)[2], bool epoch_due = false);
 
 }  // namespace quoit::inline v1::detail

@@ -113,6 +113,11 @@ result<lane_summary> summarize_lane(const std::string& directory) {
   if (!last.file) return out;
   const log_place end = end_of(last);
   out.next_sequence = end.sequence;
+  if (lane && !out.held) {
+    if (missing_end missing = compare_with_records(*lane, last.file->number, end); missing.was_safe) {
+      out.problem = missing.words + ": what was behind that is missing";
+    }
+  }
   const u64 messages_before = first.start.sequence - first.start.voids;
   out.messages = std::max(end.sequence - end.voids, messages_before) - messages_before;
   if (out.messages != 0) out.last_stamp = end.stamp;

@@ -87,6 +87,15 @@ class verification {
       }
       look_at(**segment);
     }
+    // Where the rest of a segment is bad, that was said.
+    log_place end = place_;
+    if (!ends_well_) end.position = ~u64{0};
+    if (!out_.held) {
+      if (const missing_end missing = compare_with_records(lane_, last_begun_, end); !missing.words.empty()) {
+        out_.faults.push_back(
+            {missing.words + ": what was behind that is missing", lane_.where.path(), 0, place_.sequence});
+      }
+    }
     out_.next_sequence = place_.sequence;
     out_.last_stamp = place_.stamp;
     return std::move(out_);
@@ -140,8 +149,8 @@ class verification {
     unstarted_.clear();
     // S5 again. Segments that were not begun may follow a loan: those made ahead, and those it hides.
     if (loan_) out_.faults.push_back(*std::exchange(loan_, std::nullopt));
-    const bool follows = start.position == place_.position && start.sequence == place_.sequence &&
-                         start.voids == place_.voids && rolled_;
+    const bool follows = start.position == place_.position && follows_on(start, place_) && rolled_;
+    if (seen_ && start.epoch_begin == start.sequence) out_.skipped += start.sequence - place_.sequence;
     if (seen_ && !gap_ && !follows && start.after_failure == 0) {
       fault(segment.path, "does not begin where the segment before it ends");
     }
@@ -156,6 +165,7 @@ class verification {
     }
     look_at_gaps(segment);
     gap_ = false;
+    last_begun_ = segment.number;
     place_ = {start.position, start.sequence, start.voids, start.stamp};
     const auto places = walk(segment, start);
     look_at_index(segment, places);
@@ -179,7 +189,7 @@ class verification {
 
   part_places walk(const segment_file& segment, const segment_start& start) {
     part_places first;
-    rolled_ = false;
+    rolled_ = ends_well_ = false;
     for (;;) {
       const u64 offset = place_.position - start.position;
       const frame_step step = look_at_frame(segment, start.position, place_, true);
@@ -197,13 +207,17 @@ class verification {
         case step_kind::rolled:
           place_.position += step.length;
           if (place_.position <= out_.durable_position) out_.durable_sequence = place_.sequence;
-          rolled_ = true;
+          rolled_ = ends_well_ = true;
           return first;
         case step_kind::claimed:
           if (!out_.held) remains(segment, offset, "a loan that was not published");
           loan_ = place_in(segment, offset, "a loan before another segment");
+          ends_well_ = true;
           return first;
-        case step_kind::end: look_behind_end(segment, offset); return first;
+        case step_kind::end:
+          look_behind_end(segment, offset);
+          ends_well_ = true;
+          return first;
         case step_kind::newer: fault(segment, offset, "a frame of a later version"); return first;
         case step_kind::bad: fault(segment, offset, step.reason); return first;
       }
@@ -263,6 +277,8 @@ class verification {
   bool seen_ = false;
   bool gap_ = false;
   bool rolled_ = true;
+  bool ends_well_ = true;  // the segment that was looked at last has no bad frame
+  u64 last_begun_ = 0;
 };
 
 }  // namespace

@@ -20,6 +20,7 @@ struct log_verification {
   u64 messages = 0;
   u64 voids = 0;
   u64 missing = 0;  // messages between the first and the last that are not there any more
+  u64 skipped = 0;  // sequences between them that no message ever had: what epochs passed over (S12)
   u64 payload_bytes = 0;
   u64 first_sequence = 0;
   u64 next_sequence = 0;

@@ -32,10 +32,15 @@ result<log_lane> open_at(directory_handle where, access how) {
   }
   auto memory = map_file(file.get(), log_lane_bytes, how, path.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  log_lane lane{std::move(where), file_identity::of(status), std::move(*memory), {}, {}};
+  log_lane lane;
+  lane.where = std::move(where);
+  lane.file = file_identity::of(status);
+  lane.memory = std::move(*memory);
   if (auto checked = check_lane_header(lane.header(), path); !checked) {
     return tl::unexpected(std::move(checked.error()));
   }
+  lane.copied = !is_home(lane.header(), file.get());
+  if (how == access::read_write) lane.descriptor = std::move(file);
   return lane;
 }
 
@@ -81,18 +86,6 @@ result<topic_directory> find_topic_directory(const std::string& root, const std:
   auto found = open_topic_directory(root, topic);
   if (!found) return tl::unexpected(std::move(found.error()));
   return look_at(*found, root);
-}
-
-u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept {
-  const u64 words[3] = {position, lane_id[0], lane_id[1]};
-  return u64{crc32c_words(~u32{0}, reinterpret_cast<const std::byte*>(words), sizeof words)} | u64{1} << 32;
-}
-
-u64 known_durable(const log_lane_header& header) noexcept {
-  // sync(segment.durable): of a pair that is being stored one may be new: the check finds that out
-  const u64 check = load_acquire(header.durable_check);
-  const u64 position = load_acquire(header.durable_position);
-  return check == durable_check(position, header.lane_id) ? position : 0;
 }
 
 result<void> check_lane_name(std::string_view name) {
@@ -216,12 +209,23 @@ result<log_lane> open_lane_directory_to_write(directory_handle where) {
   return open_locked(std::move(where), none);
 }
 
+result<void> synchronize_lane(const log_lane& lane, const storage_calls& calls) {
+  while (calls.synchronize(lane.descriptor.get()) != 0) {
+    if (errno == EINTR) continue;
+    return tl::unexpected(error(errc::system, "writing back " + lane.where.path_of(lane_file_name), 0, errno));
+  }
+  return {};
+}
+
 result<log_lane> open_lane_directory(directory_handle where) { return open_at(std::move(where), access::read); }
 
 result<log_lane> imagine_lane(directory_handle where, const u64 (&id)[2]) {
   auto memory = map_private(log_lane_bytes);
   if (!memory) return tl::unexpected(std::move(memory.error()));
-  log_lane lane{std::move(where), {}, std::move(*memory), {}, {}};
+  log_lane lane;
+  lane.where = std::move(where);
+  lane.copied = true;
+  lane.memory = std::move(*memory);
   fill_lane_header(lane.header(), id);
   return lane;
 }
@@ -236,7 +240,7 @@ result<log_lane> renew_lane_file(directory_handle where, const u64 (&id)[2]) {
   } else if (errno != ENOENT) {
     return tl::unexpected(storage_call_failed("opening", where.path_of(lane_file_name), errno));
   }
-  auto lock = make_lane_file(where, id);
+  auto lock = make_lane_file(where, id, true);
   if (!lock) return tl::unexpected(std::move(lock.error()));
   return open_locked(std::move(where), *lock);
 }

@@ -14,13 +14,16 @@
 #include "mem/mapping.hpp"
 #include "quoit/detail/segment_layout.hpp"
 #include "storage/directory_handle.hpp"
+#include "storage/lane_records.hpp"
 #include "storage/made_names.hpp"
 
 namespace quoit::inline v1::detail {
 
 struct log_lane {
   directory_handle where;
-  file_identity file;  // of `lane`
+  file_identity file;   // of `lane`
+  bool copied = false;  // its last publisher wrote another file, of which this is a copy
+  fd descriptor;        // of it, to sync; not the one that is locked
   mapping memory;
   guarded_fd lock;      // of a publisher; none for a reader
   std::string path;     // of `lane`, absolute, for a publisher: where others look for it
@@ -30,11 +33,6 @@ struct log_lane {
   // False: other processes find another lane at its path, or none.
   bool is_at_its_path() const noexcept { return leads_to(path, file); }
 };
-
-u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept;
-
-// The position before which everything is known to be on the disk. 0 if that is not known.
-u64 known_durable(const log_lane_header& header) noexcept;
 
 // The directory of a topic, DIR/<topic>.
 struct topic_directory {
@@ -68,6 +66,10 @@ result<log_lane> open_lane_to_read(const std::string& root, const std::string& t
 
 // Whether a publisher holds the lane in this directory, in this process or another. Nothing: its file is not there.
 std::optional<bool> lane_is_held(const directory_handle& where) noexcept;
+
+struct storage_calls;
+// Puts what the lane's file says on the disk. Errors: system.
+result<void> synchronize_lane(const log_lane& lane, const storage_calls& calls);
 
 // By its directory, which has to be there. Errors: as open_lane_to_write().
 result<log_lane> open_lane_directory_to_write(directory_handle where);

@@ -1,5 +1,7 @@
 #include "storage/log_writer.hpp"
 
+#include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/type_difference.hpp"
@@ -41,7 +43,19 @@ segment_clock go_on_with(const std::optional<lane_clock>& last, const log_place&
   return {static_cast<u64>(offset), zone, 0, now, place.stamp, 0};
 }
 
-// The rest of a segment with other sizes is passed over.
+// What is used from here on is on the disk before it is, and that the lane is written again.
+result<void> reserve_first(const log_lane& lane, u64 last_segment, u64 limit, const storage_calls& calls) {
+  log_lane_header& header = lane.header();
+  forget_end(header);
+  note_begun(header, last_segment);
+  note_home(header, lane.descriptor.get());
+  note_boot(header);
+  // In any case: whoever raised it may have been killed before it was on the disk.
+  note_limit(header, std::max(known_limit(header), limit));
+  return synchronize_lane(lane, calls);
+}
+
+// The rest of a segment with other sizes, or before an epoch, is passed over.
 void leave_segment(const segment_file& segment, log_place& place) noexcept {
   segment_start start{};
   segment.read_start(start);
@@ -62,27 +76,48 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
   if (!lane) return tl::unexpected(std::move(lane.error()));
   writer->lane_ = std::move(*lane);
   writer->durability_ = o.durability;
+  writer->calls_ = o.calls;
   o.kind.topic_name = o.topic;
   std::copy_n(writer->lane_.header().lane_id, 2, o.kind.lane_id);
   const bool durable = o.durability != log_durability::os;
   auto recovered = recover_lane(writer->lane_, durable, false, o.calls);
   if (!recovered) return tl::unexpected(std::move(recovered.error()));
+  log_lane_header& header = writer->lane_.header();
   std::shared_ptr<segment_file> segment = std::move(recovered->segment);
   log_place place = recovered->place;
   segment_clock clock = go_on_with(recovered->clock, place, o.calls.clocks);
-  bool after_failure = false;  // S9: the segment is left
+  u64 epoch_begin = recovered->epoch_begin;
   if (segment) {
     if (auto same = check_type(*segment, o.kind); !same) return tl::unexpected(std::move(same.error()));
-    // relaxed: nobody else writes it while the lane is ours
-    after_failure = segment->of_this_boot && load_relaxed(writer->lane_.header().failed_segment) == segment->number;
-    // A clock begins with a segment (S10).
-    if (after_failure || clock.first == 0 || !same_sizes(segment->geometry, *geometry)) {
+  }
+  if (recovered->epoch_due) {
+    epoch_begin = begin_of_epoch(writer->lane_, place.sequence, o.calls.clocks.realtime());
+    if (epoch_begin > sequence_max) {
+      return tl::unexpected(
+          error(errc::limit_reached, writer->directory() + ": all sequences are used up", sequence_max));
+    }
+    recovered->report.sequences_skipped = epoch_begin - place.sequence;
+    place.voids += epoch_begin - place.sequence;
+    place.sequence = epoch_begin;
+  }
+  const u64 last_segment = segment ? segment->number : 0;
+  const u64 limit = place.sequence + frames_max(*geometry) + o.sequences_reserved;
+  if (auto reserved = reserve_first(writer->lane_, last_segment, limit, o.calls); !reserved) {
+    return tl::unexpected(std::move(reserved.error()));
+  }
+  // relaxed: nobody else writes it while the lane is ours
+  const bool after_failure =
+      segment && segment->of_this_boot && load_relaxed(header.failed_segment) == segment->number;  // S9: it is left
+  // A clock begins with a segment (S10), and so does an epoch (S12).
+  if (segment && (recovered->is_full || after_failure || recovered->epoch_due || clock.first == 0 ||
+                  !same_sizes(segment->geometry, *geometry))) {
+    if (!recovered->is_full) {
       leave_segment(*segment, place);
       if (durable && !after_failure && o.calls.synchronize(segment->descriptor.get()) != 0) {
         return tl::unexpected(error(errc::system, "writing back " + segment->path, 0, errno));
       }
-      segment = nullptr;
     }
+    segment = nullptr;
   }
   if (!segment) {
     auto made = make_segment(writer->lane_.where, recovered->next_number, o.kind, durable, o.calls);
@@ -95,10 +130,13 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
       place.stamp = clock.since;
     }
     segment->write_clock(clock);
-    segment->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
+    segment->write_start({place.position, place.sequence, place.voids, place.stamp, epoch_begin, 0, 0});
   }
+  // relaxed: nobody else writes it, and that an epoch begins once more harms nothing
+  store_relaxed(header.epoch_due, 0);
+  note_begun(header, segment->number);
   writer->report_ = std::move(recovered->report);
-  keeper_options keeping{o.kind, o.durability, o.interval, o.retention, o.calls};
+  keeper_options keeping{o.kind, o.durability, o.interval, o.retention, o.calls, epoch_begin, o.sequences_reserved};
   writer->keeper_ = std::make_unique<segment_keeper>(std::move(keeping), writer->lane_, std::move(segment), place);
   writer->appender_ = std::make_unique<segment_appender>(*geometry, *writer->keeper_, o.claims_max,
                                                          writer->keeper_->current(), place, clock, o.calls.clocks);
@@ -134,7 +172,11 @@ log_writer::~log_writer() {
     keeper_->work();
   }
   // A child that has inherited this has none of its mappings, and its parent goes on.
-  if (epoch_ == fork_epoch) keeper_->remove_spares();
+  if (epoch_ != fork_epoch) return;
+  keeper_->remove_spares();
+  note_begun(lane_.header(), keeper_->current().number);
+  note_end(lane_.header(), {appender_->frontier(), appender_->next_sequence()});
+  if (durability_ != log_durability::os && made_.empty()) static_cast<void>(synchronize_lane(lane_, calls_));
   give_up_new_lane();
 }
 

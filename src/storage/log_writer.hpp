@@ -24,6 +24,7 @@ struct log_writer_options {
   // True: what opening made is removed again with the writer, unless keep() was called.
   bool provisional = false;
   storage_calls calls = storage_calls::of_system();
+  u64 sequences_reserved = sequences_reserved_at_once;
 };
 
 // Thread safety: the appender and flush() belong to one thread; what the keeper says may be asked by any.
@@ -63,6 +64,7 @@ class log_writer {
   std::unique_ptr<segment_appender> appender_;
   std::optional<keeper_thread> thread_;
   log_durability durability_ = log_durability::os;
+  storage_calls calls_ = storage_calls::of_system();
   u64 flushed_ = 0;  // what the last flush that was over spoke of
   std::uint32_t epoch_ = fork_epoch;
 };

@@ -10,6 +10,7 @@
 
 #include "storage/frame_walk.hpp"
 #include "storage/lane_header.hpp"
+#include "storage/lane_records.hpp"
 #include "storage/segment_mending.hpp"
 
 namespace quoit::inline v1::detail {
@@ -69,6 +70,9 @@ class recovery {
     std::size_t at = 0;
     for (; at < numbers.size() && last == verdict::go_on; ++at) last = enter(numbers, at);
     if (last == verdict::not_here) --at;
+    if (auto whole = last != verdict::failed ? compare_end() : result<void>(); !whole) {
+      return tl::unexpected(std::move(whole.error()));
+    }
     // The last first: whoever dies here leaves no gap.
     for (std::size_t i = numbers.size(); i-- > at && last != verdict::failed;) {
       if (auto gone = set_aside(numbers[i]); !gone) return tl::unexpected(std::move(gone.error()));
@@ -96,6 +100,24 @@ class recovery {
     // What follows from a cut is none of its own.
     if (!std::exchange(given_up_, true)) out_.report.cuts.push_back(words);
     return then;
+  }
+
+  // What the lane's records say was there behind its end.
+  result<void> compare_end() {
+    missing_end missing = compare_with_records(lane_, out_.segment ? out_.segment->number : 0, found_end_);
+    // A repair that cut the end has said so.
+    if (missing.words.empty() || (repair_ && given_up_)) return {};
+    if (missing.was_safe && !repair_) {
+      return tl::unexpected(error(errc::corrupt, missing.words +
+                                                     ": what was behind that is missing; see what `verify` says, and "
+                                                     "`repair` lets publishers go on from there"));
+    }
+    if (out_.report.cut.empty()) {
+      out_.report.cut_sequence = place_.sequence;
+      out_.report.cut = missing.words;
+    }
+    out_.report.cuts.push_back(std::move(missing.words));
+    return {};
   }
 
   verdict enter(const std::vector<u64>& numbers, std::size_t at) {
@@ -134,12 +156,12 @@ class recovery {
         return no_segment(number, segment->path + ": its start record is wrong", !segment->of_this_boot);
       }
       if (empty && first) {
-        start = {};
+        start = {0, 0, 0, stamp_at_begin(*segment), 0, 0, 0};
+        // Retention leaves the segment in which a publisher is: those before this one are lost.
+        epoch_due_ = number != 1;
       } else if (empty && trusted_ && segment->of_this_boot && (!repair_ || died_here(*segment))) {
         // S5: the publisher died before it came to say where the segment begins, and may have written there.
-        const lane_clock clock = clock_of(*segment);
-        const u64 stamp = clock.known && clock.first == number ? clock.since : place_.stamp;
-        start = {place_.position, place_.sequence, place_.voids, stamp, 0, 0};
+        start = {place_.position, place_.sequence, place_.voids, stamp_at_begin(*segment), epoch_begin_, 0, 0};
       } else if (empty) {
         return verdict::not_here;  // made ahead
       }
@@ -154,6 +176,7 @@ class recovery {
     }
     given_up_ = false;
     place_ = {start.position, start.sequence, start.voids, start.stamp};
+    epoch_begin_ = start.epoch_begin;
     begin_ = start.position;
     end_ = begin_ + segment->geometry.data_bytes;
     trusted_ = segment->of_this_boot;
@@ -169,6 +192,12 @@ class recovery {
     }
     if (end_ <= mark_) pending_.push_back(number);
     return walk(segment, start);
+  }
+
+  // S10: of a segment that has no start record yet.
+  u64 stamp_at_begin(const segment_file& segment) const noexcept {
+    const lane_clock clock = clock_of(segment);
+    return clock.known && clock.first == segment.number ? clock.since : place_.stamp;
   }
 
   // Nothing was given up before it, and there is something in it.
@@ -190,7 +219,7 @@ class recovery {
   // A segment begins where the one before ended, unless that one's end is known to be missing.
   bool follows(const segment_start& start) const noexcept {
     if (start.after_failure != 0) return start.position >= end_;
-    return start.position == end_ && (!known_ || (start.sequence == place_.sequence && start.voids == place_.voids));
+    return start.position == end_ && (!known_ || follows_on(start, place_));
   }
 
   // Whether a segment says that what is before it may be missing.
@@ -210,16 +239,21 @@ class recovery {
     segment_index_entry entry{};
     if (!read_entry(segment, 0, entry) || entry.offset() != 0) return false;
     u64 position = end_;
+    // Its own, where as many sequences were passed over as are no messages (S12).
+    const bool begins_epoch =
+        entry.sequence != place_.sequence && entry.sequence - entry.voids == place_.sequence - place_.voids;
+    u64 epoch_begin = begins_epoch ? entry.sequence : epoch_begin_;
     if (first) {
       auto next = open_segment_head(lane_.where, segment.number + 1);
       segment_start start{};
       if (next && (*next)->read_start(start)) {
         position = start.position - segment.geometry.data_bytes;
+        epoch_begin = std::min(start.epoch_begin, entry.sequence);
       } else if (segment.number != 1) {
         return false;
       }
     }
-    out = {position, entry.sequence, entry.voids, entry.stamp, 0, 0};
+    out = {position, entry.sequence, entry.voids, entry.stamp, epoch_begin, 0, 0};
     return true;
   }
 
@@ -239,7 +273,10 @@ class recovery {
         case step_kind::skip: break;
         case step_kind::claimed: make_void(segment, step); break;
         case step_kind::end: return at_end(file);
-        case step_kind::rolled: place_.position += step.length; return verdict::go_on;
+        case step_kind::rolled:
+          place_.position += step.length;
+          found_end_ = place_;
+          return verdict::go_on;
         case step_kind::newer:
           return fail(errc::newer_version, where(segment, begin_, place_) + ": a frame of a later version");
         case step_kind::bad:
@@ -317,6 +354,7 @@ class recovery {
   verdict at_end(const std::shared_ptr<segment_file>& file) {
     segment_file& segment = *file;
     const u64 offset = place_.position - begin_;
+    found_end_ = place_;
     const segment_start next = next_start(segment);
     if (next.after_failure != 0) {
       place_.position = end_;
@@ -337,15 +375,15 @@ class recovery {
       if (!clear) clear_last_claim(segment, offset);
       if (bytes_used(segment, offset) == 0 && place_.position >= mark_) return verdict::here;
     } else if (clear && next.check == 0 && place_.position >= mark_) {
+      // A repair leaves that to the next publisher, where nothing follows.
+      if (repair_ && !goes_on_behind(segment)) return verdict::here;
       seal(file);
       return repair_ ? verdict::go_on : verdict::here;
     }
-    return cut_here(file, "a frame is missing before others", true);
+    return cut_here(file, clear ? "the lane was longer once" : "a frame is missing before others", true);
   }
 
-  bool goes_on(const segment_start& next) const noexcept {
-    return next.check != 0 && next.sequence == place_.sequence && next.voids == place_.voids;
-  }
+  bool goes_on(const segment_start& next) const noexcept { return next.check != 0 && follows_on(next, place_); }
 
   // Only the roll to the next segment was lost.
   verdict seal_roll(const std::shared_ptr<segment_file>& file) {
@@ -355,6 +393,7 @@ class recovery {
   }
 
   verdict cut_here(const std::shared_ptr<segment_file>& file, const std::string& reason, bool torn_is_possible) {
+    found_end_ = place_;
     const verdict then = cut(where(*file, begin_, place_) + ": " + reason, torn_is_possible, verdict::here);
     if (then != verdict::here) return then;
     seal(file);
@@ -415,7 +454,9 @@ class recovery {
     if (auto segment = open_segment(lane_.where, number, access::read)) {
       const u64(&id)[2] = lane_.header().lane_id;
       if (never_used(**segment) && std::equal(id, id + 2, (*segment)->header().lane_id)) {
-        return rehearse_ ? result<void>() : remove_segment(lane_.where, number, id);
+        // Also from under a reader that waits for its first message.
+        if (rehearse_ || lane_.where.remove(name) || errno == ENOENT) return {};
+        return tl::unexpected(storage_call_failed("removing", lane_.where.path_of(name), errno));
       }
       used = bytes_used(**segment, 0);
     }
@@ -440,14 +481,32 @@ class recovery {
     out_.place = place_;
     if (durable_ || !seals_.empty()) {
       if (auto written = write_back(); !written) return tl::unexpected(std::move(written.error()));
-      log_lane_header& head = lane_.header();
-      // sync(segment.durable): everything before is on the disk
-      store_release(head.durable_position, place_.position);
-      store_release(head.durable_check, durable_check(place_.position, head.lane_id));  // sync(segment.durable)
+      note_durable(lane_.header(), place_.position);
     }
     if (out_.segment) out_.clock = clock_of(*out_.segment);
-    if (full) out_.segment = nullptr;
+    out_.is_full = full;
+    out_.epoch_begin = epoch_begin_;
+    out_.epoch_due = epoch_is_due();
+    if (repair_ && out_.epoch_due) remember_cut();
     return std::move(out_);
+  }
+
+  // S12: whether sequences behind the end may have been used.
+  bool epoch_is_due() const {
+    const log_lane_header& header = lane_.header();
+    if (epoch_due_ || header.epoch_due != 0 || lane_.copied || !out_.report.cuts.empty()) return true;
+    if (out_.segment == nullptr) return known_limit(header) != 0;
+    if (trusted_) return false;
+    const auto left = known_end(header);
+    return !left || left->position != found_end_.position || left->sequence != found_end_.sequence;
+  }
+
+  // The next publisher does not find what was cut, and the records are true again.
+  void remember_cut() {
+    log_lane_header& header = lane_.header();
+    header.epoch_due = 1;
+    forget_end(header);
+    note_begun(header, out_.segment ? out_.segment->number : 0);
   }
 
   // S9: what could not be written back once is not asked for again.
@@ -489,6 +548,9 @@ class recovery {
   const u64 mark_;
   recovered_lane out_;
   log_place place_;
+  log_place found_end_;  // of the frames that are whole
+  u64 epoch_begin_ = 0;  // of the segment that was looked at last
+  bool epoch_due_ = false;
   u64 begin_ = 0;  // of the segment that was looked at last
   u64 end_ = 0;
   bool known_ = true;      // where it ends: sequence and voids of place_ count

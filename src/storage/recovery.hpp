@@ -24,18 +24,22 @@ struct recovery_report {
   u64 messages_verified = 0;
   u64 bytes_cut = 0;  // from the cut to the last byte that is not zero, and whole segments behind
   u64 segments_cut = 0;
-  u64 cut_sequence = 0;  // of the first message that is not there any more, where something was cut
-  std::string cut;       // where, and why; empty: nothing was
+  u64 cut_sequence = 0;       // of the first message that is not there any more, where something was cut
+  std::string cut;            // where, and why; empty: nothing was
+  u64 sequences_skipped = 0;  // by the publisher, where an epoch begins (S12)
   // ---- of a repair ----
   std::vector<std::string> cuts;    // all of them; `cut` is the first
   std::vector<std::string> mended;  // what was put right without giving anything up
 };
 
 struct recovered_lane {
-  std::shared_ptr<segment_file> segment;  // open for writing; null: there is none yet
+  std::shared_ptr<segment_file> segment;  // the last, open for writing; null: there is none yet
+  bool is_full = false;                   // nothing is written there any more
   log_place place;                        // where to go on
   std::optional<lane_clock> clock;        // of the last segment; none: there is none
-  u64 next_number = 1;                    // of the segment to make, where there is none
+  u64 epoch_begin = 0;                    // of the last segment
+  bool epoch_due = false;                 // behind `place` sequences may have been used (S12)
+  u64 next_number = 1;                    // of the segment to make, where there is none, or it is full
   recovery_report report;
 };
 

@@ -86,7 +86,7 @@ bool segment_retention::remove_oldest(bool also_if_read) {
     // relaxed: a hint: who sees it asks whether the file is there
     store_relaxed(lane_.header().first_kept, oldest.number + 1);
   }
-  const auto gone = remove_segment(lane_.where, oldest.number, lane_.header().lane_id, nullptr,
+  const auto gone = remove_segment(lane_.where, oldest.number, lane_.header().lane_id,
                                    also_if_read ? segment_removal::also_if_read : segment_removal::unless_read);
   if (!gone) return false;
   if (sized_ > 0) {

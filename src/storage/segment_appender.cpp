@@ -127,7 +127,8 @@ append_status segment_appender::roll(u64 asked_to_leave) noexcept {
     clock = {static_cast<u64>(offset), clock.zone, 0, clock_.at_offset(offset), before, 0};
   }
   segment_memory next;
-  if (const append_status status = supply_.next(end_, clock, next); status != append_status::ok) return status;
+  if (const append_status status = supply_.next(end_, next_sequence_, clock, next); status != append_status::ok)
+    return status;
   if (clock_.was_set()) clock_.follow();
   spill_single();
   show_newest_claim();

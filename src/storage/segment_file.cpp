@@ -71,6 +71,8 @@ void write_header(segment_file& segment, const segment_kind& kind, const struct 
   const segment_geometry& g = segment.geometry;
   head.prefix =
       prefix_of_now(segment_magic, segment_header_bytes, sizeof(segment_index_entry), g.index_entries, g.segment_bytes);
+  head.prefix.layout_major = log_layout_major;
+  head.prefix.layout_minor = log_layout_minor;
   head.number = segment.number;
   head.data_offset = g.data_offset;
   head.data_bytes = g.data_bytes;
@@ -97,11 +99,11 @@ result<void> check_header(segment_file& segment, u64 file_bytes) {
   if (head.prefix.magic != segment_magic) {
     return tl::unexpected(bad(errc::corrupt, path, "not a segment of quoit (another magic)"));
   }
-  if (head.prefix.layout_major != layout_major || head.prefix.required_features != 0) {
+  if (head.prefix.layout_major != log_layout_major || head.prefix.required_features != 0) {
     return tl::unexpected(bad(errc::newer_version, path,
                               "made by a version of another layout (" + std::to_string(head.prefix.layout_major) +
                                   ", required features " + std::to_string(head.prefix.required_features) +
-                                  "); this one knows " + std::to_string(layout_major)));
+                                  "); this one knows " + std::to_string(log_layout_major)));
   }
   if (head.check != header_check(head)) return tl::unexpected(bad(errc::corrupt, path, "the header's check is wrong"));
   segment_geometry g{};
@@ -236,11 +238,13 @@ bool segment_file::read_start(segment_start& out) const noexcept {
   out.position = load_relaxed(start.position);
   out.sequence = load_relaxed(start.sequence);
   out.voids = load_relaxed(start.voids);
-  out.stamp = load_relaxed(start.stamp);  // relaxed: as above
+  out.stamp = load_relaxed(start.stamp);              // relaxed: as above
+  out.epoch_begin = load_relaxed(start.epoch_begin);  // relaxed: as above
   // relaxed: whoever asks does so after its writer is dead
   out.after_failure = load_relaxed(start.after_failure);
   return out.check == start_check(out, salt) && out.position % page_bytes == 0 && out.position <= position_max &&
-         out.voids <= out.sequence && (out.after_failure == 0 || out.after_failure == segment_failure_mark);
+         out.sequence <= sequence_max && out.voids <= out.sequence && out.epoch_begin <= out.sequence &&
+         (out.after_failure == 0 || out.after_failure == segment_failure_mark);
 }
 
 void segment_file::write_start(segment_start start) const noexcept {
@@ -249,7 +253,8 @@ void segment_file::write_start(segment_start start) const noexcept {
   store_relaxed(to.position, start.position);
   store_relaxed(to.sequence, start.sequence);
   store_relaxed(to.voids, start.voids);
-  store_relaxed(to.stamp, start.stamp);  // relaxed: as above
+  store_relaxed(to.stamp, start.stamp);              // relaxed: as above
+  store_relaxed(to.epoch_begin, start.epoch_begin);  // relaxed: as above
   // sync(segment.start): the record is whole
   store_release(to.check, start_check(start, salt));
 }
@@ -445,7 +450,7 @@ result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handl
 }
 
 result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
-                            const file_identity* only, segment_removal how) {
+                            segment_removal how) {
   const std::string name = segment_name(number);
   const std::string path = where.path_of(name);
   const fd file = where.open_file(name, O_RDWR);
@@ -453,16 +458,12 @@ result<void> remove_segment(const directory_handle& where, u64 number, const u64
     if (errno == ENOENT) return {};
     return tl::unexpected(failed("opening", path, errno));
   }
-  struct stat status{};
   u64 magic = 0;
   u64 id[2] = {};
-  const bool expected = only == nullptr || (::fstat(file.get(), &status) == 0 && *only == file_identity::of(status));
-  const bool ours = expected && ::pread(file.get(), &magic, sizeof magic, 0) == sizeof magic &&
-                    magic == segment_magic &&
+  const bool ours = ::pread(file.get(), &magic, sizeof magic, 0) == sizeof magic && magic == segment_magic &&
                     ::pread(file.get(), id, sizeof id, offsetof(segment_header, lane_id)) == sizeof id &&
                     std::equal(id, id + 2, lane_id);
-  if (!ours)
-    return tl::unexpected(bad(errc::corrupt, path, "is another file than this publisher made, and is not removed"));
+  if (!ours) return tl::unexpected(bad(errc::corrupt, path, "is of another lane, and is not removed"));
   if (how == segment_removal::unless_read && try_lock(file.get(), reader_lock_byte) != lock_status::taken) {
     return tl::unexpected(error(errc::busy, path + " is being read"));
   }

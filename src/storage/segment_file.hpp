@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.hpp"
 #include "mem/mapping.hpp"
 #include "quoit/detail/segment_layout.hpp"
 #include "quoit/detail/stamp_clock.hpp"
@@ -49,6 +50,11 @@ struct storage_calls {
   clock_source clocks = clock_source::of_system();
   static const storage_calls& of_system() noexcept;
 };
+
+// Frames that a segment can hold.
+constexpr u64 frames_max(const segment_geometry& geometry) noexcept {
+  return geometry.data_bytes / geometry.extent(0) + 1;
+}
 
 // What all segments of a lane have in common.
 struct segment_kind {
@@ -126,10 +132,9 @@ std::string_view stored_text(const char (&field)[N]) noexcept {
 enum class segment_removal : u8 { unless_read, also_if_read };
 
 // Removes a segment of this lane unless a reader is in it. One that is not there is no error. Errors: busy (a reader
-// is), corrupt (what has that name is no segment of this lane, or not the file `only`: it stays), no_permission,
-// system.
+// is), corrupt (what has that name is no segment of this lane: it stays), no_permission, system.
 result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
-                            const file_identity* only = nullptr, segment_removal how = segment_removal::unless_read);
+                            segment_removal how = segment_removal::unless_read);
 
 // Numbers of the segments, sorted. Temporary files that a maker left are removed with `tidy`. `why`: the errno of a
 // directory that is there and cannot be read, or else 0.

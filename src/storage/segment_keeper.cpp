@@ -51,10 +51,13 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
       place_(lane),
       where_(lane.where),
       lane_(lane.header()),
+      taken_sequence_(place.sequence),
       taken_at_(steady_clock::now()),
       next_sync_(steady_clock::now()),
       retention_(lane, options_.retention, options_.calls.clocks),
       newest_(current->number),
+      limit_(known_limit(lane_)),
+      recorded_begun_(current->number),
       next_look_(steady_clock::now() + between_looks_at_path),
       looked_at_(place.position) {
   segment_start start{};
@@ -81,7 +84,7 @@ segment_clock segment_keeper::clock() const {
 
 // ---- the publisher's side ------------------------------------------------------------------------------
 
-append_status segment_keeper::next(u64 begin, const segment_clock& clock, segment_memory& out) noexcept {
+append_status segment_keeper::next(u64 begin, u64 sequence, const segment_clock& clock, segment_memory& out) noexcept {
   append_status status = append_status::ok;
   const auto now = steady_clock::now();
   {
@@ -100,6 +103,7 @@ append_status segment_keeper::next(u64 begin, const segment_clock& clock, segmen
       out = memory_of(file, begin);
       kept_.push_back({std::move(spares_.front()), begin, ~u64{0}, false, false});
       spares_.pop_front();
+      taken_sequence_ = sequence;
       want_spares(now);
     }
   }
@@ -138,7 +142,7 @@ void segment_keeper::note_start(u64 number, const log_place& place, u64 left_at)
     } else if (kept.file->number == number) {
       // relaxed: the release of the start's check orders it for whoever reads it after our death
       if (failed) store_relaxed(kept.file->header().start.after_failure, segment_failure_mark);
-      kept.file->write_start({place.position, place.sequence, place.voids, place.stamp, 0, 0});
+      kept.file->write_start({place.position, place.sequence, place.voids, place.stamp, options_.epoch_begin, 0, 0});
     }
   }
 }
@@ -236,6 +240,7 @@ bool segment_keeper::work() {
   bool did = write_back();
   did = populate_current() || did;
   did = make_spare() || did;
+  record_begun();
   did = drop_passed() || did;
   if (path_look_due()) look_at_path();
   return retain() || did;
@@ -315,7 +320,12 @@ bool segment_keeper::make_spare() {
     return true;
   }
   const bool durable = options_.durability != log_durability::os;
-  auto made = make_segment(where_, newest_ + 1, options_.kind, durable, options_.calls);
+  result<std::shared_ptr<segment_file>> made;
+  if (auto reserved = reserve_for_spare(); reserved) {
+    made = make_segment(where_, newest_ + 1, options_.kind, durable, options_.calls);
+  } else {
+    made = tl::unexpected(std::move(reserved.error()));
+  }
   if (made) {
     const segment_file& file = **made;
     ++newest_;
@@ -337,6 +347,35 @@ bool segment_keeper::make_spare() {
   }
   if (done_) done_();
   return true;
+}
+
+// All that fits into what can be taken, and one more; the next step is taken before it is needed.
+result<void> segment_keeper::reserve_for_spare() {
+  u64 needed = 0;
+  {
+    const std::lock_guard hold(mutex_);
+    needed = taken_sequence_ + (spares_.size() + 2) * frames_max(kept_.back().file->geometry);
+  }
+  if (needed + options_.sequences_reserved / 2 <= limit_) return {};
+  note_limit(lane_, needed + options_.sequences_reserved);
+  auto written = synchronize_lane(place_, options_.calls);
+  if (written) limit_ = needed + options_.sequences_reserved;
+  return written || needed > limit_ ? written : result<void>();
+}
+
+// On this thread: a store into a page that was written back can wait for the file system's journal.
+void segment_keeper::record_begun() {
+  u64 number = 0;
+  {
+    const std::lock_guard hold(mutex_);
+    for (const kept_segment& kept : kept_) {
+      segment_start start{};
+      if (kept.file->read_start(start)) number = kept.file->number;
+    }
+  }
+  if (number <= recorded_begun_) return;
+  recorded_begun_ = number;
+  note_begun(lane_, number);
 }
 
 // Or as much as is done when it is stopped: nobody will come there then.
@@ -366,7 +405,10 @@ void segment_keeper::remove_spares() noexcept {
   // The last first: whoever dies here leaves no gap.
   for (; !spares_.empty(); spares_.pop_back()) {
     const segment_file& spare = *spares_.back();
-    if (!remove_segment(where_, spare.number, lane_.lane_id, &spare.file)) return;
+    const std::string name = segment_name(spare.number);
+    // Also from under a reader that waits for its first message.
+    struct stat status{};
+    if (!where_.find(name, status) || file_identity::of(status) != spare.file || !where_.remove(name)) return;
   }
 }
 
@@ -507,12 +549,7 @@ void segment_keeper::mark_after_failure(u64 failed_number) {
   if (const auto next = open_segment(where_, failed_number + 1, access::read_write)) mark(**next);
 }
 
-void segment_keeper::show_durable(u64 position) noexcept {
-  const u64 checked = position;
-  // sync(segment.durable): everything before it is on the disk; the check comes last, so that a torn pair is seen
-  store_release(lane_.durable_position, position);
-  store_release(lane_.durable_check, durable_check(checked, lane_.lane_id));
-}
+void segment_keeper::show_durable(u64 position) noexcept { note_durable(lane_, position); }
 
 void segment_keeper::populate_ahead(const segment_file& file, u64 offset) {
   const u64 base = file.number << 32;  // positions of another segment count from there

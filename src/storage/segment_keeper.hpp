@@ -3,6 +3,8 @@
 // The publisher asks (next, starts, request); whoever runs work(), a thread of its own or an executor's, does what is
 // due. Between the two is a lock that is held for as long as a pointer takes, never during a system call on a file.
 //
+// Before a segment can be taken, a limit above all sequences that fit is on the disk, so that none is used twice (S12).
+//
 // Segments are made ahead: one at first, and more, up to spare_bytes_max, where the publisher takes them quickly, so
 // that a disk that keeps the helper waiting for a moment does not keep the publisher waiting.
 //
@@ -40,6 +42,8 @@ struct keeper_options {
   std::chrono::nanoseconds interval = std::chrono::milliseconds(10);
   retention_limits retention;
   storage_calls calls = storage_calls::of_system();
+  u64 epoch_begin = 0;  // of what the publisher publishes
+  u64 sequences_reserved = sequences_reserved_at_once;
 };
 
 enum class flush_status : u8 {
@@ -70,7 +74,7 @@ class segment_keeper final : public segment_supply {
   segment_memory current() const noexcept;
 
   // ---- on the publisher's thread ----
-  append_status next(u64 begin, const segment_clock& clock, segment_memory& out) noexcept override;
+  append_status next(u64 begin, u64 sequence, const segment_clock& clock, segment_memory& out) noexcept override;
   void starts(u64 number, const log_place& place, u64 left_at) noexcept override;
   // What is before `position` is to be on the disk. With durability `os` too, where nobody else asks for it: there a
   // segment that was passed long ago is opened for it again.
@@ -127,6 +131,8 @@ class segment_keeper final : public segment_supply {
   bool look_at_path();
   bool path_look_due() noexcept;
   bool make_spare();
+  result<void> reserve_for_spare();
+  void record_begun();
   void populate_whole(const segment_file& file);
   bool populate_current();
   bool spare_due() const noexcept;
@@ -159,6 +165,7 @@ class segment_keeper final : public segment_supply {
   std::deque<kept_segment> kept_;                     // oldest first; the last is the one being written
   std::deque<std::shared_ptr<segment_file>> spares_;  // the next one first
   u64 retained_last_ = 0;                             // the current one when retention was looked at
+  u64 taken_sequence_;                                // where the segment that was taken last begins
   u32 wanted_ = 1;
   std::chrono::steady_clock::time_point taken_at_;  // when the publisher came to the last segment
   std::vector<range> failed_;
@@ -176,6 +183,8 @@ class segment_keeper final : public segment_supply {
   // The helper's.
   segment_retention retention_;
   u64 newest_;
+  u64 limit_;                            // sequences below it may be used: that is on the disk
+  u64 recorded_begun_;                   // in the lane's file
   std::shared_ptr<segment_file> whole_;  // the first segment, until all its pages were touched
   u64 whole_from_ = 0;                   // offset in its file
   std::chrono::steady_clock::time_point next_attempt_{};

@@ -106,6 +106,12 @@ class Format(unittest.TestCase):
                     before = stamp
                 self.assertEqual(expected, [])
                 self.assertTrue(read_segments.Segment(lane, "000000000001.seg").index())
+                records = read_segments.Lane(lane)
+                last = max(name for name in os.listdir(lane) if name.endswith(".seg"))
+                self.assertEqual(records.begun, int(last.split(".")[0]))
+                self.assertEqual(records.end[1], 600)
+                self.assertGreater(records.limit, 600)
+                self.assertEqual(records.home[0], os.stat(os.path.join(lane, "lane")).st_ino)
             clocks = [read_segments.Segment(lane, f"00000000000{n}.seg").clock for n in (1, 2)]
             self.assertEqual([first for _, _, first, _, _ in clocks], [1, 2])
             self.assertAlmostEqual(clocks[0][0] - clocks[1][0], 3600e9, delta=1e6)
@@ -119,7 +125,7 @@ class Format(unittest.TestCase):
             with open(path, "rb") as file:
                 whole = file.read()
             begin = read_segments.Segment(lane, "000000000001.seg").data_offset
-            for at in [70, 300, 2432, 2470, 2485, 2500, 2524, *range(begin, begin + 30000, 1013)]:
+            for at in [70, 300, 2432, 2470, 2476, 2490, 2505, 2530, *range(begin, begin + 30000, 1013)]:
                 flipped = bytearray(whole)
                 flipped[at] ^= 1 << at % 8
                 with open(path, "wb") as file:

@@ -165,6 +165,7 @@ int main() {
   FIELD(segment_start, sequence);
   FIELD(segment_start, voids);
   FIELD(segment_start, stamp);
+  FIELD(segment_start, epoch_begin);
   FIELD(segment_start, check);
   FIELD(segment_start, after_failure);
   SIZE(segment_start, sizeof(segment_start));
@@ -184,12 +185,26 @@ int main() {
   FIELD(log_lane_header, lane_id);
   FIELD(log_lane_header, check);
   FIELD(log_lane_header, holder_pid);
+  FIELD(log_lane_header, holder_boot);
+  FIELD(log_lane_header, epoch_due);
+  FIELD(log_lane_header, end_position);
+  FIELD(log_lane_header, end_sequence);
+  FIELD(log_lane_header, end_check);
+  FIELD(log_lane_header, home_inode);
+  FIELD(log_lane_header, home_born);
+  FIELD(log_lane_header, home_check);
   FIELD(log_lane_header, durable_position);
   FIELD(log_lane_header, durable_check);
   FIELD(log_lane_header, failures);
   FIELD(log_lane_header, failed_segment);
   FIELD(log_lane_header, first_kept);
+  FIELD(log_lane_header, begun_segment);
+  FIELD(log_lane_header, limit_0);
+  FIELD(log_lane_header, limit_1);
   SIZE(log_lane_header, log_lane_bytes);
+  FIELD(sequence_limit, sequence);
+  FIELD(sequence_limit, check);
+  SIZE(sequence_limit, sizeof(sequence_limit));
 
   FIELD(subscription_header, salt);
   FIELD(subscription_header, slot_count);

@@ -51,7 +51,7 @@ class Segment:
         with open(os.path.join(directory, name), "rb") as file:
             self.bytes = file.read()
         data = self.bytes
-        if data[0:8] != b"oqtsegm1" or struct.unpack_from("<H", data, 8)[0] != 1 or u64(data, 16) != 0:
+        if data[0:8] != b"oqtsegm1" or struct.unpack_from("<H", data, 8)[0] != 2 or u64(data, 16) != 0:
             raise Corrupt(f"{name}: no segment, or of another version")
         if u64(data, 2304) != crc(0xFFFFFFFF, data[0:2304]) + 2**32:
             raise Corrupt(f"{name}: the header's check is wrong")
@@ -62,14 +62,20 @@ class Segment:
         self.alignment, self.payload_max, self.shift = u32(data, 88), u32(data, 96), u32(data, 100)
         self.salt, self.lane = u32(data, 104), data[112:128]
         self.topic = data[152:320].split(b"\0", 1)[0].decode()
-        self.started = u64(data, 2464) != 0
-        if self.started and u64(data, 2464) != crc(self.salt, data[2432:2464]) + 2**32:
+        self.started = u64(data, 2472) != 0
+        if self.started and u64(data, 2472) != crc(self.salt, data[2432:2472]) + 2**32:
             raise Corrupt(f"{name}: the start's check is wrong")
-        self.position, self.sequence, self.voids, self.stamp = struct.unpack_from("<QQQQ", data, 2432)
-        if any(data[2480:2528]) and u64(data, 2520) != crc(self.salt, data[2480:2520]) + 2**32:
+        self.position, self.sequence, self.voids, self.stamp, self.epoch = struct.unpack_from("<QQQQQ", data, 2432)
+        if any(data[2488:2536]) and u64(data, 2528) != crc(self.salt, data[2488:2528]) + 2**32:
             raise Corrupt(f"{name}: the check of the clock's record is wrong")
         # offset, zone, first, since, before
-        self.clock = struct.unpack_from("<qQQQQ", data, 2480) if u64(data, 2520) != 0 else None
+        self.clock = struct.unpack_from("<qQQQQ", data, 2488) if u64(data, 2528) != 0 else None
+
+    def follows(self, position, sequence, voids):
+        """With the next sequence, or with an epoch that passes over some."""
+        skipped = self.sequence - sequence
+        begins_epoch = self.epoch == self.sequence and skipped >= 0
+        return self.position == position and self.voids - voids == skipped and (skipped == 0 or begins_epoch)
 
     def index(self):
         """What the entries say that are right: {offset: (sequence, voids, stamp)}."""
@@ -114,14 +120,39 @@ class Segment:
             offset += extent
 
 
+class Lane:
+    def __init__(self, directory):
+        with open(os.path.join(directory, "lane"), "rb") as file:
+            data = file.read()
+        if data[0:8] != b"oqtlogl1" or struct.unpack_from("<H", data, 8)[0] != 2 or u64(data, 16) != 0 or len(data) < 4096:
+            raise Corrupt("lane: no lane, or of another version")
+        self.id = data[64:80]
+        if u64(data, 80) != crc(0xFFFFFFFF, self.id) + 2**32:
+            raise Corrupt("lane: the check of its id is wrong")
+        self.durable = self.checked(data, 256, 8) or (0,)
+        self.end = self.checked(data, 160, 16)
+        self.home = self.checked(data, 184, 16)
+        self.limit = max((self.checked(data, at, 8) or (0,))[0] for at in (512, 1024))
+        self.begun = u64(data, 296) & (2**40 - 1)
+        if u64(data, 296) != 0 and u64(data, 296) >> 40 != crc(0xFFFFFFFF, struct.pack("<Q", self.begun) + self.id) & 0xFFFFFF:
+            self.begun = 0
+
+    def checked(self, data, at, size):
+        """What is in a record, or None if its check is another one."""
+        if u64(data, at + size) != crc(0xFFFFFFFF, data[at : at + size] + self.id) + 2**32:
+            return None
+        return struct.unpack_from(f"<{size // 8}Q", data, at)
+
+
 def messages(directory):
     """The messages of a lane, the oldest first: (sequence, stamp, payload). Holds the index against them, too."""
+    Lane(directory)
     expected, clock, last = None, None, 0
     for name in sorted(name for name in os.listdir(directory) if re.fullmatch(r"\d{12,}\.seg", name)):
         segment = Segment(directory, name)
         if not segment.started:
             return
-        if expected not in (None, (segment.position, segment.sequence, segment.voids)):
+        if expected is not None and not segment.follows(*expected):
             raise Corrupt(f"{name}: does not begin where the one before ends")
         if segment.clock is not None and segment.clock == clock and segment.stamp < last:
             raise Corrupt(f"{name}: time goes back without a new clock")

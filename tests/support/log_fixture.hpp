@@ -149,6 +149,37 @@ inline std::vector<u64> begun_segments(const std::string& directory) {
   return begun;
 }
 
+// Makes the files of a lane that nobody has open those of an earlier boot.
+inline void restart_machine(const std::string& lane) {
+  for (const u64 number : list_segments(lane)) {
+    const auto segment = open_segment(lane, number, access::read_write).value();
+    segment_header& head = segment->header();
+    head.prefix.boot_id[0] ^= 1;
+    head.check = header_check(head);
+  }
+  open_lane_directory_to_write(handle_of(lane))->header().holder_boot[0] ^= 1;
+}
+
+// The messages from this sequence on were never written back, and a power failure took them. Nobody has the lane open.
+inline void lose_end(const log_writer_options& o, u64 sequence) {
+  const std::string lane = lane_directory(o.directory, o.topic, o.name);
+  auto r = read_from_begin(o);
+  for (lane_frame frame; r->sequence() < sequence; r->release(frame)) REQUIRE(r->take(frame) == take_status::message);
+  const u64 position = r->position();
+  r.reset();
+  for (const u64 number : begun_segments(lane)) {
+    const auto segment = open_segment(lane, number, access::read_write).value();
+    segment_start begin{};
+    REQUIRE(segment->read_start(begin));
+    if (begin.position > position) {
+      std::filesystem::remove(lane + "/" + segment_name(number));
+    } else if (position < begin.position + segment->geometry.data_bytes) {
+      const u64 offset = position - begin.position;
+      std::memset(segment->data() + offset, 0, segment->geometry.data_bytes - offset);
+    }
+  }
+}
+
 // The number of the next message, which has to be whole; nothing if there is none.
 inline std::optional<u64> next_number(log_reader& r) {
   lane_frame frame;

@@ -17,7 +17,7 @@
 namespace quoit::inline v1::detail {
 
 inline constexpr u16 layout_major = 1;
-inline constexpr u16 layout_minor = 2;
+inline constexpr u16 layout_minor = 1;
 
 inline constexpr u64 lane_magic = 0x31656e616c74716f;   // "oqtlane1" in little-endian order
 inline constexpr u64 slots_magic = 0x31746f6c7374716f;  // "oqtslot1"

@@ -7,6 +7,7 @@
 // delivered, so that what a power failure tore is never seen. Everything is input: `corrupt`, never a crash.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -48,6 +49,9 @@ class QUOIT_EXPORT log_reader {
   result<void> start_at_sequence(u64 sequence);
   // The last `messages` before this sequence, or as many as there are; `lagged` comes first as above.
   result<void> start_before_sequence(u64 sequence, u64 messages);
+  // The same, of a reader that has been here, and had everything before: where the lane has no segment that is begun,
+  // it waits for one and goes to this place there.
+  result<void> resume_at(u64 sequence);
   // The first message that was published at this time (CLOCK_REALTIME in ns) or later. Where the clock was set back,
   // everything before counts as published before it was: the clock that was set last is right.
   result<void> start_at_time(u64 time_ns);
@@ -75,7 +79,7 @@ class QUOIT_EXPORT log_reader {
         ++held_here_;
         return take_status::message;
       }
-      if (h.word == 0) [[likely]]
+      if (h.word == 0 && position_ >= safe_end_) [[likely]]
         return take_status::nothing;
     }
     return take_slow(out);
@@ -106,13 +110,17 @@ class QUOIT_EXPORT log_reader {
   // True if take() would not say `nothing`.
   bool ready() noexcept;
 
-  // From now on a claimed frame makes it ask whether the publisher lives; what a dead one had claimed is void, and
-  // messages behind it come next. Until it finds one alive.
-  void look_at_writer() noexcept { look_due_ = true; }
+  // The publisher may have died, and another one, or a repair, may have cut the lane. From now on a claimed frame makes
+  // it ask whether the publisher lives; what a dead one had claimed is void, and messages behind it come next. Until it
+  // finds one alive. At the next end it asks whether the lane goes on elsewhere.
+  void look_at_writer() noexcept {
+    look_due_ = path_look_due_ = true;
+    safe_end_ = ~u64{0};
+  }
 
   u64 position() const noexcept { return position_; }
-  u64 sequence() const noexcept { return sequence_; }  // of the next message
-  u64 lost() const noexcept { return lost_; }          // messages, of the last `lagged`
+  u64 sequence() const noexcept { return std::max(sequence_, wanted_); }  // of the next message
+  u64 lost() const noexcept { return lost_; }                             // messages, of the last `lagged`
   u64 lost_total() const noexcept { return lost_total_; }
   u32 held() const noexcept { return held_; }
   // The position before which everything is on the disk, as the publisher last said.
@@ -136,10 +144,18 @@ class QUOIT_EXPORT log_reader {
   bool take_whole(lane_frame& out) noexcept;
   take_status take_checked(lane_frame& out);
   take_status cross();
+  take_status go_on();
+  take_status at_end();
+  take_status take_here(lane_frame& out);
+  take_status look_elsewhere(take_status found);
+  take_status tell_lagged() noexcept;
   take_status at_bad(const char* reason);
   take_status corrupt(const std::string& words);
-  bool after_failure();
   bool is_removed() const noexcept;
+  bool was_left() const;
+  bool is_replaced() const;
+  std::string where_it_is() const;
+  u64 removed_before(u64 sequence) const noexcept;
   void release_old(const lane_frame& frame) noexcept;
   void leave_segment();
   result<bool> begin_in(u64 number);
@@ -155,9 +171,12 @@ class QUOIT_EXPORT log_reader {
   u64 position_ = 0;      // the next frame
   u64 believed_end_ = 0;  // of the segment, or until where it is read without a look; 0: every frame is verified
   u64 looked_until_ = 0;  // from here on look_and_take() is due
+  u64 safe_end_ = 0;      // before it everything was on the disk at the last look
   u64 sequence_ = 0;      // of the next frame
   u64 voids_ = 0;         // before it
   u64 stamp_ = 0;         // of the frame before it, where that was verified
+  u64 epoch_begin_ = 0;   // of the segment
+  u64 wanted_ = 0;        // the place in the first segment that is begun, where none is
   u64 lost_ = 0;
   u64 lost_total_ = 0;
   u32 alignment_ = 8;
@@ -165,9 +184,11 @@ class QUOIT_EXPORT log_reader {
   u32 held_here_ = 0;  // of them in this segment
   u32 held_max_;
   bool check_all_;
-  bool verifies_ = false;    // every frame of this segment
-  bool look_due_ = false;    // at a claimed frame, whether its publisher lives is to be asked
-  bool lagged_due_ = false;  // a start function found that messages are missing
+  bool verifies_ = false;       // every frame of this segment
+  bool look_due_ = false;       // at a claimed frame, whether its publisher lives is to be asked
+  bool path_look_due_ = false;  // where there is nothing, whether the lane goes on elsewhere is to be asked
+  bool at_roll_ = false;        // the last look found the end of the segment
+  bool lagged_due_ = false;     // a start function found that messages are missing
   bool tells_clocks_ = false;
   bool clock_due_ = false;  // clock_changed comes next
 };

@@ -30,6 +30,8 @@ struct recovery_summary {
   std::uint64_t bytes_cut = 0;     // that were torn, or unreachable behind what was
   std::uint64_t cut_sequence = 0;  // of the first message that is not there any more, if something was cut
   std::string cut;                 // where, and why; empty: nothing was cut
+  // Sequences that were passed over, as messages that are not there any more may have had them.
+  std::uint64_t sequences_skipped = 0;
 };
 
 namespace detail {

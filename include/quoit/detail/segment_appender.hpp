@@ -3,7 +3,7 @@
 // A claim takes a place at the tail; committing it stamps and checks it, stores its header and makes it visible;
 // readers see frames in the order in which they were claimed. Segments come from a supply, which has made and populated
 // the next one before it is asked: nothing here makes a system call, or waits. docs/design/storage.md has the rules (S1
-// to S10) that comments name.
+// to S12) that comments name.
 //
 // Invariants: what is behind the tail is zero in the file, but for the payload of the newest claim (S2). Frames before
 // the frontier are committed or void. A word fits between the tail and the segment's end (S3).
@@ -53,9 +53,9 @@ struct segment_memory {
 // Who makes segments. Called at a roll, on the writer's thread; answers at once.
 class QUOIT_EXPORT segment_supply {
  public:
-  // A segment that is whole and zero; its positions begin at `begin`. `clock` is stored in it, with its own number
-  // where `first` is 0.
-  virtual append_status next(u64 begin, const segment_clock& clock, segment_memory& out) noexcept = 0;
+  // A segment that is whole and zero; its positions begin at `begin`, and the first frame there has this sequence.
+  // `clock` is stored in it, with its own number where `first` is 0.
+  virtual append_status next(u64 begin, u64 sequence, const segment_clock& clock, segment_memory& out) noexcept = 0;
   // Every frame of the segment before, which ends at `left_at`, is resolved: this is where the one with this number
   // begins.
   virtual void starts(u64 number, const log_place& place, u64 left_at) noexcept = 0;

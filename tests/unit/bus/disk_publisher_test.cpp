@@ -327,21 +327,21 @@ TEST_CASE("what a power failure tore is cut when the lane is opened again, and s
     auto pub = must(bus.publisher<checked>("t", on_disk(directory)));
     publish_all(pub, 0, 100);
   }
-  const std::string segment = lane_directory(directory.path(), "t", "0") + "/000000000001.seg";
+  const std::string lane = lane_directory(directory.path(), "t", "0");
   {
-    // As a copy of it is: not of this boot. The last message is torn.
-    std::filesystem::copy_file(segment, segment + "x");
-    std::filesystem::rename(segment + "x", segment);
-    auto file = must(open_segment(lane_directory(directory.path(), "t", "0"), 1, access::read_write));
+    auto file = must(open_segment(lane, 1, access::read_write));
     file->data()[99 * file->geometry.extent(sizeof(checked)) + 40] ^= std::byte{1};
   }
+  restart_machine(lane);
   auto bus = must(quoit::bus::open(name.name()));
   auto pub = must(bus.publisher<checked>("t", on_disk(directory)));
   const quoit::recovery_summary cut = pub.recovery();
   CHECK(has(cut.cut, "000000000001.seg"));
   CHECK(cut.cut_sequence == 99);
   CHECK(cut.bytes_cut > 0);
-  CHECK(pub.sequence() == 99);
+  // Message 99 had its sequence.
+  CHECK(pub.sequence() >= 100);
+  CHECK(cut.sequences_skipped == pub.sequence() - 99);
   publish_all(pub, 99, 150);
   CHECK(count_in(directory) == 150);
 }

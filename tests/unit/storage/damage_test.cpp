@@ -98,7 +98,7 @@ TEST_CASE("a bit flipped anywhere is found and named, and no reader delivers wha
   for (u64 i = 0; i < flips; ++i) {
     const u64 number = l.numbers[random() % l.numbers.size()];
     // Each part of a file in its turn: header, index, data.
-    const u64 end = i % 3 == 0 ? 2480 : i % 3 == 1 ? 4096 + 32 * 16 : segment_bytes_min;
+    const u64 end = i % 3 == 0 ? 2536 : i % 3 == 1 ? 4096 + 32 * 16 : segment_bytes_min;
     const u64 at = random() % end;
     const auto segment = open_segment(l.lane, number, access::read).value();
     segment_start start{};
@@ -146,7 +146,7 @@ TEST_CASE("a repair makes a lane whole whichever bit was flipped, and gives up n
     const u64 number = l.numbers[random() % l.numbers.size()];
     const auto segment = open_segment(l.lane, number, access::read).value();
     const u64 data_offset = segment->geometry.data_offset;
-    const u64 end = i % 3 == 0 ? 2480 : i % 3 == 1 ? data_offset : segment_bytes_min;
+    const u64 end = i % 3 == 0 ? 2536 : i % 3 == 1 ? data_offset : segment_bytes_min;
     const u64 at = random() % end;
     const auto bit = static_cast<u32>(random() % 8);
     INFO("segment ", number, " byte ", at, " bit ", bit);
@@ -300,9 +300,9 @@ TEST_CASE("a segment that is cut short, foreign, of a newer version, or gone, is
   restore();
   {
     const fd file(::open(path.c_str(), O_RDWR));
-    REQUIRE(::pwrite(file.get(), "\x02", 1, 8) == 1);
+    REQUIRE(::pwrite(file.get(), "\x03", 1, 8) == 1);
   }
-  check("made by a version of another layout (2", errc::newer_version);
+  check("made by a version of another layout (3", errc::newer_version);
   restore();
   std::filesystem::copy_file(l.path(l.numbers[0]), path, std::filesystem::copy_options::overwrite_existing);
   check("is segment 1 under another name", errc::corrupt);
