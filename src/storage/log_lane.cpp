@@ -11,6 +11,7 @@
 
 #include "base/file_lock.hpp"
 #include "base/random.hpp"
+#include "storage/allocation.hpp"
 #include "storage/file_system.hpp"
 #include "storage/lane_header.hpp"
 #include "storage/segment_file.hpp"
@@ -29,6 +30,11 @@ result<log_lane> open_at(directory_handle where, access how) {
   if (::fstat(file.get(), &status) != 0) return tl::unexpected(storage_call_failed("fstat of", path, errno));
   if (status.st_size < static_cast<off_t>(log_lane_bytes)) {
     return tl::unexpected(error(errc::corrupt, path + ": cut short: " + std::to_string(status.st_size) + " bytes"));
+  }
+  if (how == access::read_write) {
+    if (auto filled = fill_holes(where, file.get(), path, log_lane_bytes); !filled) {
+      return tl::unexpected(std::move(filled.error()));
+    }
   }
   auto memory = map_file(file.get(), log_lane_bytes, how, path.c_str());
   if (!memory) return tl::unexpected(std::move(memory.error()));

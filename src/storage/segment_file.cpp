@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +18,7 @@
 #include "base/fork_guard.hpp"
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
+#include "storage/allocation.hpp"
 #include "storage/segment_mending.hpp"
 
 namespace quoit::inline v1::detail {
@@ -47,16 +47,6 @@ error failed(const std::string& doing, const std::string& path, int why) {
   if (why == EMFILE || why == ENFILE) code = errc::limit_reached;
   if (why == EEXIST) code = errc::busy;
   return error(code, doing + " " + path, 0, why);
-}
-
-error no_space(const directory_handle& where, u64 bytes, int why) {
-  struct statvfs fs{};
-  std::string free = "an unknown number of";
-  if (::fstatvfs(where.get(), &fs) == 0) free = std::to_string(u64{fs.f_bavail} * fs.f_frsize);
-  return error(errc::no_space,
-               "allocating a segment of " + std::to_string(bytes) + " bytes in " + where.path() + ": " + free +
-                   " bytes are free there; make room, or keep less (retention)",
-               bytes, why);
 }
 
 error bad(errc code, const std::string& path, const std::string& what) { return error(code, path + ": " + what); }
@@ -186,8 +176,15 @@ result<std::shared_ptr<segment_file>> open_at(const directory_handle& where, u64
   if (why == purpose::to_mend) segment->mended = mend_header(segment->header());
   if (auto checked = check_header(*segment, bytes); !checked) return tl::unexpected(std::move(checked.error()));
   const segment_header& head = segment->header();
-  segment->of_this_boot = std::memcmp(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id) == 0 &&
-                          head.device == status.st_dev && head.inode == status.st_ino;
+  const bool is_original = head.device == status.st_dev && head.inode == status.st_ino;
+  segment->of_this_boot =
+      is_original && std::memcmp(head.prefix.boot_id, boot_id().data(), sizeof head.prefix.boot_id) == 0;
+  // It was allocated whole when it was made: that is asked of copies, and of those that have less than that.
+  const u64 allocated = static_cast<u64>(status.st_blocks) * 512;
+  if (how == access::read_write && (!is_original || allocated < segment->geometry.segment_bytes)) {
+    auto filled = fill_holes(where, file.get(), segment->path, segment->geometry.segment_bytes);
+    if (!filled) return tl::unexpected(std::move(filled.error()));
+  }
   if (!to_read) segment->descriptor = std::move(file);
   return segment;
 }
@@ -387,8 +384,9 @@ result<std::shared_ptr<segment_file>> make_segment(const directory_handle& where
   segment->path = where.path_of(name);
   fd file = where.open_file(temporary_name, O_RDWR | O_CREAT | O_EXCL, 0660);
   if (!file)
-    return tl::unexpected(errno == ENOSPC ? no_space(where, geometry->segment_bytes, errno)
-                                          : failed("creating", temporary, errno));
+    return tl::unexpected(errno == ENOSPC
+                              ? allocation_failed(where, "a segment", temporary, geometry->segment_bytes, errno)
+                              : failed("creating", temporary, errno));
   const auto undo = [&](error why) {
     where.remove(temporary_name);
     return tl::unexpected(std::move(why));
@@ -396,14 +394,7 @@ result<std::shared_ptr<segment_file>> make_segment(const directory_handle& where
   // Without this a full disk would be a SIGBUS at some later store.
   while (calls.allocate(file.get(), static_cast<off_t>(geometry->segment_bytes)) != 0) {
     if (errno == EINTR) continue;
-    if (errno == ENOSPC || errno == EDQUOT) return undo(no_space(where, geometry->segment_bytes, errno));
-    if (errno == EFBIG)
-      return undo(file_size_limit_reached("allocating a segment in " + where.path(), geometry->segment_bytes));
-    if (errno == EOPNOTSUPP) {
-      return undo(
-          error(errc::invalid_argument, where.path() + " is on a file system that cannot allocate ahead", 0, errno));
-    }
-    return undo(failed("allocating", temporary, errno));
+    return undo(allocation_failed(where, "a segment", temporary, geometry->segment_bytes, errno));
   }
   struct stat status{};
   if (::fstat(file.get(), &status) != 0) return undo(failed("fstat of", temporary, errno));
@@ -449,8 +440,7 @@ result<std::shared_ptr<segment_file>> open_segment_to_read(const directory_handl
   return open_at(where, number, access::read, purpose::to_read);
 }
 
-result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2],
-                            segment_removal how) {
+result<void> remove_segment(const directory_handle& where, u64 number, const u64 (&lane_id)[2], segment_removal how) {
   const std::string name = segment_name(number);
   const std::string path = where.path_of(name);
   const fd file = where.open_file(name, O_RDWR);

@@ -15,6 +15,7 @@
 #include "base/file_size_limit.hpp"
 #include "base/random.hpp"
 #include "base/segment_prefix.hpp"
+#include "storage/allocation.hpp"
 #include "storage/kept_reader.hpp"
 #include "storage/lane_header.hpp"
 #include "storage/log_lane.hpp"
@@ -151,6 +152,9 @@ result<std::unique_ptr<subscription_file>> subscription_file::open_in(const dire
   }
   const lock_status locked = try_lock(self->lock_.get(), holder_lock_byte);
   if (locked == lock_status::failed) return tl::unexpected(file_failed("locking", self->path_, errno));
+  if (auto filled = fill_holes(*folder, self->file_.get(), self->path_, subscription_file_bytes); !filled) {
+    return tl::unexpected(std::move(filled.error()));
+  }
   {
     // A forked child that could store here would be a second holder: none comes between the two calls.
     const guarded_fd::fork_pause pause;

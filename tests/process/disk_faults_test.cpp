@@ -11,10 +11,13 @@
 #include <sys/vfs.h>
 
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 
 #include "storage/file_system.hpp"
+#include "storage/kept_reader.hpp"
 #include "storage/log_check.hpp"
+#include "storage/subscription_file.hpp"
 #include "support/child.hpp"
 #include "support/log_fixture.hpp"
 #include "support/skip.hpp"
@@ -158,6 +161,59 @@ TEST_CASE("on a full disk loans are refused with what is free, nothing is harmed
     NEED(readable(options) == n);
     w->reset();
     NEED(verify_lane(lane_directory(options.directory, options.topic, "0")).value().whole());
+    return 0;
+  });
+}
+
+TEST_CASE("a sparse copy on a full disk is refused with what it needs, and goes on when there is room") {
+  const scratch_directory directory;
+  IN_A_CHILD([&] {
+    if (!mount_tmpfs(directory.path(), "size=4m")) return not_permitted;
+    auto options = small_log(directory);
+    options.directory += "/first";
+    const std::string last = directory.path() + "/copy";
+    u64 published = 0;
+    {
+      auto w = log_writer::open(options);
+      NEED(w);
+      for (; published < 500; ++published) NEED(append(**w, published) == append_status::ok);
+      const auto subscription = subscription_file::open(options.directory, options.topic, "audit");
+      NEED(subscription);
+      const auto reader =
+          kept_reader::open(options.directory, options.topic, std::nullopt, 4, quoit::start::earliest, true);
+      NEED(reader);
+      NEED((*subscription)->begin(**reader));
+      NEED((*subscription)->commit(**reader));
+    }
+    NEED(std::system(("cp -r --sparse=always " + options.directory + " " + last).c_str()) == 0);
+    std::filesystem::remove_all(options.directory);
+    options.directory = last;
+    const std::string lane = lane_directory(options.directory, options.topic, options.name);
+    const std::string ballast = directory.path() + "/ballast";
+    {
+      const fd file(::open(ballast.c_str(), O_RDWR | O_CREAT, 0600));
+      for (off_t at = 0; ::fallocate(file.get(), 0, at, 4096) == 0;) at += 4096;
+      NEED(errno == ENOSPC);
+    }
+    const auto w = log_writer::open(options);
+    NEED(!w && w.error() == errc::no_space);
+    NEED(says(w.error(), "bytes are free"));
+    NEED(says(w.error(), ".seg"));
+    const auto repaired = repair_lane(lane);
+    NEED(!repaired && repaired.error() == errc::no_space);
+    const auto held = subscription_file::open(options.directory, options.topic, "audit");
+    NEED(!held && held.error() == errc::no_space);
+    NEED(says(held.error(), "audit"));
+    NEED(::unlink(ballast.c_str()) == 0);
+    NEED(subscription_file::open(options.directory, options.topic, "audit"));
+    {
+      auto heir = log_writer::open(options);
+      if (!heir) says(heir.error(), "?");
+      NEED(heir);
+      for (; published < 1000; ++published) NEED(append(**heir, published) == append_status::ok);
+    }
+    NEED(readable(options) == published);
+    NEED(verify_lane(lane).value().whole());
     return 0;
   });
 }
