@@ -65,6 +65,12 @@ u64 known_durable(const log_lane_header& header) noexcept {
   return check == durable_check(position, header.lane_id) ? position : 0;
 }
 
+bool is_durable_wrong(const log_lane_header& header) noexcept {
+  // relaxed: only asked of a lane that nobody writes
+  const u64 check = load_relaxed(header.durable_check);
+  return check != 0 && check != durable_check(load_relaxed(header.durable_position), header.lane_id);
+}
+
 void note_durable(log_lane_header& header, u64 position) noexcept {
   // sync(segment.durable): everything before it is on the disk; the check comes last, so that a torn pair is seen
   store_release(header.durable_position, position);

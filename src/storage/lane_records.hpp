@@ -12,6 +12,8 @@ struct log_lane;
 
 // The position before which everything is known to be on the disk. 0 if that is not known.
 u64 known_durable(const log_lane_header& header) noexcept;
+// A position is recorded, and its check is wrong. Of a lane that nobody writes.
+bool is_durable_wrong(const log_lane_header& header) noexcept;
 void note_durable(log_lane_header& header, u64 position) noexcept;
 u64 durable_check(u64 position, const u64 (&lane_id)[2]) noexcept;
 

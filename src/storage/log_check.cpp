@@ -55,8 +55,7 @@ class verification {
   explicit verification(const log_lane& lane) : lane_(lane) {
     out_.held = lane_is_held(lane.where).value_or(false);
     out_.durable_position = known_durable(lane.header());
-    // relaxed: only asked of a lane that nobody writes
-    if (!out_.held && out_.durable_position == 0 && load_relaxed(lane.header().durable_check) != 0) {
+    if (!out_.held && is_durable_wrong(lane.header())) {
       fault_of_lane_file(lane.where.path_of(lane_file_name) + ": the check of its durable position is wrong");
     }
   }

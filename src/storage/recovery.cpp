@@ -155,11 +155,18 @@ class recovery {
       if (!empty && !(repair_ && start_from_index(*segment, first, start))) {
         return no_segment(number, segment->path + ": its start record is wrong", !segment->of_this_boot);
       }
+      // Its start record was there before that was noted.
+      const bool was_begun = number <= known_begun(lane_.header());
+      if (empty && first && was_begun &&
+          cut(segment->path + ": its start record is missing", !was_written_in_this_boot(lane_), verdict::go_on) ==
+              verdict::failed) {
+        return verdict::failed;
+      }
       if (empty && first) {
         start = {0, 0, 0, stamp_at_begin(*segment), 0, 0, 0};
         // Retention leaves the segment in which a publisher is: those before this one are lost.
         epoch_due_ = number != 1;
-      } else if (empty && trusted_ && segment->of_this_boot && (!repair_ || died_here(*segment))) {
+      } else if (empty && !was_begun && trusted_ && segment->of_this_boot && (!repair_ || died_here(*segment))) {
         // S5: the publisher died before it came to say where the segment begins, and may have written there.
         start = {place_.position, place_.sequence, place_.voids, stamp_at_begin(*segment), epoch_begin_, 0, 0};
       } else if (empty) {
@@ -194,10 +201,12 @@ class recovery {
     return walk(segment, start);
   }
 
-  // S10: of a segment that has no start record yet.
+  // S10: of a segment that has no start record yet, or lost it with the record of its clock.
   u64 stamp_at_begin(const segment_file& segment) const noexcept {
     const lane_clock clock = clock_of(segment);
-    return clock.known && clock.first == segment.number ? clock.since : place_.stamp;
+    segment_index_entry entry{};
+    if (clock.known && clock.first == segment.number) return clock.since;
+    return read_entry(segment, 0, entry) && entry.offset() == 0 ? entry.stamp : place_.stamp;
   }
 
   // Nothing was given up before it, and there is something in it.
@@ -495,6 +504,8 @@ class recovery {
   bool epoch_is_due() const {
     const log_lane_header& header = lane_.header();
     if (epoch_due_ || header.epoch_due != 0 || lane_.copied || !out_.report.cuts.empty()) return true;
+    // What was damaged in one place may be missing in another, without a trace.
+    if (!out_.report.mended.empty()) return true;
     if (out_.segment == nullptr) return known_limit(header) != 0;
     if (trusted_) return false;
     const auto left = known_end(header);

@@ -450,6 +450,9 @@ TEST_CASE("a publisher that dies behind a roll to a new clock leaves a lane that
     // S5: it had not said yet where the second segment begins.
     const auto segment = open_segment(where, 2, access::read_write).value();
     segment->header().start = {};
+    const auto lane = open_lane_directory_to_write(handle_of(where)).value();
+    forget_end(lane.header());
+    note_begun(lane.header(), 1);
   }
   log.reopen();
   log.publish(10);
