@@ -172,7 +172,10 @@ struct publisher_options {
   std::string_view publisher_name = "0";
   quoit::durability durability = quoit::durability::os;
   duration flush_interval = std::chrono::milliseconds(10);  // of durability::interval
-  std::uint64_t segment_bytes = std::uint64_t{64} << 20;    // of a file; messages are at most about half as large
+  // Of a file; messages are at most about half as large. A new lane begins with a file of 4 MiB, or one that has room
+  // for sixteen messages of the largest size, and each file is four times as large as the one before until they have
+  // this size.
+  std::uint64_t segment_bytes = std::uint64_t{64} << 20;
   // What is kept, in whole files, which are removed from the oldest on: so many bytes, and what was published within
   // this time. A file that a subscriber is in stays, and those behind it. 0: everything.
   std::uint64_t retention_bytes = 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/type_difference.hpp"
+#include "storage/segment_growth.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -23,11 +24,6 @@ result<void> check_type(const segment_file& segment, const segment_kind& kind) {
   if (difference.empty()) return {};
   return tl::unexpected(
       error(errc::type_mismatch, segment.path + " carries another type than this publisher asks for: " + difference));
-}
-
-bool same_sizes(const segment_geometry& a, const segment_geometry& b) noexcept {
-  return a.segment_bytes == b.segment_bytes && a.data_offset == b.data_offset && a.alignment == b.alignment &&
-         a.payload_alignment == b.payload_alignment && a.payload_bytes_max == b.payload_bytes_max;
 }
 
 // The clock with which the lane goes on: that of its last segment, if CLOCK_REALTIME was not set since.
@@ -101,6 +97,7 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
     place.sequence = epoch_begin;
   }
   const u64 last_segment = segment ? segment->number : 0;
+  const u64 last_bytes = segment ? segment->geometry.segment_bytes : 0;
   const u64 limit = place.sequence + frames_max(*geometry) + o.sequences_reserved;
   if (auto reserved = reserve_first(writer->lane_, last_segment, limit, o.calls); !reserved) {
     return tl::unexpected(std::move(reserved.error()));
@@ -110,7 +107,7 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
       segment && segment->of_this_boot && load_relaxed(header.failed_segment) == segment->number;  // S9: it is left
   // A clock begins with a segment (S10), and so does an epoch (S12).
   if (segment && (recovered->is_full || after_failure || recovered->epoch_due || clock.first == 0 ||
-                  !same_sizes(segment->geometry, *geometry))) {
+                  !can_go_on_in(segment->geometry, o.kind))) {
     if (!recovered->is_full) {
       leave_segment(*segment, place);
       if (durable && !after_failure && o.calls.synchronize(segment->descriptor.get()) != 0) {
@@ -120,7 +117,8 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
     segment = nullptr;
   }
   if (!segment) {
-    auto made = make_segment(writer->lane_.where, recovered->next_number, o.kind, durable, o.calls);
+    auto made = make_segment(writer->lane_.where, recovered->next_number, grown_segment(o.kind, last_bytes, 0), durable,
+                             o.calls);
     if (!made) return tl::unexpected(std::move(made.error()));
     segment = std::move(*made);
     // relaxed: ordered by the release of the start record

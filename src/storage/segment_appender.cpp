@@ -26,14 +26,14 @@ segment_appender::segment_appender(const segment_geometry& geometry, segment_sup
   enter(segment, clock);
   set_due();
   // relaxed: nobody else writes it
-  if (load_relaxed(segment.index[(place.position - segment.begin) >> geometry.index_shift].place) == 0) note_place();
+  if (load_relaxed(segment.index[(place.position - segment.begin) >> segment.index_shift].place) == 0) note_place();
 }
 
 void segment_appender::enter(const segment_memory& memory, const segment_clock& clock) noexcept {
   segments_[segment_count_] = {memory, clock, ~u64{0}};
   segments_[segment_count_++].clock.first = memory.clock_first;
   segment_ = memory;
-  end_ = memory.begin + geometry_.data_bytes;
+  end_ = memory.begin + memory.data_bytes;
   allow_fast_claims();
 }
 
@@ -65,7 +65,7 @@ append_status segment_appender::claim_slow(u32 payload_bytes, lane_claim& out) n
   const bool must_roll = asked_to_leave != left_count_ || tail_ + extent + word_bytes > end_;
   if (must_roll || clock_.was_set()) {
     // S10: only where there is a segment for it a new clock begins.
-    const append_status status = roll(asked_to_leave);
+    const append_status status = roll(asked_to_leave, extent);
     if (status != append_status::ok && must_roll) return status;
   } else if (!slow_only_ && load_relaxed(limit_) == 0) {  // relaxed: allow_fast_claims() looks at what leave() says
     // The clock was set back to where it was before there was a segment.
@@ -118,7 +118,7 @@ void segment_appender::show_newest_claim() noexcept {
       frame_header::make(newest.payload_bytes, frame_kind::claimed, segment_frame_flags, newest.sequence).word);
 }
 
-append_status segment_appender::roll(u64 asked_to_leave) noexcept {
+append_status segment_appender::roll(u64 asked_to_leave, u64 extent) noexcept {
   if (segment_count_ == hidden_max) return append_status::would_block;
   segment_clock clock = segments_[segment_count_ - 1].clock;
   if (clock_.was_set()) {
@@ -127,7 +127,8 @@ append_status segment_appender::roll(u64 asked_to_leave) noexcept {
     clock = {static_cast<u64>(offset), clock.zone, 0, clock_.at_offset(offset), before, 0};
   }
   segment_memory next;
-  if (const append_status status = supply_.next(end_, next_sequence_, clock, next); status != append_status::ok)
+  if (const append_status status = supply_.next({end_, next_sequence_, extent + word_bytes}, clock, next);
+      status != append_status::ok)
     return status;
   if (clock_.was_set()) clock_.follow();
   spill_single();
@@ -221,7 +222,7 @@ bool segment_appender::commit_after_clock_was_set(const lane_claim& claim) noexc
   unresolved_ = 0;
   --next_sequence_;
   // sync(segment.leave): the limit was set to 0 behind this
-  const append_status status = roll(load_acquire(leave_));
+  const append_status status = roll(load_acquire(leave_), geometry_.extent(claim.payload_bytes));
   unresolved_ = 1;
   ++next_sequence_;
   if (status != append_status::ok) {
@@ -313,15 +314,16 @@ void segment_appender::note_place() noexcept {
   const u64 place = frontier();
   const u64 offset = place - segment.begin;
   const u64 sequence = next_sequence_ - table_count_;
-  const u64 part = offset >> geometry_.index_shift;
+  const u64 part = offset >> segment.index_shift;
   set_due();
-  if (part >= geometry_.index_entries || offset + word_bytes > geometry_.data_bytes) return;
+  if (part >= segment.index_entries || offset + word_bytes > segment.data_bytes) return;
   write_entry(segment.index[part], segment.salt, {sequence, voids_, last_stamp_, offset});
 }
 
 void segment_appender::set_due() noexcept {
-  const u64 offset = frontier() - segments_[0].memory.begin;
-  index_due_ = segments_[0].memory.begin + (((offset >> geometry_.index_shift) + 1) << geometry_.index_shift);
+  const segment_memory& segment = segments_[0].memory;
+  const u64 offset = frontier() - segment.begin;
+  index_due_ = segment.begin + (((offset >> segment.index_shift) + 1) << segment.index_shift);
 }
 
 }  // namespace quoit::inline v1::detail

@@ -1,14 +1,10 @@
 #include "storage/segment_keeper.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 
-#include "base/clock.hpp"
 #include "storage/log_lane.hpp"
 #include "storage/retention.hpp"
+#include "storage/segment_growth.hpp"
 
 namespace quoit::inline v1::detail {
 
@@ -16,9 +12,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// What is written back is not touched much further ahead than it will be filled: every page that is touched is written.
-constexpr u64 window_bytes = u64{1} << 20;
-constexpr u64 window_step_bytes = u64{256} << 10;
 constexpr auto retry_after = std::chrono::milliseconds(50);
 // Where everything is touched, it is done in steps, between which the helper does what is more urgent, and may be
 // stopped: each can wait for a disk, as the kernel slows those down who write more than it takes.
@@ -39,7 +32,9 @@ u32 limit_of_spares(const keeper_options& o) noexcept {
 segment_memory memory_of(const segment_file& file, u64 begin) noexcept {
   segment_clock clock{};
   file.read_clock(clock);
-  return {file.data(), &file.entry(0), begin, file.number, clock.first, file.salt};
+  const segment_geometry& g = file.geometry;
+  return {file.data(),  &file.entry(0), begin,           file.number, clock.first,
+          g.data_bytes, g.index_shift,  g.index_entries, file.salt};
 }
 
 }  // namespace
@@ -48,6 +43,7 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
                                const log_place& place)
     : options_(std::move(options)),
       spares_limit_(limit_of_spares(options_)),
+      frames_max_(frames_max(make_segment_geometry(options_.kind).value())),
       place_(lane),
       where_(lane.where),
       lane_(lane.header()),
@@ -56,6 +52,7 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
       next_sync_(steady_clock::now()),
       retention_(lane, options_.retention, options_.calls.clocks),
       newest_(current->number),
+      newest_bytes_(current->geometry.segment_bytes),
       limit_(known_limit(lane_)),
       recorded_begun_(current->number),
       next_look_(steady_clock::now() + between_looks_at_path),
@@ -84,26 +81,28 @@ segment_clock segment_keeper::clock() const {
 
 // ---- the publisher's side ------------------------------------------------------------------------------
 
-append_status segment_keeper::next(u64 begin, u64 sequence, const segment_clock& clock, segment_memory& out) noexcept {
+append_status segment_keeper::next(const place& at, const segment_clock& clock, segment_memory& out) noexcept {
   append_status status = append_status::ok;
   const auto now = steady_clock::now();
   {
     const std::lock_guard hold(mutex_);
     if (path_failure_.code() != errc{}) {
       status = append_status::no_space;
-    } else if (spares_.empty()) {
+    } else if (spares_.empty() || spares_.front()->geometry.data_bytes < at.frame_bytes) {
       // It came for one before it was there: as many as may be, from now on.
-      wanted_ = spares_limit_;
+      if (spares_.empty()) wanted_ = spares_limit_;
+      frame_bytes_ = at.frame_bytes;
       status = supply_failure_.code() != errc{} ? append_status::no_space : append_status::not_ready;
     } else {
       const segment_file& file = *spares_.front();
       segment_clock record = clock;
       if (record.first == 0) record.first = file.number;
       file.write_clock(record);
-      out = memory_of(file, begin);
-      kept_.push_back({std::move(spares_.front()), begin, ~u64{0}, false, false});
+      out = memory_of(file, at.begin);
+      kept_.push_back({std::move(spares_.front()), at.begin, ~u64{0}, false, false});
       spares_.pop_front();
-      taken_sequence_ = sequence;
+      taken_sequence_ = at.sequence;
+      frame_bytes_ = 0;
       want_spares(now);
     }
   }
@@ -215,7 +214,7 @@ u64 segment_keeper::word_at(u64 position) const {
 
 u32 segment_keeper::spares() const {
   const std::lock_guard hold(mutex_);
-  return static_cast<u32>(spares_.size());
+  return is_too_small() ? 0 : static_cast<u32>(spares_.size());
 }
 
 u32 segment_keeper::spares_wanted() const {
@@ -278,8 +277,12 @@ bool segment_keeper::look_at_path() {
   return here;
 }
 
+bool segment_keeper::is_too_small() const noexcept {
+  return !spares_.empty() && spares_.front()->geometry.data_bytes < frame_bytes_;
+}
+
 bool segment_keeper::spare_due() const noexcept {
-  return spares_.size() < wanted_ && steady_clock::now() >= next_attempt_;
+  return (spares_.size() < wanted_ || is_too_small()) && steady_clock::now() >= next_attempt_;
 }
 
 void segment_keeper::wait_for_work() {
@@ -290,7 +293,7 @@ void segment_keeper::wait_for_work() {
   };
   auto until = next_look_;
   if (options_.durability == log_durability::interval) until = std::min(until, next_sync_);
-  if (spares_.size() < wanted_) until = std::min(until, next_attempt_);
+  if (spares_.size() < wanted_ || is_too_small()) until = std::min(until, next_attempt_);
   if (path_failure_.code() != errc{}) until = std::min(until, steady_clock::now() + retry_after);
   if (const auto retention = retention_.due_in()) until = std::min(until, steady_clock::now() + *retention);
   work_.wait_until(hold, until, due);
@@ -319,16 +322,27 @@ bool segment_keeper::make_spare() {
     next_attempt_ = steady_clock::now() + retry_after;
     return true;
   }
+  if (!remove_small_spares()) {
+    if (done_) done_();
+    return true;
+  }
   const bool durable = options_.durability != log_durability::os;
+  u64 frame_bytes = 0;
+  {
+    const std::lock_guard hold(mutex_);
+    frame_bytes = frame_bytes_;
+  }
   result<std::shared_ptr<segment_file>> made;
   if (auto reserved = reserve_for_spare(); reserved) {
-    made = make_segment(where_, newest_ + 1, options_.kind, durable, options_.calls);
+    made = make_segment(where_, newest_ + 1, grown_segment(options_.kind, newest_bytes_, frame_bytes), durable,
+                        options_.calls);
   } else {
     made = tl::unexpected(std::move(reserved.error()));
   }
   if (made) {
     const segment_file& file = **made;
     ++newest_;
+    newest_bytes_ = file.geometry.segment_bytes;
     if (durable) {
       options_.calls.populate(file.memory, 0, file.geometry.data_offset + window_bytes);
     } else {
@@ -349,12 +363,37 @@ bool segment_keeper::make_spare() {
   return true;
 }
 
+// Spares that have no room for the frame that waits, the last first: where this process dies meanwhile, no number is
+// missing between two. False: one could not be removed, and it is tried again later.
+bool segment_keeper::remove_small_spares() noexcept {
+  for (;;) {
+    std::shared_ptr<segment_file> last;
+    {
+      const std::lock_guard hold(mutex_);
+      if (!is_too_small()) return true;
+      last = std::move(spares_.back());
+      spares_.pop_back();
+      newest_ = last->number - 1;
+      newest_bytes_ = (spares_.empty() ? kept_.back().file : spares_.back())->geometry.segment_bytes;
+    }
+    auto removed = remove_segment(where_, last->number, lane_.lane_id);
+    if (removed) continue;
+    const std::lock_guard hold(mutex_);
+    newest_ = last->number;
+    newest_bytes_ = last->geometry.segment_bytes;
+    spares_.push_back(std::move(last));
+    supply_failure_ = std::move(removed.error());
+    next_attempt_ = steady_clock::now() + retry_after;
+    return false;
+  }
+}
+
 // All that fits into what can be taken, and one more; the next step is taken before it is needed.
 result<void> segment_keeper::reserve_for_spare() {
   u64 needed = 0;
   {
     const std::lock_guard hold(mutex_);
-    needed = taken_sequence_ + (spares_.size() + 2) * frames_max(kept_.back().file->geometry);
+    needed = taken_sequence_ + (spares_.size() + 2) * frames_max_;
   }
   if (needed + options_.sequences_reserved / 2 <= limit_) return {};
   note_limit(lane_, needed + options_.sequences_reserved);
@@ -410,155 +449,6 @@ void segment_keeper::remove_spares() noexcept {
     struct stat status{};
     if (!where_.find(name, status) || file_identity::of(status) != spare.file || !where_.remove(name)) return;
   }
-}
-
-bool segment_keeper::write_back() {
-  if (appender_ == nullptr) return false;
-  const std::lock_guard one(writing_back_);
-  u64 position = 0;
-  std::vector<kept_segment> to_sync;
-  u64 durable = 0;
-  u64 first_kept = 0;
-  {
-    const std::lock_guard hold(mutex_);
-    // Everything that is there goes with what was asked for: group commit. Under the lock, so that nobody has asked for
-    // more than what is seen here.
-    position = appender_->frontier();
-    const bool interval_over = options_.durability == log_durability::interval && steady_clock::now() >= next_sync_;
-    if (position <= durable_) requested_ = std::min(requested_, std::max(position, durable_));
-    if (position <= durable_ || (requested_ <= durable_ && !interval_over)) {
-      if (interval_over) next_sync_ = steady_clock::now() + options_.interval;
-      return false;
-    }
-    for (const kept_segment& kept : kept_) {
-      // Passed ones that are on the disk whole, with the roll at their end, may not have been let go of yet.
-      const bool whole = kept.begin + kept.file->geometry.data_bytes <= durable_;
-      if (kept.begin < position && !whole && !kept.failed) to_sync.push_back(kept);
-    }
-    durable = durable_;
-    first_kept = kept_.front().file->number;
-  }
-  if (!look_at_path()) return could_not(position, sync_failure());
-  if (options_.durability == log_durability::os) {
-    if (auto written = write_back_passed(durable, first_kept, position); !written) {
-      return could_not(position, std::move(written.error()));
-    }
-  }
-  // Behind one that failed it goes on: the next has its mark already, and nobody might come again for the rest.
-  for (const kept_segment& kept : to_sync) synchronize(kept.file, kept.begin, position);
-  {
-    const std::lock_guard hold(mutex_);
-    next_sync_ = steady_clock::now() + options_.interval;
-  }
-  if (done_) done_();
-  return true;
-}
-
-void segment_keeper::synchronize(const std::shared_ptr<segment_file>& file, u64 begin, u64 position) {
-  const u64 end = begin + file->geometry.data_bytes;
-  int why = 0;
-  while (options_.calls.synchronize(file->descriptor.get()) != 0) {
-    why = errno;
-    if (why != EINTR) break;
-    why = 0;
-  }
-  if (why == 0) {
-    const u64 reached = std::min(position, end);
-    {
-      const std::lock_guard hold(mutex_);
-      durable_ = std::max(durable_, reached);
-    }
-    show_durable(reached);
-    moved_.notify_all();
-    work_.notify_one();  // the publisher may have written this back
-    if (reached < end) populate_ahead(*file, reached - begin);
-    return;
-  }
-  bool current = false;
-  {
-    const std::lock_guard hold(mutex_);
-    u64 last = end;
-    for (kept_segment& kept : kept_) {
-      if (kept.file != file) continue;
-      kept.failed = true;
-      last = std::min(last, kept.end);
-    }
-    failed_.push_back({std::max(durable_, begin), last});
-    durable_ = std::max(durable_, end);
-    sync_failure_ = error(errc::system, "writing back " + file->path, 0, why);
-    current = kept_.back().file == file;
-    // relaxed: a counter
-    store_relaxed(lane_.failures, load_relaxed(lane_.failures) + 1);
-    store_relaxed(lane_.failed_segment, file->number);  // relaxed: for the next publisher of the lane
-  }
-  // Behind that lock: whoever comes to the next segment later finds that this one failed, and marks it itself.
-  mark_after_failure(file->number);
-  if (current) appender_->leave();
-  moved_.notify_all();
-}
-
-// With durability `os`: what was passed since the last flush, and let go of, and the names of all. One after the other:
-// they may be more than a process may have open.
-result<void> segment_keeper::write_back_passed(u64 from, u64 first_kept, u64 position) {
-  if (!where_.synchronize()) return tl::unexpected(error(errc::system, "writing back " + where_.path(), 0, errno));
-  // From the newest on: those before `from` may be many.
-  u64 first = first_kept;
-  for (; first > 1; --first) {
-    const auto head = open_segment_head(where_, first - 1);
-    if (!head && head.error() == errc::not_found) break;  // retention was there first
-    if (!head) return tl::unexpected(head.error());
-    segment_start start{};
-    if ((*head)->read_start(start) && start.position + (*head)->geometry.data_bytes <= from) break;
-  }
-  for (u64 number = first; number < first_kept; ++number) {
-    const auto file = open_segment(where_, number, access::read_write);
-    if (!file && file.error() == errc::not_found) continue;
-    if (!file) return tl::unexpected(file.error());
-    segment_start start{};
-    if ((*file)->read_start(start)) synchronize(*file, start.position, position);
-  }
-  return {};
-}
-
-bool segment_keeper::could_not(u64 end, error why) {
-  {
-    const std::lock_guard hold(mutex_);
-    not_tried_ = {durable_, end};
-    sync_failure_ = std::move(why);
-    // What was asked for meanwhile is tried.
-    if (requested_ <= end) requested_ = durable_;
-  }
-  moved_.notify_all();
-  if (done_) done_();
-  return true;
-}
-
-// The segment behind one that could not be written back.
-void segment_keeper::mark_after_failure(u64 failed_number) {
-  const auto mark = [](const segment_file& file) {
-    // relaxed: it is written back with that segment, before anything in it is said to be durable
-    store_relaxed(file.header().start.after_failure, segment_failure_mark);
-  };
-  {
-    const std::lock_guard hold(mutex_);
-    for (const kept_segment& kept : kept_) {
-      if (kept.file->number == failed_number + 1) return mark(*kept.file);
-    }
-    if (kept_.back().file->number == failed_number) return;  // starts() does, when there is one
-  }
-  if (const auto next = open_segment(where_, failed_number + 1, access::read_write)) mark(**next);
-}
-
-void segment_keeper::show_durable(u64 position) noexcept { note_durable(lane_, position); }
-
-void segment_keeper::populate_ahead(const segment_file& file, u64 offset) {
-  const u64 base = file.number << 32;  // positions of another segment count from there
-  const u64 wanted = std::min(offset + window_bytes, file.geometry.data_bytes);
-  const u64 from = populated_ >= base ? std::max(populated_ - base, offset) : offset;
-  if (wanted < from + window_step_bytes && wanted != file.geometry.data_bytes) return;
-  if (wanted <= from) return;
-  options_.calls.populate(file.memory, file.geometry.data_offset + from, file.geometry.data_offset + wanted);
-  populated_ = base + wanted;
 }
 
 // The oldest segment is not needed any more: it is all passed, and written back where that is asked for.

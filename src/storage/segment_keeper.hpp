@@ -74,7 +74,7 @@ class segment_keeper final : public segment_supply {
   segment_memory current() const noexcept;
 
   // ---- on the publisher's thread ----
-  append_status next(u64 begin, u64 sequence, const segment_clock& clock, segment_memory& out) noexcept override;
+  append_status next(const place& at, const segment_clock& clock, segment_memory& out) noexcept override;
   void starts(u64 number, const log_place& place, u64 left_at) noexcept override;
   // What is before `position` is to be on the disk. With durability `os` too, where nobody else asks for it: there a
   // segment that was passed long ago is opened for it again.
@@ -116,6 +116,10 @@ class segment_keeper final : public segment_supply {
   void remove_spares() noexcept;
 
  private:
+  // What is written back is not touched much further ahead than it will be filled: every page that is touched is
+  // written.
+  static constexpr u64 window_bytes = u64{1} << 20;
+
   struct kept_segment {
     std::shared_ptr<segment_file> file;
     u64 begin;
@@ -131,10 +135,12 @@ class segment_keeper final : public segment_supply {
   bool look_at_path();
   bool path_look_due() noexcept;
   bool make_spare();
+  bool remove_small_spares() noexcept;
   result<void> reserve_for_spare();
   void record_begun();
   void populate_whole(const segment_file& file);
   bool populate_current();
+  bool is_too_small() const noexcept;
   bool spare_due() const noexcept;
   void want_spares(std::chrono::steady_clock::time_point now) noexcept;
   bool write_back();
@@ -152,6 +158,7 @@ class segment_keeper final : public segment_supply {
 
   const keeper_options options_;
   const u32 spares_limit_;
+  const u64 frames_max_;  // of the largest segments
   const log_lane& place_;
   const directory_handle& where_;
   log_lane_header& lane_;
@@ -166,6 +173,7 @@ class segment_keeper final : public segment_supply {
   std::deque<std::shared_ptr<segment_file>> spares_;  // the next one first
   u64 retained_last_ = 0;                             // the current one when retention was looked at
   u64 taken_sequence_;                                // where the segment that was taken last begins
+  u64 frame_bytes_ = 0;                               // of a frame that waits for a segment with room for it
   u32 wanted_ = 1;
   std::chrono::steady_clock::time_point taken_at_;  // when the publisher came to the last segment
   std::vector<range> failed_;
@@ -183,6 +191,7 @@ class segment_keeper final : public segment_supply {
   // The helper's.
   segment_retention retention_;
   u64 newest_;
+  u64 newest_bytes_;                     // of that segment
   u64 limit_;                            // sequences below it may be used: that is on the disk
   u64 recorded_begun_;                   // in the lane's file
   std::shared_ptr<segment_file> whole_;  // the first segment, until all its pages were touched

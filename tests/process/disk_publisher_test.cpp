@@ -237,8 +237,12 @@ TEST_CASE("publishing on disk makes no system call and no allocation in the stea
   for (const bool filtered : {false, true}) {
     quoit::test::child worker([&] {
       auto bus = quoit::bus::open(name.name()).value();
-      // Large enough that no file ends meanwhile.
-      auto pub = bus.publisher<checked>("t", on_disk(directory, "0", u64{32} << 20)).value();
+      auto pub = bus.publisher<checked>("t", on_disk(directory, filtered ? "1" : "0", u64{32} << 20)).value();
+      // Behind the files of 4 and 16 MiB: in one that does not end meanwhile.
+      constexpr u64 small_files_bytes = u64{20} << 20;
+      for (u64 n = 0; n <= small_files_bytes / (segment_words_bytes + sizeof(checked)); ++n) {
+        if (!pub.publish_for(checked::make(0, n), 60s)) return 5;
+      }
       const auto publish = [&](u64 count) {
         for (u64 n = 0; n < count; ++n) {
           auto loan = pub.try_loan();

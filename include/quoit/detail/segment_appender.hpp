@@ -45,6 +45,9 @@ struct segment_memory {
   u64 begin = 0;  // position
   u64 number = 0;
   u64 clock_first = 0;  // segment_clock::first, as it is stored there
+  u64 data_bytes = 0;   // segments of one lane may have different sizes
+  u32 index_shift = 0;
+  u32 index_entries = 0;
   u32 salt = 0;
 
   u64& word(u64 position) const noexcept { return *static_cast<u64*>(static_cast<void*>(data + (position - begin))); }
@@ -53,9 +56,13 @@ struct segment_memory {
 // Who makes segments. Called at a roll, on the writer's thread; answers at once.
 class QUOIT_EXPORT segment_supply {
  public:
-  // A segment that is whole and zero; its positions begin at `begin`, and the first frame there has this sequence.
-  // `clock` is stored in it, with its own number where `first` is 0.
-  virtual append_status next(u64 begin, u64 sequence, const segment_clock& clock, segment_memory& out) noexcept = 0;
+  struct place {
+    u64 begin;        // position of the segment's first byte of data
+    u64 sequence;     // of its first frame
+    u64 frame_bytes;  // the segment has room for that many, at least
+  };
+  // A segment that is whole and zero. `clock` is stored in it, with its own number where `first` is 0.
+  virtual append_status next(const place& at, const segment_clock& clock, segment_memory& out) noexcept = 0;
   // Every frame of the segment before, which ends at `left_at`, is resolved: this is where the one with this number
   // begins.
   virtual void starts(u64 number, const log_place& place, u64 left_at) noexcept = 0;
@@ -165,7 +172,7 @@ class QUOIT_EXPORT segment_appender {
   static constexpr u32 hidden_max = 8;
 
   append_status claim_slow(u32 payload_bytes, lane_claim& out) noexcept;
-  append_status roll(u64 asked_to_leave) noexcept;
+  append_status roll(u64 asked_to_leave, u64 extent) noexcept;
   bool resolve_slow(const lane_claim& claim, u32 payload_bytes, bool voided) noexcept;
   bool commit_after_clock_was_set(const lane_claim& claim) noexcept;
   bool commit_whole(const lane_claim& claim, u64 stamp) noexcept;
@@ -184,7 +191,7 @@ class QUOIT_EXPORT segment_appender {
   const entry& at(u32 index) const noexcept { return claims_[index & (static_cast<u32>(claims_.size()) - 1)]; }
 
   // Set once.
-  segment_geometry geometry_;
+  segment_geometry geometry_;  // of the largest segments
   segment_supply& supply_;
   u32 claims_max_;
   bool slow_only_;  // no instruction for the check: every claim goes through the table

@@ -159,6 +159,8 @@ struct segment_geometry {
   constexpr u64 extent(u64 payload_bytes) const noexcept {
     return align_up(segment_words_bytes + payload_bytes, alignment);
   }
+
+  bool operator==(const segment_geometry&) const = default;
 };
 
 // The part of a frame that is checked besides its words: the payload up to a whole word.
