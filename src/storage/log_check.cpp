@@ -192,6 +192,7 @@ class verification {
     for (;;) {
       const u64 offset = place_.position - start.position;
       const frame_step step = look_at_frame(segment, start.position, place_, true);
+      end_offset_ = offset;
       if (step.kind != step_kind::rolled && offset + word_bytes <= segment.geometry.data_bytes) {
         first.try_emplace(offset >> segment.geometry.index_shift, place_);
       }
@@ -252,7 +253,15 @@ class verification {
         continue;
       }
       const auto found = places.find(part);
-      if (found == places.end()) continue;  // of a live end that moved on, or behind a fault that was named
+      if (found == places.end()) {
+        // Of a live end that moved on, or behind a fault that was named.
+        if (out_.held || !ends_well_ || entry.offset() <= end_offset_) continue;
+        const log_fault what{segment.path + ": index entry " + std::to_string(part) + " is of a place behind the end",
+                             segment.path, segment_header_bytes + sizeof entry * part, place_.sequence};
+        // Before a failure of the power the disk may have taken the index and not the messages.
+        (segment.of_this_boot ? out_.faults : out_.remains).push_back(what);
+        continue;
+      }
       const log_place& place = found->second;
       const bool right = place.sequence == entry.sequence ? place.voids == entry.voids && place.stamp == entry.stamp
                                                           : place.sequence < entry.sequence;
@@ -277,6 +286,7 @@ class verification {
   bool gap_ = false;
   bool rolled_ = true;
   bool ends_well_ = true;  // the segment that was looked at last has no bad frame
+  u64 end_offset_ = 0;     // where its frames end
   u64 last_begun_ = 0;
 };
 

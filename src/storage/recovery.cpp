@@ -322,13 +322,17 @@ class recovery {
     if (clear_wrong_entries(segment)) out_.report.mended.push_back(segment.path + ": entries of its index");
   }
 
-  // Nobody comes to what is behind a seal but by the index: there readers would find what was given up, and the next
+  // The index is the only way to what is behind an end: there readers would find what was given up, and the next
   // publisher would go on behind it.
-  static void forget_entries_behind(segment_file& segment, u64 offset) {
+  static bool forget_entries_behind(segment_file& segment, u64 offset) {
+    bool any = false;
     for (u32 part = 0; part < segment.geometry.index_entries; ++part) {
       segment_index_entry entry{};
-      if (read_entry(segment, part, entry) && entry.offset() > offset) clear_entry(segment.entry(part));
+      if (!read_entry(segment, part, entry) || entry.offset() <= offset) continue;
+      clear_entry(segment.entry(part));
+      any = true;
     }
+    return any;
   }
   static void clear_entry(segment_index_entry& there) {
     // relaxed: the lane is ours, and readers check what they see
@@ -365,6 +369,9 @@ class recovery {
     const u64 offset = place_.position - begin_;
     found_end_ = place_;
     const segment_start next = next_start(segment);
+    if (repair_ && forget_entries_behind(segment, offset)) {
+      out_.report.mended.push_back(segment.path + ": entries of its index behind the end");
+    }
     if (next.after_failure != 0) {
       place_.position = end_;
       return verdict::go_on;
