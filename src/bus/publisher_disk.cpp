@@ -111,7 +111,8 @@ result<void> disk_opening::open_lane() {
     auto writer = log_writer::open(writing_);
     if (!writer) return tl::unexpected(std::move(writer.error()));
     // With the lane in it nobody removes the directory any more, as one does who made it and was refused.
-    const auto now = find_topic_directory(directory_, topic_);
+    auto now = find_topic_directory(directory_, topic_);
+    if (!now && now.error() != errc::not_found) return tl::unexpected(std::move(now.error()));
     if (!now || now->topic != directory->topic) continue;
     writer_ = std::move(*writer);
     std::copy_n(writer_->lane_id(), 2, lane_id_);

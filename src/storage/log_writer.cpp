@@ -144,10 +144,12 @@ result<std::unique_ptr<log_writer>> log_writer::open(log_writer_options o) {
   return writer;
 }
 
-// The segments of a lane that this opening made; its other names go with `made_`.
+// The segments of a lane that this opening made, from the first on, without listing the directory: there may be no
+// descriptor left. The lane's other names go with `made_`.
 void log_writer::give_up_new_lane() noexcept {
   if (made_.empty() || !lane_.is_new || epoch_ != fork_epoch) return;
-  for (const u64 number : list_segments(lane_.where)) lane_.where.remove(segment_name(number));
+  for (u64 number = 1; lane_.where.remove(segment_name(number)); ++number) {
+  }
 }
 
 log_writer::~log_writer() {
