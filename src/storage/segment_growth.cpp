@@ -29,7 +29,10 @@ bool can_go_on_in(const segment_geometry& segment, const segment_kind& lane) {
   same.segment_bytes = segment.segment_bytes;
   const auto wanted = make_segment_geometry(same);
   const auto largest = make_segment_geometry(lane);
-  return wanted && segment == *wanted && largest && segment.segment_bytes <= largest->segment_bytes;
+  if (!wanted || segment != *wanted || !largest) return false;
+  // A smaller one that no growth makes is of a publisher with a smaller segment_bytes: this one asked for more.
+  return segment.segment_bytes == largest->segment_bytes ||
+         (segment.segment_bytes >= first_segment_bytes && segment.segment_bytes < largest->segment_bytes);
 }
 
 }  // namespace quoit::inline v1::detail
