@@ -33,9 +33,10 @@ std::int32_t answer_of(ssize_t returned) noexcept {
 
 bool would_wait(std::int32_t answer) noexcept { return answer == -EAGAIN || answer == -EWOULDBLOCK; }
 
+// A pending signal makes poll() answer EINTR where nothing is ready, and a read of a descriptor that blocks would wait.
 bool is_ready(int fd, short events) noexcept {
   pollfd asked{fd, events, 0};
-  return answer_of(::poll(&asked, 1, 0)) != 0;
+  return answer_of(::poll(&asked, 1, 0)) > 0;
 }
 
 // True: all of it is done, or there will be no more.

@@ -128,7 +128,7 @@ void epoll_queue::listen(pending& p) noexcept {
     // What rang may be taken already, by inbox::clear(); and an eventfd that blocks is not read for nothing.
     pollfd written{descriptor, POLLIN, 0};
     count(1);
-    if (::poll(&written, 1, 0) != 0) {
+    if (::poll(&written, 1, 0) > 0) {
       ++calls_;
       return finish(p, do_now(p.io));
     }

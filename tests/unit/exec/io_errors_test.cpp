@@ -15,6 +15,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -525,7 +526,10 @@ TEST_CASE("signals that are handled meanwhile end no operation") {
           if (s.running() != 2) co_return 1;
           if (::write(pipe.ends[1], "x", 1) != 1 || ::write(pair.ends[1], "x", 1) != 1) co_return 2;
           co_await s.join();
-          if (read != 1 || received != 1) co_return 3;
+          if (read != 1 || received != 1) {
+            std::fprintf(stderr, "read %d, received %d\n", read, received);
+            co_return 3;
+          }
           const auto written = co_await quoit::write(f.fd, a, 0);
           const auto synced = co_await quoit::fsync(f.fd);
           const auto opened = co_await quoit::open("/dev/null", O_RDONLY | O_CLOEXEC);
