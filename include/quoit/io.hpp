@@ -62,6 +62,8 @@ class io_awaiter : private operation, private stop_hook {
     }
     loop_ = promise_of(h).loop();
     handle = h;
+    // A descriptor whose close was interrupted is closed, and a connection that was is being made.
+    if (!closes && request_.code != io_code::connect) again = &request_;
     loop_->start(*this, request_);
     if (!closes) attach(promise_of(h).stop());
     return true;
