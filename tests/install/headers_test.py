@@ -20,7 +20,8 @@ is_clang = "clang" in run(*compiler, "--version")
 # Quiet of what no header can be without, and of what says nothing about a header.
 EVERYTHING = [
     "-Weverything", "-Wno-unknown-warning-option", "-Wno-c++98-compat", "-Wno-c++98-compat-pedantic", "-Wno-c++20-compat",
-    "-Wno-pre-c++20-compat-pedantic", "-Wno-padded", "-Wno-weak-vtables", "-Wno-unsafe-buffer-usage", "-Wno-nrvo",
+    "-Wno-pre-c++20-compat-pedantic", "-Wno-padded", "-Wno-weak-vtables",
+    "-Wno-missing-include-dirs", "-Wno-unsafe-buffer-usage", "-Wno-nrvo",
 ]  # fmt: skip
 MANY = [
     "-Wshadow", "-Wold-style-cast", "-Wuseless-cast", "-Wconversion", "-Wsign-conversion", "-Warith-conversion",

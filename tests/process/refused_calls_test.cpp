@@ -125,6 +125,7 @@ TEST_CASE("where /dev/shm has few inodes left, transport::automatic goes without
 }
 
 TEST_CASE("memory that may not be locked, after mlockall(), is refused with the limit to look at") {
+  if (under_asan || under_tsan) QUOIT_SKIP("the sanitizer maps more than may be locked");
   child process([] {
     const rlimit little{1 << 20, 1 << 20};
     if (::setrlimit(RLIMIT_MEMLOCK, &little) != 0) return 2;
