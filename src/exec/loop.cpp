@@ -169,10 +169,14 @@ void loop::abandon(operation& op) noexcept {
 }
 
 void loop::complete(operation& op, std::int32_t result) noexcept {
+  // Linux 6.1 answers so to a read of a pipe where a signal is pending. Not by start(): that may take completions, and
+  // they are being taken.
+  if (result == -EINTR && op.again != nullptr && !op.cancelling && !op.abandoned) {
+    if (parts_->ring.prepare(*op.again, op)) return;
+    result = -EAGAIN;
+  }
   op.result = result;
   unlink(op);
-  // Linux 6.1 answers so to a read of a pipe where a signal is pending.
-  if (result == -EINTR && op.again != nullptr && !op.cancelling && !op.abandoned) return start(op, *op.again);
   op.now = operation::state::complete;
   if (op.abandoned) return;
   if (op.call != nullptr) return op.call(op);
