@@ -6,6 +6,7 @@
 
 #include "base/deadline.hpp"
 #include "bus/attempts.hpp"
+#include "bus/elsewhere.hpp"
 #include "bus/publisher_parts.hpp"
 #include "bus/subscriber_parts.hpp"
 #include "quoit/offload.hpp"
@@ -38,37 +39,16 @@ task<result<std::unique_ptr<kept_subscription>>> read_in_advance(const std::stri
   auto reading = [&directory, &bare, &type, &options] {
     return kept_subscription::open(directory, *bare, kept_type_of(type), options, makes_directory(options));
   };
-  try {
-    auto read = co_await offload(std::move(reading));
-    co_return read;
-  } catch (const std::system_error&) {
-    // No thread is to be had: then the loop waits for the disk.
-  }
-  co_return kept_subscription::open(directory, *bare, kept_type_of(type), options, makes_directory(options));
+  auto read = co_await do_elsewhere(reading);
+  co_return read;
 }
 
 task<result<topic_place>> look_elsewhere(std::string_view directory, std::string_view topic) {
   auto bare = checked_topic_name(topic);
   if (!bare) co_return tl::unexpected(std::move(bare.error()));
   auto looking = [directory, &bare] { return place_asked_for(directory, *bare); };
-  try {
-    auto looked = co_await offload(std::move(looking));
-    co_return looked;
-  } catch (const std::system_error&) {
-    // No thread is to be had: then the loop waits for the disk.
-  }
-  co_return place_asked_for(directory, *bare);
-}
-
-task<result<void>> measure_elsewhere(kept_subscription& kept) {
-  auto measuring = [&kept] { return kept.measure_ends(); };
-  try {
-    auto measured = co_await offload(std::move(measuring));
-    co_return measured;
-  } catch (const std::system_error&) {
-    // No thread is to be had: then the loop waits for the disk.
-  }
-  co_return kept.measure_ends();
+  auto looked = co_await do_elsewhere(looking);
+  co_return looked;
 }
 
 }  // namespace
@@ -137,7 +117,8 @@ task<result<subscriber_core::owned>> subscriber_core::open_async(std::shared_ptr
                        : open_elsewhere(owner, topic, type, options, without_waiting);
     if (opened && *opened != nullptr) co_return owned(*opened);
     if (opened && kept) {
-      auto measured = co_await measure_elsewhere(*kept);
+      auto measuring = [&kept] { return kept->measure_ends(); };
+      auto measured = co_await do_elsewhere(measuring);
       if (!measured) co_return tl::unexpected(std::move(measured.error()));
       continue;
     }

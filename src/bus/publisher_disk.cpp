@@ -2,13 +2,12 @@
 // everything else, who is there and who is woken, is the topic's.
 #include <algorithm>
 #include <cstring>
-#include <system_error>
 
 #include "base/file_lock.hpp"
 #include "bus/attempts.hpp"
 #include "bus/disk_lane.hpp"
+#include "bus/elsewhere.hpp"
 #include "bus/publisher_parts.hpp"
-#include "quoit/offload.hpp"
 #include "quoit/sleep.hpp"
 #include "topic/names.hpp"
 #include "wake/doze.hpp"
@@ -198,14 +197,8 @@ using opening_step = result<void> (disk_opening::*)();
 
 task<result<void>> step_elsewhere(disk_opening& opening, opening_step step) {
   auto work = [&opening, step] { return (opening.*step)(); };
-  std::optional<result<void>> done;
-  try {
-    done.emplace(co_await offload(std::move(work)));
-  } catch (const std::system_error&) {
-    // No thread is to be had: then it is done in the loop.
-  }
-  if (!done) done.emplace((opening.*step)());
-  co_return *done;
+  auto done = co_await do_elsewhere(work);
+  co_return done;
 }
 
 }  // namespace
