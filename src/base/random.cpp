@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 
+#include "base/clock.hpp"
 #include "base/fd.hpp"
 
 namespace quoit::inline v1::detail {
@@ -47,14 +47,10 @@ random_bytes without_the_kernel() noexcept {
   if (const unsigned long at_start = ::getauxval(AT_RANDOM); at_start != 0) {
     std::memcpy(id.data(), reinterpret_cast<const void*>(at_start), sizeof id);
   }
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  const std::uint64_t ns =
-      static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
   // relaxed: each call gets another number, and that is all
   const std::uint64_t call = calls.fetch_add(1, std::memory_order_relaxed);
   const std::uint64_t own = static_cast<std::uint64_t>(::getpid()) << 32 | (call & 0xffffffff);
-  id[0] = mixed(id[0] + mixed(ns) + own);
+  id[0] = mixed(id[0] + mixed(realtime_ns()) + own);
   id[1] = mixed(id[1] ^ mixed(id[0]));
   return id;
 }

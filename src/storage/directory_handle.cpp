@@ -5,9 +5,9 @@
 
 #include <cerrno>
 #include <cstdio>
-
 #include <filesystem>
 #include <system_error>
+
 #include "storage/made_names.hpp"
 
 namespace quoit::inline v1::detail {

@@ -237,15 +237,18 @@ class verification {
     }
   }
 
+  log_fault entry_fault(const segment_file& segment, u32 part, const char* words) const {
+    return {segment.path + ": index entry " + std::to_string(part) + words, segment.path,
+            segment_header_bytes + sizeof(segment_index_entry) * part, place_.sequence};
+  }
+
   void look_at_index(const segment_file& segment, const part_places& places) {
     for (u32 part = 0; part < segment.geometry.index_entries; ++part) {
       segment_index_entry entry{};
       if (!read_entry(segment, part, entry)) {
         const segment_index_entry& there = segment.entry(part);
         const bool empty = (there.sequence | there.voids | there.stamp) == 0;
-        const log_fault what{segment.path + ": index entry " + std::to_string(part) +
-                                 (entry.place != 0 ? " is wrong" : " is not finished"),
-                             segment.path, segment_header_bytes + sizeof entry * part, place_.sequence};
+        const log_fault what = entry_fault(segment, part, entry.place != 0 ? " is wrong" : " is not finished");
         if (entry.place != 0) out_.faults.push_back(what);
         // One that is being written has no place yet.
         if (entry.place == 0 && !empty && !out_.held)
@@ -256,8 +259,7 @@ class verification {
       if (found == places.end()) {
         // Of a live end that moved on, or behind a fault that was named.
         if (out_.held || !ends_well_ || entry.offset() <= end_offset_) continue;
-        const log_fault what{segment.path + ": index entry " + std::to_string(part) + " is of a place behind the end",
-                             segment.path, segment_header_bytes + sizeof entry * part, place_.sequence};
+        const log_fault what = entry_fault(segment, part, " is of a place behind the end");
         // Before a failure of the power the disk may have taken the index and not the messages.
         (segment.of_this_boot ? out_.faults : out_.remains).push_back(what);
         continue;

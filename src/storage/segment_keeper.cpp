@@ -72,13 +72,6 @@ segment_keeper::segment_keeper(keeper_options options, const log_lane& lane, std
 
 segment_memory segment_keeper::current() const noexcept { return memory_of(*kept_.back().file, kept_.back().begin); }
 
-segment_clock segment_keeper::clock() const {
-  const std::lock_guard hold(mutex_);
-  segment_clock clock{};
-  kept_.back().file->read_clock(clock);
-  return clock;
-}
-
 // ---- the publisher's side ------------------------------------------------------------------------------
 
 append_status segment_keeper::next(const place& at, const segment_clock& clock, segment_memory& out) noexcept {

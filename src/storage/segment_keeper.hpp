@@ -65,9 +65,6 @@ class segment_keeper final : public segment_supply {
   segment_keeper(const segment_keeper&) = delete;
   segment_keeper& operator=(const segment_keeper&) = delete;
 
-  // The clock of the segment that is current.
-  segment_clock clock() const;
-
   // The frontier that is written back; set before work() begins.
   void watch(segment_appender& appender) noexcept { appender_ = &appender; }
 

@@ -22,15 +22,12 @@
 #include "support/child.hpp"
 #include "support/log_fixture.hpp"
 #include "support/messages.hpp"
+#include "support/no_leak_check.hpp"
 #include "support/skip.hpp"
 
 using namespace quoit::test;
 using namespace std::chrono_literals;
 using quoit::errc;
-
-// A forked child leaves the frames of its parent's tasks alone: LeakSanitizer takes those for leaks when it exits.
-extern "C" int __lsan_is_turned_off();
-extern "C" int __lsan_is_turned_off() { return 1; }
 
 namespace {
 
