@@ -12,6 +12,7 @@
 #include <new>
 #include <stdexcept>
 
+#include "exec/direct_io.hpp"
 #include "exec/loop_parts.hpp"
 #include "quoit/detail/atomic.hpp"
 #include "quoit/detail/exec/root.hpp"
@@ -36,6 +37,8 @@ constexpr unsigned turns_a_poll_max = 32;
 constexpr std::int64_t alarm_min_ns = 50'000'000;
 // Between two tries where the kernel has no memory.
 constexpr std::int64_t retry_ns = 100'000;
+// How often an operation is queued again for which the kernel had no thread. After that it is done here.
+constexpr unsigned refusals_max = 8;
 
 thread_local loop* loop_here = nullptr;
 
@@ -130,6 +133,7 @@ std::uint64_t loop::enters() const noexcept { return parts_->ring.system_calls()
 
 void loop::start(operation& op, const io_request& request) noexcept {
   op.cancelling = op.abandoned = false;
+  op.refusals = 0;
   if (forked()) [[unlikely]]
     return refuse_in_child(op, request);
   op.now = operation::state::in_flight;
@@ -168,13 +172,33 @@ void loop::abandon(operation& op) noexcept {
   }
 }
 
-void loop::complete(operation& op, std::int32_t result) noexcept {
-  // Linux 6.1 answers so to a read of a pipe where a signal is pending. Not by start(): that may take completions, and
-  // they are being taken.
-  if (result == -EINTR && op.again != nullptr && !op.cancelling && !op.abandoned) {
-    if (parts_->ring.prepare(*op.again, op)) return;
-    result = -EAGAIN;
+// True: the operation is queued again, and `result` is no answer to it. A signal that the application handles ends it with
+// EINTR (a read of a pipe on Linux 6.1). With ECANCELED the kernel says that it could not start a worker thread, which it
+// tries three times while a signal is pending. Not by start(): that takes completions, and they are being taken.
+bool loop::queue_again(operation& op, std::int32_t& result) noexcept {
+  if (op.again == nullptr || op.cancelling || op.abandoned) return false;
+  const io_request& request = *op.again;
+  if (result == -ECANCELED) {
+    // A timerfd has an answer of its own with this number.
+    if (request.code == io_code::read && nature_of(request.fd) == nature::other) return false;
+    if (op.refusals == refusals_max) {
+      partial_io here{request, 0};
+      result = do_now(here);
+      if (result == needs_a_thread) result = request.code == io_code::open ? -EAGAIN : do_blocking(here);
+      if (result != not_ready) return false;
+    } else {
+      ++op.refusals;
+    }
+  } else if (result != -EINTR) {
+    return false;
   }
+  if (parts_->ring.prepare(request, op)) return true;
+  result = -EAGAIN;
+  return false;
+}
+
+void loop::complete(operation& op, std::int32_t result) noexcept {
+  if (result < 0 && queue_again(op, result)) return;
   op.result = result;
   unlink(op);
   op.now = operation::state::complete;

@@ -152,6 +152,7 @@ class QUOIT_EXPORT loop {
   bool prepare_sources() noexcept;
   void wake_sources() noexcept;
   bool reap() noexcept;
+  bool queue_again(operation& op, std::int32_t& result) noexcept;
   void complete(operation& op, std::int32_t result) noexcept;
   void unlink(operation& op) noexcept;
 
