@@ -3,6 +3,8 @@
 
 quoit_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 quoit_jobs=${QUOIT_JOBS:-$(nproc)}
+# Tests wait for each other's processes more than they compute.
+quoit_test_jobs=$((quoit_jobs + 1))
 
 say() { printf '%s\n' "== $*"; }
 

@@ -172,9 +172,10 @@ void loop::abandon(operation& op) noexcept {
   }
 }
 
-// True: the operation is queued again, and `result` is no answer to it. A signal that the application handles ends it with
-// EINTR (a read of a pipe on Linux 6.1). With ECANCELED the kernel says that it could not start a worker thread, which it
-// tries three times while a signal is pending. Not by start(): that takes completions, and they are being taken.
+// True: the operation is queued again, and `result` is no answer to it. A signal that the application handles ends it
+// with EINTR (a read of a pipe on Linux 6.1). With ECANCELED the kernel says that it could not start a worker thread,
+// which it tries three times while a signal is pending. Not by start(): that takes completions, and they are being
+// taken.
 bool loop::queue_again(operation& op, std::int32_t& result) noexcept {
   if (op.again == nullptr || op.cancelling || op.abandoned) return false;
   const io_request& request = *op.again;

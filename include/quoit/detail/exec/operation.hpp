@@ -54,7 +54,7 @@ struct operation : ready_node {
   void (*call)(operation&) noexcept = nullptr;  // instead of resuming somebody
   operation* before = nullptr;
   operation* after = nullptr;
-  void* in_queue = nullptr;  // what stands for it where there is no io_uring
+  void* in_queue = nullptr;   // what stands for it where there is no io_uring
   std::uint8_t refusals = 0;  // how often the kernel had no thread for it
   // Asked again where a signal that the application handles ended it before it did anything; null: EINTR is the answer.
   const io_request* again = nullptr;
